@@ -1,0 +1,35 @@
+#!/usr/bin/env node
+// The launcher. Runs on any Node.js from 20 on; starts the engine on the Node.js 26 that the npm package `node` brings.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const main = join(here, '..', 'src', 'main.ts');
+
+function findNode() {
+  if (Number(process.versions.node.split('.')[0]) >= 26) return process.execPath;
+  const require = createRequire(import.meta.url);
+  try {
+    const found = join(dirname(require.resolve('node/package.json')), 'bin', 'node');
+    if (existsSync(found)) return found;
+  } catch {
+    // falls through to the message below
+  }
+  process.stderr.write(
+    `error: Node.js 26 is needed and was not found (this is ${process.version})\n` +
+      'hint: run `npm install` in the project, with install scripts allowed for the package "node" (HLV-NODE)\n',
+  );
+  process.exit(69);
+}
+
+const child = spawn(findNode(), ['--disable-warning=ExperimentalWarning', main, ...process.argv.slice(2)], {
+  stdio: 'inherit',
+});
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+child.on('exit', (code, signal) => {
+  if (signal) process.kill(process.pid, signal);
+  else process.exit(code ?? 70);
+});

@@ -1,0 +1,51 @@
+/**
+ * The one error class. A message says what happened with the actual values, lower-case and without a full stop; the hint
+ * says what to do now; the code is stable (see error-codes.ts). Invariant: whatever leaves a public function is one of these.
+ */
+import { type ErrorCode, errorCodes } from './error-codes.ts';
+
+interface ErrorExtras {
+  readonly hint?: string;
+  readonly cause?: unknown;
+  /** Values for machines: names, sizes, positions. Never a secret. */
+  readonly context?: Readonly<Record<string, unknown>>;
+}
+
+export class HelvinoError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+  readonly context: Readonly<Record<string, unknown>>;
+
+  constructor(code: ErrorCode, message: string, extras: ErrorExtras = {}) {
+    super(message, extras.cause === undefined ? undefined : { cause: extras.cause });
+    this.name = 'HelvinoError';
+    this.code = code;
+    this.hint = extras.hint;
+    this.context = extras.context ?? {};
+  }
+
+  get exit(): number {
+    return errorCodes[this.code].exit;
+  }
+
+  get retry(): boolean {
+    return errorCodes[this.code].retry;
+  }
+
+  toJSON(): Record<string, unknown> {
+    return { code: this.code, message: this.message, hint: this.hint, retry: this.retry, context: this.context };
+  }
+}
+
+/** Any thrown value as a HelvinoError: ours pass through, anything else is a bug until a caller has classified it. */
+export function asHelvinoError(thrown: unknown): HelvinoError {
+  if (thrown instanceof HelvinoError) return thrown;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new HelvinoError('INTERNAL', message, { cause: thrown, hint: 'this is a bug in Helvino; please report it' });
+}
+
+/** The `code` of a Node.js system error (`ENOSPC`, `ECONNREFUSED` …), or undefined. */
+export function systemCode(thrown: unknown): string | undefined {
+  const code = (thrown as { code?: unknown } | null | undefined)?.code;
+  return typeof code === 'string' ? code : undefined;
+}

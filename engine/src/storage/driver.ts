@@ -1,0 +1,54 @@
+/**
+ * The storage driver contract. A driver stores whole objects under names made of `/`-separated parts of
+ * `[A-Za-z0-9._-]`. Invariants, checked by the contract suite on every driver:
+ * - `put` is all or nothing: a reader never sees a part of an object, and once `put` has resolved the object is durable
+ *   (on a disk: file and folder fsynced). With `ifAbsent` an existing object is never touched: STORAGE_EXISTS.
+ * - `get` returns exactly the range that was asked for, or throws (STORAGE_NOT_FOUND, STORAGE_SHORT_READ).
+ * - `list` yields every object under the prefix once, in order of name (UTF-8 bytes); half-written objects never appear.
+ * - `remove` of a missing object succeeds.
+ * - Failures are HelvinoErrors of the STORAGE_* family. A driver classifies; it does not retry (see retry.ts).
+ */
+export interface ObjectFacts {
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+  /** When the store says the object was written: the store's clock, not ours. */
+  readonly modified: Date;
+}
+
+export interface PutOptions {
+  /** Refuse to replace. All of Helvino's own objects are written so. */
+  readonly ifAbsent: boolean;
+  /** Keep undeletable until then, where the driver can (`capabilities.retention`). */
+  readonly retainUntil?: Date;
+}
+
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface Capabilities {
+  /** `fs`, `s3`, `memory`. */
+  readonly kind: string;
+  /** A place for people: `/var/backups/helvino`, `s3://bucket/prefix`. */
+  readonly place: string;
+  /** Whether `retainUntil` and `extendRetention` are honoured. */
+  readonly retention: boolean;
+}
+
+export interface StorageDriver {
+  readonly capabilities: Capabilities;
+  /** `body`: the whole object, as the pieces it is made of. */
+  put(name: string, body: readonly Uint8Array[], options: PutOptions): Promise<void>;
+  /** Without a range: the whole object. `into`: where the bytes are wanted; the result is then a view of it. */
+  get(name: string, range?: ByteRange, into?: Uint8Array): Promise<Uint8Array>;
+  /** Undefined when there is no such object. */
+  head(name: string): Promise<ObjectFacts | undefined>;
+  list(prefix: string): AsyncIterable<ObjectFacts>;
+  remove(name: string): Promise<void>;
+  extendRetention(name: string, until: Date): Promise<void>;
+  /** The store's own clock, as the date that it would give an object written now. */
+  now(): Promise<Date>;
+  close(): Promise<void>;
+}
