@@ -1,0 +1,112 @@
+/**
+ * Worker thread of the decoder pool: authenticates, decrypts, decompresses and checks chunks in shared buffers, and
+ * writes their pieces to their places in files. Files exist already; a worker only opens them for writing.
+ */
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { parentPort, workerData } from 'node:worker_threads';
+import { HelvinoError, systemCode } from '../base/errors.ts';
+import { ContentHasher, deriveKey } from './crypto.ts';
+import type { ChunkProblem, DecodeChunk, DecodedPiece, DecodeJob, FromDecoder } from './decoder-messages.ts';
+import { packCapacity } from './pack-builder.ts';
+import { openChunk } from './pack-format.ts';
+
+interface Setup {
+  readonly buffers: SharedArrayBuffer;
+  readonly keys: ReadonlyMap<string, Uint8Array>;
+  readonly contentKey: Uint8Array;
+}
+
+const setup = workerData as Setup;
+const hasher = new ContentHasher(setup.contentKey);
+const packKeys = new Map<string, Buffer>();
+const files = new Map<string, number>();
+const maxFiles = 64;
+let present = Buffer.alloc(0);
+
+parentPort!.on('message', (job: DecodeJob) => {
+  const problems: ChunkProblem[] = [];
+  let written = 0;
+  let failure: FromDecoder['failure'];
+  for (const chunk of job.chunks) {
+    const sealed = new Uint8Array(setup.buffers, job.buffer * packCapacity + chunk.at, chunk.stored);
+    const plain = open(chunk, sealed, problems);
+    if (plain === undefined) continue;
+    for (const piece of chunk.pieces) {
+      try {
+        written += place(piece, plain.subarray(piece.start, piece.start + piece.length), job.compare);
+      } catch (thrown) {
+        failure ??= { code: systemCode(thrown) ?? 'UNKNOWN', message: (thrown as Error).message, path: piece.path };
+      }
+    }
+    if (failure) break;
+  }
+  // Writes must be seen as done only once no descriptor is left that could still fail.
+  for (const fd of files.values()) closeSync(fd);
+  files.clear();
+  parentPort!.postMessage({ job: job.job, problems, written, failure } satisfies FromDecoder);
+});
+
+function open(chunk: DecodeChunk, sealed: Uint8Array, problems: ChunkProblem[]): Uint8Array | undefined {
+  const { pack, index, keyId } = chunk;
+  if (chunk.storedHash && !hasher.hash(sealed).equals(chunk.storedHash)) {
+    problems.push({ pack, index, why: 'its stored bytes were changed' });
+    return undefined;
+  }
+  const key = setup.keys.get(keyId);
+  if (key === undefined) return undefined;
+  try {
+    const plain = openChunk(packKey(pack, key), chunk, sealed);
+    const bad = chunk.segments && badSegment(plain, chunk.segments);
+    if (bad === undefined) return plain;
+    problems.push({ pack, index, why: `the hash of its bytes from ${bad} on differs` });
+  } catch (thrown) {
+    problems.push({ pack, index, why: thrown instanceof HelvinoError ? thrown.message : String(thrown) });
+  }
+  return undefined;
+}
+
+function badSegment(plain: Uint8Array, segments: NonNullable<DecodeChunk['segments']>): number | undefined {
+  let at = 0;
+  for (const { length, hash } of segments) {
+    if (!hasher.hash(plain.subarray(at, at + length)).equals(hash)) return at;
+    at += length;
+  }
+  return at === plain.length ? undefined : at;
+}
+
+function packKey(pack: string, key: Uint8Array): Buffer {
+  let derived = packKeys.get(pack);
+  if (derived === undefined) {
+    derived = deriveKey(key, Buffer.from(pack, 'hex'), 'chunk');
+    if (packKeys.size > 1000) packKeys.clear();
+    packKeys.set(pack, derived);
+  }
+  return derived;
+}
+
+function place(piece: DecodedPiece, bytes: Uint8Array, compare: boolean): number {
+  const fd = descriptor(piece.path);
+  if (compare && holds(fd, piece.at, bytes)) return 0;
+  let done = 0;
+  while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done, piece.at + done);
+  return bytes.length;
+}
+
+function holds(fd: number, at: number, bytes: Uint8Array): boolean {
+  if (present.length < bytes.length) present = Buffer.allocUnsafe(bytes.length);
+  const got = readSync(fd, present, 0, bytes.length, at);
+  return got === bytes.length && present.subarray(0, got).equals(bytes);
+}
+
+function descriptor(path: string): number {
+  let fd = files.get(path);
+  if (fd !== undefined) return fd;
+  if (files.size >= maxFiles) {
+    const [oldest, old] = files.entries().next().value!;
+    closeSync(old);
+    files.delete(oldest);
+  }
+  fd = openSync(path, 'r+');
+  files.set(path, fd);
+  return fd;
+}

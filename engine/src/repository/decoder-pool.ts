@@ -1,0 +1,117 @@
+/**
+ * The decoder pool: the main thread reads runs of packs into shared buffers, workers open the chunks and write them to
+ * their places. Memory is fixed: one pack buffer more than workers.
+ */
+import { Worker } from 'node:worker_threads';
+import { HelvinoError } from '../base/errors.ts';
+import { deriveKey } from './crypto.ts';
+import type { ChunkProblem, DecodeChunk, DecodeJob, FromDecoder } from './decoder-messages.ts';
+import { packCapacity } from './pack-builder.ts';
+
+export type { ChunkProblem, DecodeChunk, DecodedPiece } from './decoder-messages.ts';
+
+export interface DecodeOutcome {
+  readonly problems: readonly ChunkProblem[];
+  readonly written: number;
+}
+
+export interface DecoderBuffer {
+  readonly index: number;
+  /** Room for the chunks of any pack. */
+  readonly bytes: Uint8Array;
+}
+
+export class DecoderPool {
+  readonly #buffers: SharedArrayBuffer;
+  readonly #free: number[] = [];
+  readonly #waiting: ((index: number) => void)[] = [];
+  readonly #workers: { worker: Worker; queued: number }[] = [];
+  readonly #pending = new Map<
+    number,
+    { resolve: (outcome: DecodeOutcome) => void; reject: (reason: unknown) => void; worker: number; buffer: number }
+  >();
+  #nextJob = 0;
+
+  constructor(options: { keys: ReadonlyMap<string, Uint8Array>; catalogKey: Uint8Array; workers: number }) {
+    const count = options.workers + 1;
+    this.#buffers = new SharedArrayBuffer(count * packCapacity);
+    for (let i = 0; i < count; i++) this.#free.push(i);
+    const contentKey = deriveKey(options.catalogKey, Buffer.alloc(0), 'content hash');
+    for (let i = 0; i < options.workers; i++) {
+      const worker = new Worker(new URL('./decode-worker.ts', import.meta.url), {
+        workerData: { buffers: this.#buffers, keys: options.keys, contentKey },
+      });
+      worker.on('message', (message: FromDecoder) => this.#receive(message));
+      worker.on('error', (error) => this.#crashed(i, error));
+      this.#workers.push({ worker, queued: 0 });
+    }
+  }
+
+  /** Waits for a free buffer. It is given back by `decode`, or by `giveBack`. */
+  async buffer(): Promise<DecoderBuffer> {
+    const index = this.#free.pop() ?? (await new Promise<number>((resolve) => this.#waiting.push(resolve)));
+    return { index, bytes: new Uint8Array(this.#buffers, index * packCapacity, packCapacity) };
+  }
+
+  giveBack(buffer: DecoderBuffer): void {
+    this.#release(buffer.index);
+  }
+
+  /** Throws TARGET_* when a file cannot be written; damage is in the outcome. */
+  decode(buffer: DecoderBuffer, chunks: readonly DecodeChunk[], compare = false): Promise<DecodeOutcome> {
+    const job: DecodeJob = { job: this.#nextJob++, buffer: buffer.index, chunks, compare };
+    let best = 0;
+    for (let i = 1; i < this.#workers.length; i++) {
+      if (this.#workers[i]!.queued < this.#workers[best]!.queued) best = i;
+    }
+    this.#workers[best]!.queued++;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(job.job, { resolve, reject, worker: best, buffer: buffer.index });
+      this.#workers[best]!.worker.postMessage(job);
+    });
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#workers.map(({ worker }) => worker.terminate()));
+  }
+
+  #receive(message: FromDecoder): void {
+    const pending = this.#pending.get(message.job)!;
+    this.#pending.delete(message.job);
+    this.#workers[pending.worker]!.queued--;
+    this.#release(pending.buffer);
+    if (message.failure) pending.reject(targetFailure(message.failure));
+    else pending.resolve(message);
+  }
+
+  #crashed(worker: number, error: unknown): void {
+    for (const [job, pending] of this.#pending) {
+      if (pending.worker !== worker) continue;
+      this.#pending.delete(job);
+      pending.reject(error);
+    }
+  }
+
+  #release(index: number): void {
+    const next = this.#waiting.shift();
+    if (next) next(index);
+    else this.#free.push(index);
+  }
+}
+
+function targetFailure(failure: NonNullable<FromDecoder['failure']>): HelvinoError {
+  const context = { path: failure.path, system: failure.code };
+  if (failure.code === 'ENOSPC' || failure.code === 'EDQUOT') {
+    return new HelvinoError('TARGET_TOO_SMALL', `the disk is full: ${failure.path} cannot be written`, {
+      hint: 'make room and run the same restore again: it goes on where it was',
+      context,
+    });
+  }
+  if (failure.code === 'EACCES' || failure.code === 'EPERM' || failure.code === 'EROFS') {
+    return new HelvinoError('TARGET_DENIED', `${failure.path} cannot be written: ${failure.message}`, {
+      hint: 'run as a user that may write there',
+      context,
+    });
+  }
+  return new HelvinoError('TARGET_IO', `${failure.path} cannot be written: ${failure.message}`, { context });
+}

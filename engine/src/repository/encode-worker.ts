@@ -1,0 +1,90 @@
+/**
+ * Worker thread of the encoder pool: hashes, compares, compresses and encrypts the chunks that the main thread laid into
+ * shared slots, and builds packs in shared buffers. It never waits: when it has no pack buffer, jobs queue here.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { ContentHasher } from './crypto.ts';
+import type { EncodeJob, FromEncoder, SegmentResult, ToEncoder } from './encoder-messages.ts';
+import { PackBuilder, packCapacity } from './pack-builder.ts';
+import type { PackIdentity } from './pack-format.ts';
+
+interface Setup {
+  readonly slots: SharedArrayBuffer;
+  readonly slotSize: number;
+  readonly packs: SharedArrayBuffer;
+  readonly identity: Omit<PackIdentity, 'id'>;
+  readonly key: Uint8Array;
+  readonly catalogKey: Uint8Array;
+  readonly contentKey: Uint8Array;
+  readonly level: number;
+}
+
+const setup = workerData as Setup;
+const port = parentPort!;
+const hasher = new ContentHasher(setup.contentKey);
+const zeroes = Buffer.alloc(setup.slotSize);
+const waiting: EncodeJob[] = [];
+let builder: PackBuilder | undefined;
+let buffer = -1;
+let flushing = false;
+
+port.on('message', (message: ToEncoder) => {
+  if (message.type === 'job') waiting.push(message);
+  else if (message.type === 'buffer') open(message);
+  else flushing = true;
+  drain();
+});
+
+function open(message: { buffer: number; packId: string }): void {
+  buffer = message.buffer;
+  builder = new PackBuilder({
+    ...setup,
+    hasher,
+    buffer: new Uint8Array(setup.packs, buffer * packCapacity, packCapacity),
+    identity: { ...setup.identity, id: message.packId },
+  });
+}
+
+function drain(): void {
+  while (builder !== undefined && waiting.length > 0) encode(waiting.shift()!);
+  if (flushing && waiting.length === 0) {
+    if (builder !== undefined && builder.chunkCount > 0) close();
+    flushing = false;
+    port.postMessage({ type: 'flushed' } satisfies FromEncoder);
+  }
+}
+
+function encode(job: EncodeJob): void {
+  const slot = Buffer.from(setup.slots, job.slot * setup.slotSize, setup.slotSize);
+  const results: SegmentResult[] = [];
+  const fresh: { length: number; hash: Uint8Array }[] = [];
+  let at = 0;
+  let end = 0;
+  for (const { length, old } of job.segments) {
+    const bytes = slot.subarray(at, at + length);
+    if (zeroes.subarray(0, length).equals(bytes)) {
+      results.push({ kind: 'zero', start: 0 });
+    } else {
+      const hash = hasher.hash(bytes);
+      if (old !== undefined && hash.equals(old)) {
+        results.push({ kind: 'same', start: 0, hash });
+      } else {
+        results.push({ kind: 'new', start: end, hash });
+        fresh.push({ length, hash });
+        if (end !== at) slot.copyWithin(end, at, at + length);
+        end += length;
+      }
+    }
+    at += length;
+  }
+  const placed = end > 0 ? builder!.add(slot.subarray(0, end), fresh) : undefined;
+  const packId = builder!.identity.id;
+  port.postMessage({ type: 'done', job: job.job, slot: job.slot, packId, placed, results } satisfies FromEncoder);
+  if (builder!.full) close();
+}
+
+function close(): void {
+  const [body, directory] = builder!.finish();
+  port.postMessage({ type: 'packed', buffer, packId: builder!.identity.id, length: body.length, directory } satisfies FromEncoder);
+  builder = undefined;
+}

@@ -1,0 +1,228 @@
+/**
+ * The encoder pool: the main thread lays plain bytes into slots, workers turn them into chunks of packs, full packs go to
+ * the store. Memory is fixed: `slots` slots of 1 MiB and three pack buffers more than workers at most.
+ *
+ * A caller takes a slot, fills it, submits it with its segments, and is told the outcome by a callback. Before it reads
+ * more input it asks `congestion()`; when that is a promise it waits.
+ */
+import { Worker } from 'node:worker_threads';
+import { HelvinoError } from '../base/errors.ts';
+import { randomHex } from '../base/ids.ts';
+import type { StorageDriver } from '../storage/driver.ts';
+import { deriveKey } from './crypto.ts';
+import { readBack } from './read-back.ts';
+import type { EncodeJob, FromEncoder, ToEncoder } from './encoder-messages.ts';
+import type { ChunkRef } from './extents.ts';
+import { packName } from './layout.ts';
+import { maxChunk, packCapacity } from './pack-builder.ts';
+
+/** How many slots a caller may take after `congestion()` has said that there is room. */
+const reserve = 6;
+
+export interface Slot {
+  readonly index: number;
+  /** 1 MiB of shared memory. */
+  readonly bytes: Uint8Array;
+}
+
+export interface EncodedSegment {
+  readonly kind: 'new' | 'same' | 'zero';
+  readonly hash?: Uint8Array;
+  /** For `new`. */
+  readonly chunk?: ChunkRef;
+  readonly start: number;
+}
+
+export interface StoredPack {
+  readonly id: string;
+  readonly keyId: string;
+  readonly size: number;
+}
+
+export interface EncoderOptions {
+  readonly driver: StorageDriver;
+  readonly dataKey: Uint8Array;
+  readonly dataKeyId: string;
+  readonly catalogKey: Uint8Array;
+  readonly catalogKeyId: string;
+  /** zstd level. */
+  readonly level: number;
+  readonly workers: number;
+  /** Slots of 1 MiB. */
+  readonly slots?: number;
+}
+
+type Done = (segments: EncodedSegment[]) => void;
+
+export class EncoderPool {
+  readonly stored: StoredPack[] = [];
+  readonly #options: EncoderOptions;
+  readonly #slots: SharedArrayBuffer;
+  readonly #packs: SharedArrayBuffer;
+  readonly #freeSlots: number[] = [];
+  readonly #freeBuffers: number[] = [];
+  readonly #workers: { worker: Worker; queued: number; wantsBuffer: boolean; flushed?: () => void }[] = [];
+  readonly #pending = new Map<number, { done: Done; worker: number }>();
+  readonly #puts = new Set<Promise<void>>();
+  #nextJob = 0;
+  #failure: unknown;
+  #wake: { promise: Promise<void>; resolve: () => void; reject: (reason: unknown) => void } | undefined;
+
+  constructor(options: EncoderOptions) {
+    this.#options = options;
+    const slotCount = options.slots ?? 24;
+    const bufferCount = options.workers + 2;
+    this.#slots = new SharedArrayBuffer(slotCount * maxChunk);
+    this.#packs = new SharedArrayBuffer(bufferCount * packCapacity);
+    for (let i = 0; i < slotCount; i++) this.#freeSlots.push(i);
+    for (let i = 0; i < bufferCount; i++) this.#freeBuffers.push(i);
+    for (let i = 0; i < options.workers; i++) this.#start(i);
+  }
+
+  /** Undefined when there is room; else a promise of it. Throws what went wrong in a worker or in the store. */
+  congestion(): Promise<void> | undefined {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#freeSlots.length >= reserve) return undefined;
+    this.#wake ??= Promise.withResolvers<void>();
+    return this.#wake.promise;
+  }
+
+  /** Call only after `congestion()` was undefined; up to six slots can then be taken. */
+  take(): Slot {
+    const index = this.#freeSlots.pop();
+    if (index === undefined) throw new HelvinoError('INTERNAL', 'no slot is free: congestion was not awaited');
+    return { index, bytes: new Uint8Array(this.#slots, index * maxChunk, maxChunk) };
+  }
+
+  /** Gives back a slot unused. */
+  giveBack(slot: Slot): void {
+    this.#freeSlots.push(slot.index);
+  }
+
+  submit(slot: Slot, segments: EncodeJob['segments'], done: Done): void {
+    const job = this.#nextJob++;
+    let best = 0;
+    for (let i = 1; i < this.#workers.length; i++) {
+      if (this.#workers[i]!.queued < this.#workers[best]!.queued) best = i;
+    }
+    this.#workers[best]!.queued++;
+    this.#pending.set(job, { done, worker: best });
+    this.#send(best, { type: 'job', job, slot: slot.index, segments });
+  }
+
+  /** Resolves when every submitted slot is in a pack and every pack is durable. */
+  async finish(): Promise<void> {
+    while (this.#pending.size > 0) await this.#idle();
+    await Promise.all(
+      this.#workers.map((entry, index) => {
+        const flushed = Promise.withResolvers<void>();
+        entry.flushed = flushed.resolve;
+        this.#send(index, { type: 'flush' });
+        return Promise.race([flushed.promise, this.#failed()]);
+      }),
+    );
+    await Promise.all(this.#puts);
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#workers.map(({ worker }) => worker.terminate()));
+    await Promise.allSettled(this.#puts);
+  }
+
+  #start(index: number): void {
+    const { dataKey, dataKeyId, catalogKey, catalogKeyId, level } = this.#options;
+    const worker = new Worker(new URL('./encode-worker.ts', import.meta.url), {
+      workerData: {
+        slots: this.#slots,
+        slotSize: maxChunk,
+        packs: this.#packs,
+        identity: { keyId: dataKeyId, catalogKeyId, kind: 'data' },
+        key: dataKey,
+        catalogKey,
+        contentKey: deriveKey(catalogKey, Buffer.alloc(0), 'content hash'),
+        level,
+      },
+    });
+    worker.on('message', (message: FromEncoder) => this.#receive(index, message));
+    worker.on('error', (error) => this.#fail(error));
+    this.#workers.push({ worker, queued: 0, wantsBuffer: true });
+    this.#supply();
+  }
+
+  #send(index: number, message: ToEncoder): void {
+    this.#workers[index]!.worker.postMessage(message);
+  }
+
+  #receive(index: number, message: FromEncoder): void {
+    if (message.type === 'done') this.#done(index, message);
+    else if (message.type === 'packed') this.#store(index, message);
+    else this.#workers[index]!.flushed?.();
+  }
+
+  #done(index: number, message: Extract<FromEncoder, { type: 'done' }>): void {
+    const pending = this.#pending.get(message.job)!;
+    this.#pending.delete(message.job);
+    this.#workers[index]!.queued--;
+    this.#freeSlots.push(message.slot);
+    const { placed } = message;
+    const chunk = placed && { pack: message.packId, keyId: this.#options.dataKeyId, ...placed };
+    try {
+      pending.done(message.results.map((r) => ({ ...r, chunk: r.kind === 'new' ? chunk : undefined })));
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
+    if (this.#freeSlots.length >= reserve || this.#pending.size === 0) this.#wakeUp();
+  }
+
+  #store(index: number, message: Extract<FromEncoder, { type: 'packed' }>): void {
+    const body = new Uint8Array(this.#packs, message.buffer * packCapacity, message.length);
+    const size = message.length + message.directory.length;
+    this.#workers[index]!.wantsBuffer = true;
+    const put = this.#options.driver
+      .put(packName(message.packId), [body, message.directory], { ifAbsent: true })
+      .then(() => readBack(this.#options.driver, packName(message.packId), [body, message.directory]))
+      .then(() => {
+        this.stored.push({ id: message.packId, keyId: this.#options.dataKeyId, size });
+        this.#freeBuffers.push(message.buffer);
+        this.#supply();
+      })
+      .catch((thrown: unknown) => this.#fail(thrown))
+      .finally(() => this.#puts.delete(put));
+    this.#puts.add(put);
+    this.#supply();
+  }
+
+  #supply(): void {
+    for (const [index, entry] of this.#workers.entries()) {
+      if (!entry.wantsBuffer) continue;
+      const buffer = this.#freeBuffers.pop();
+      if (buffer === undefined) return;
+      entry.wantsBuffer = false;
+      this.#send(index, { type: 'buffer', buffer, packId: randomHex(16) });
+    }
+  }
+
+  #idle(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#wake ??= Promise.withResolvers<void>();
+    return this.#wake.promise;
+  }
+
+  async #failed(): Promise<never> {
+    while (this.#failure === undefined) await this.#idle();
+    throw this.#failure;
+  }
+
+  #wakeUp(): void {
+    this.#wake?.resolve();
+    this.#wake = undefined;
+  }
+
+  #fail(thrown: unknown): void {
+    this.#failure ??= thrown;
+    this.#wake?.promise.catch(() => undefined);
+    this.#wake?.reject(this.#failure);
+    this.#wake = undefined;
+  }
+}

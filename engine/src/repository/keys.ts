@@ -1,0 +1,168 @@
+/**
+ * Keys and who can open them.
+ * - The *catalog key* opens structure. It is on the host (a file or a variable) and, sealed, in the repository. It can be
+ *   replaced: the host then holds a ring, newest first, and old structure stays readable.
+ * - A *data key* is made for each run that writes and is forgotten after it; it is in the repository only, sealed to every
+ *   recovery recipient (age, X25519: https://age-encryption.org/v1).
+ * - A *recovery identity* opens both. It is kept elsewhere.
+ */
+import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
+import { HelvinoError } from '../base/errors.ts';
+import type { StorageDriver } from '../storage/driver.ts';
+import { ContentHasher, deriveKey, keyIdOf } from './crypto.ts';
+import { sealingName } from './layout.ts';
+
+const ringLine = /^helvino-catalog-key-1:([A-Za-z0-9_-]{43})$/;
+
+/** The catalog keys of a repository, newest first. */
+export interface CatalogRing {
+  readonly current: Buffer;
+  readonly currentId: string;
+  /** Undefined when the ring lacks this key. */
+  find(keyId: string): Buffer | undefined;
+  readonly keys: readonly Buffer[];
+}
+
+export function catalogRing(keys: readonly Buffer[]): CatalogRing {
+  const [current] = keys;
+  if (current === undefined) throw new HelvinoError('KEY_MISSING', 'the catalog key is empty');
+  const byId = new Map(keys.map((key) => [keyIdOf(key), key]));
+  return { current, currentId: keyIdOf(current), find: (keyId) => byId.get(keyId), keys };
+}
+
+/** Text form: one key a line, `helvino-catalog-key-1:<base64url>`; lines that begin with # are comments. */
+export function formatCatalogRing(keys: readonly Uint8Array[]): string {
+  return `${keys.map((key) => `helvino-catalog-key-1:${Buffer.from(key).toString('base64url')}`).join('\n')}\n`;
+}
+
+export function parseCatalogRing(text: string, place: string): CatalogRing {
+  const keys: Buffer[] = [];
+  for (const line of text.split('\n').map((raw) => raw.trim())) {
+    if (line === '' || line.startsWith('#')) continue;
+    const match = ringLine.exec(line);
+    if (!match?.[1]) {
+      throw new HelvinoError('KEY_WRONG', `${place} does not hold a catalog key`, {
+        hint: 'it should have lines that begin with helvino-catalog-key-1: ; `helvino key kit` tells how to get it back',
+      });
+    }
+    keys.push(Buffer.from(match[1], 'base64url'));
+  }
+  if (keys.length === 0) throw new HelvinoError('KEY_MISSING', `${place} holds no catalog key`);
+  return catalogRing(keys);
+}
+
+/** The key of the content hash: bound to one catalog key, since hashes are only compared under the same. */
+export function contentHasherOf(catalogKey: Uint8Array): ContentHasher {
+  return new ContentHasher(deriveKey(catalogKey, Buffer.alloc(0), 'content hash'));
+}
+
+export async function createIdentity(): Promise<string> {
+  return generateX25519Identity();
+}
+
+export async function recipientOf(identity: string): Promise<string> {
+  return identityToRecipient(identity);
+}
+
+export async function checkRecipient(recipient: string): Promise<void> {
+  try {
+    new Encrypter().addRecipient(recipient);
+  } catch (cause) {
+    throw new HelvinoError('KEY_WRONG', `"${recipient}" is not an age recipient`, {
+      cause,
+      hint: 'a recipient begins with age1; `helvino key new` makes an identity and prints its recipient',
+    });
+  }
+}
+
+/** What opens sealed keys: one or more recovery identities. */
+export interface Identities {
+  open(sealed: Uint8Array): Promise<Uint8Array | undefined>;
+  readonly recipients: readonly string[];
+}
+
+/** `text`: an age identity file: lines AGE-SECRET-KEY-1…, comments begin with #. */
+export async function openIdentities(text: string, place: string): Promise<Identities> {
+  const lines = text.split('\n').map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#'));
+  const decrypter = new Decrypter();
+  const recipients: string[] = [];
+  try {
+    for (const line of lines) {
+      decrypter.addIdentity(line);
+      recipients.push(await identityToRecipient(line));
+    }
+  } catch (cause) {
+    throw new HelvinoError('KEY_WRONG', `${place} does not hold an age identity`, {
+      cause,
+      hint: 'a recovery identity is a line that begins with AGE-SECRET-KEY-1',
+    });
+  }
+  if (recipients.length === 0) throw new HelvinoError('KEY_MISSING', `${place} holds no recovery identity`);
+  return {
+    recipients,
+    async open(sealed) {
+      try {
+        return await decrypter.decrypt(sealed);
+      } catch {
+        return undefined;
+      }
+    },
+  };
+}
+
+export async function sealKey(
+  driver: StorageDriver,
+  { prefix, key, repositoryId, recipients }: { prefix: string; key: Buffer; repositoryId: string; recipients: readonly string[] },
+): Promise<string> {
+  const keyId = keyIdOf(key);
+  const encrypter = new Encrypter();
+  for (const recipient of recipients) {
+    await checkRecipient(recipient);
+    encrypter.addRecipient(recipient);
+  }
+  const body = JSON.stringify({ repository: repositoryId, keyId, key: key.toString('base64') });
+  const sealed = await encrypter.encrypt(body);
+  const name = sealingName(prefix, keyId, recipients);
+  try {
+    await driver.put(name, [sealed], { ifAbsent: true });
+  } catch (thrown) {
+    // Sealed to the same set before: the object that is there serves.
+    if (!(thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS')) throw thrown;
+  }
+  return keyId;
+}
+
+/** Throws KEY_WRONG when none of the identities opens any sealing of the key. */
+export async function openKey(
+  driver: StorageDriver,
+  { prefix, keyId, repositoryId, identities }: { prefix: string; keyId: string; repositoryId: string; identities: Identities },
+): Promise<Buffer> {
+  let sealings = 0;
+  for await (const object of driver.list(`${prefix}${keyId}/`)) {
+    sealings++;
+    const opened = await identities.open(await driver.get(object.name));
+    if (opened === undefined) continue;
+    return parseSealedKey(opened, keyId, repositoryId, object.name);
+  }
+  if (sealings === 0) {
+    throw new HelvinoError('STORAGE_NOT_FOUND', `the key ${prefix}${keyId} is missing from the repository`, {
+      hint: 'without it the backups that use it cannot be restored; copy it back from another copy of the repository',
+      context: { keyId },
+    });
+  }
+  throw new HelvinoError('KEY_WRONG', `the recovery identity given does not open the key ${keyId}`, {
+    hint: `the identity's recipient is ${identities.recipients.join(', ')}; give the one that belongs to a recipient of this repository`,
+    context: { keyId, sealings },
+  });
+}
+
+function parseSealedKey(opened: Uint8Array, keyId: string, repositoryId: string, name: string): Buffer {
+  try {
+    const body = JSON.parse(Buffer.from(opened).toString('utf8')) as { repository?: unknown; key?: unknown };
+    const key = Buffer.from(String(body.key), 'base64');
+    if (body.repository === repositoryId && keyIdOf(key) === keyId) return key;
+  } catch {
+    // reported below, like a wrong content
+  }
+  throw new HelvinoError('REPOSITORY_DAMAGED', `${name} holds another key than its name says`, { context: { object: name } });
+}

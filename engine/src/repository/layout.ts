@@ -1,0 +1,43 @@
+/**
+ * Names of the objects in a repository. All names are write-once.
+ *
+ *     helvino.json                        descriptor, plain JSON
+ *     keys/catalog/<keyId>/<sealing>      a catalog key, sealed to the recipients (age)
+ *     keys/data/<keyId>/<sealing>         a data key, sealed to the recipients (age)
+ *     packs/<2 hex>/<packId>              chunks
+ *     backups/<database>/<backupId>       manifest: its existence is the backup's existence
+ *     proofs/<backupId>/<drillId>         the result of a drill of this backup
+ *     leases/<runId>/<n>                  a run is alive; the newest n counts
+ *     trash/<packId>                      mark: this pack was garbage when this object was written
+ */
+import { createHash } from 'node:crypto';
+
+export const descriptorName = 'helvino.json';
+export const packsPrefix = 'packs/';
+export const backupsPrefix = 'backups/';
+export const leasesPrefix = 'leases/';
+export const trashPrefix = 'trash/';
+export const dataKeysPrefix = 'keys/data/';
+export const catalogKeysPrefix = 'keys/catalog/';
+
+export function packName(packId: string): string {
+  return `${packsPrefix}${packId.slice(0, 2)}/${packId}`;
+}
+
+export function manifestName(database: string, backupId: string): string {
+  return `${backupsPrefix}${database}/${backupId}`;
+}
+
+export function trashName(packId: string): string {
+  return `${trashPrefix}${packId}`;
+}
+
+export function proofPrefix(backupId: string): string {
+  return `proofs/${backupId}/`;
+}
+
+/** One name per set of recipients, so that sealing twice to the same set is the same object. */
+export function sealingName(prefix: string, keyId: string, recipients: readonly string[]): string {
+  const set = createHash('sha256').update([...recipients].sort().join('\n')).digest('hex').slice(0, 16);
+  return `${prefix}${keyId}/${set}`;
+}

@@ -1,0 +1,169 @@
+/**
+ * Leases: a run says that it is alive and which backups it builds on. Each renewal is a new object
+ * `leases/<run>/<n>`; the newest counts, its age by the store's clock. Nothing is overwritten.
+ *
+ * Two rules keep collection and backups apart (see collect.ts):
+ * - a backup that is named in a live lease is not removed;
+ * - a pack marked as garbage while a lease was live is not removed before that lease has ended, and a backup that began
+ *   after the mark does not use the pack.
+ */
+import { readFileSync, readlinkSync } from 'node:fs';
+import { hostname } from 'node:os';
+import type { Clock } from '../base/clock.ts';
+import { HelvinoError, systemCode } from '../base/errors.ts';
+import { randomHex } from '../base/ids.ts';
+import type { StorageDriver } from '../storage/driver.ts';
+import { leasesPrefix } from './layout.ts';
+
+/** A lease that was not renewed for this long is dead. */
+export const leaseLifetimeMs = 10 * 60_000;
+const renewEveryMs = 60_000;
+
+export interface LeaseFacts {
+  readonly run: string;
+  readonly kind: string;
+  /** Backups that must stay while the run is alive. */
+  readonly uses: readonly string[];
+  /** By the store's clock. */
+  readonly began: Date;
+  readonly renewed: Date;
+}
+
+export class Lease {
+  readonly run = randomHex(8);
+  readonly #driver: StorageDriver;
+  readonly #clock: Clock;
+  readonly #body: Uint8Array;
+  #number = 0;
+  #renewedAt = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #renewal: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  private constructor(driver: StorageDriver, clock: Clock, body: Uint8Array) {
+    this.#driver = driver;
+    this.#clock = clock;
+    this.#body = body;
+  }
+
+  /** Durable when it resolves: what is read from the repository after that is protected. */
+  static async acquire(driver: StorageDriver, clock: Clock, facts: { kind: string; uses: readonly string[] }): Promise<Lease> {
+    const began = await driver.now();
+    const lease = new Lease(driver, clock, Buffer.from(JSON.stringify({ ...facts, began, holder: thisProcess() })));
+    await lease.#renew();
+    lease.#timer = setInterval(() => {
+      lease.#renewal = lease.#renew().catch(() => undefined);
+    }, renewEveryMs);
+    lease.#timer.unref();
+    return lease;
+  }
+
+  /** Throws BACKUP_EXPIRED_LEASE when the lease is too old for a commit that relies on it. */
+  assertLive(): void {
+    const age = this.#clock.monotonic() - this.#renewedAt;
+    if (age < leaseLifetimeMs / 2) return;
+    throw new HelvinoError('BACKUP_EXPIRED_LEASE', `the lease was last renewed ${Math.round(age / 1000)} s ago`, {
+      hint: 'the store could not be written for a while, or the machine slept; run the backup again',
+    });
+  }
+
+  /** Ends the lease. Failing to remove it is harmless: it dies by age. */
+  async release(): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#timer);
+    await this.#renewal;
+    try {
+      for (let n = Math.max(1, this.#number - 1); n <= this.#number; n++) await this.#driver.remove(this.#name(n));
+    } catch {
+      // a credential without the right to delete
+    }
+  }
+
+  async #renew(): Promise<void> {
+    if (this.#closed) return;
+    const asked = this.#clock.monotonic();
+    const next = this.#number + 1;
+    await this.#driver.put(this.#name(next), [this.#body], { ifAbsent: true });
+    this.#number = next;
+    this.#renewedAt = asked;
+    if (next > 2) await this.#driver.remove(this.#name(next - 2)).catch(() => undefined);
+  }
+
+  #name(n: number): string {
+    return `${leasesPrefix}${this.run}/${String(n).padStart(8, '0')}`;
+  }
+}
+
+/** Leases that are alive; with `removeDead`, the objects of dead ones are removed. */
+export async function liveLeases(driver: StorageDriver, options: { removeDead?: boolean } = {}): Promise<LeaseFacts[]> {
+  const now = (await driver.now()).getTime();
+  const runs = new Map<string, { last: Date; name: string; names: string[] }>();
+  for await (const object of driver.list(leasesPrefix)) {
+    const run = object.name.slice(leasesPrefix.length).split('/')[0]!;
+    const known = runs.get(run);
+    if (known) runs.set(run, { ...known, last: object.modified, name: object.name, names: [...known.names, object.name] });
+    else runs.set(run, { last: object.modified, name: object.name, names: [object.name] });
+  }
+  const live: LeaseFacts[] = [];
+  for (const [run, { last, name, names }] of runs) {
+    const body = await readLease(driver, name);
+    if (body === undefined) continue;
+    if (now - last.getTime() > leaseLifetimeMs || isDead(body.holder)) {
+      if (options.removeDead) for (const dead of names) await driver.remove(dead);
+      continue;
+    }
+    live.push({ run, kind: body.kind, uses: body.uses, began: body.began ?? new Date(0), renewed: last });
+  }
+  return live;
+}
+
+interface LeaseBody {
+  readonly kind: string;
+  readonly uses: string[];
+  readonly began?: Date;
+  readonly holder?: Holder;
+}
+
+/** Undefined when the lease ended between listing and reading. */
+async function readLease(driver: StorageDriver, name: string): Promise<LeaseBody | undefined> {
+  try {
+    const body = JSON.parse(Buffer.from(await driver.get(name)).toString('utf8')) as Record<string, unknown>;
+    const began = typeof body.began === 'string' ? new Date(body.began) : undefined;
+    const uses = Array.isArray(body.uses) ? body.uses.map(String) : [];
+    return { kind: String(body.kind), uses, began, holder: body.holder as Holder | undefined };
+  } catch (thrown) {
+    if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_NOT_FOUND') return undefined;
+    // A lease that cannot be read still says that someone is alive.
+    return { kind: 'unknown', uses: [] };
+  }
+}
+
+interface Holder {
+  /** Host, boot and process namespace: process numbers are only comparable within one. */
+  readonly place: string;
+  readonly pid: number;
+}
+
+function thisProcess(): Holder {
+  return { place: processPlace(), pid: process.pid };
+}
+
+/** True only when the holder ran where this process runs, and its process is gone. */
+function isDead(holder: Holder | undefined): boolean {
+  if (holder === undefined || holder.place !== processPlace()) return false;
+  try {
+    process.kill(holder.pid, 0);
+    return false;
+  } catch (thrown) {
+    return systemCode(thrown) === 'ESRCH';
+  }
+}
+
+function processPlace(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    return `${hostname()}/${boot}/${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    return `${hostname()}/unknown/${randomHex(8)}`;
+  }
+}

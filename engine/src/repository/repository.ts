@@ -1,0 +1,213 @@
+/**
+ * Opening a repository and its objects: descriptor, manifests, blocks, keys.
+ */
+import { type Clock, systemClock } from '../base/clock.ts';
+import { HelvinoError } from '../base/errors.ts';
+import { randomHex } from '../base/ids.ts';
+import type { StorageDriver } from '../storage/driver.ts';
+import { newKey } from './crypto.ts';
+import type { FileEntry } from './extents.ts';
+import { decodeFileBlock } from './file-block.ts';
+import { type CatalogRing, catalogRing, type Identities, openKey, sealKey } from './keys.ts';
+import { backupsPrefix, catalogKeysPrefix, dataKeysPrefix, descriptorName, manifestName } from './layout.ts';
+import { type BlockRef, decodeManifest, encodeManifest, type Manifest, type ManifestDraft, type StructureRef } from './manifest.ts';
+import { readStructure } from './structure.ts';
+
+/** The newest repository format that this version reads and writes. */
+const repositoryFormat = 1;
+
+export interface BackupName {
+  readonly database: string;
+  readonly id: string;
+  /** By the store's clock: when the backup was committed. */
+  readonly committed: Date;
+}
+
+interface Descriptor {
+  readonly format: number;
+  /** 32 hexadecimal digits. */
+  readonly id: string;
+  readonly created: string;
+}
+
+/** Makes an empty repository with a new catalog key, sealed to the recipients. Throws REPOSITORY_EXISTS. */
+export async function createRepository(
+  driver: StorageDriver,
+  { recipients, clock = systemClock }: { recipients: readonly string[]; clock?: Clock },
+): Promise<Repository> {
+  if (recipients.length === 0) throw new HelvinoError('KEY_MISSING', 'a repository needs at least one recovery recipient');
+  const descriptor: Descriptor = { format: repositoryFormat, id: randomHex(16), created: clock.now().toISOString() };
+  if ((await driver.head(descriptorName)) !== undefined) throw exists(driver);
+  const key = newKey();
+  // The sealed key first: a repository must never exist whose catalog key is nowhere.
+  await sealKey(driver, { prefix: catalogKeysPrefix, key, repositoryId: descriptor.id, recipients });
+  try {
+    await driver.put(descriptorName, [Buffer.from(`${JSON.stringify(descriptor)}\n`)], { ifAbsent: true });
+  } catch (thrown) {
+    if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS') throw exists(driver);
+    throw thrown;
+  }
+  return new Repository(driver, descriptor, catalogRing([key]));
+}
+
+function exists(driver: StorageDriver): HelvinoError {
+  return new HelvinoError('REPOSITORY_EXISTS', `there is a repository at ${driver.capabilities.place}`, {
+    hint: 'use it with its own catalog key, or choose an empty place',
+  });
+}
+
+/**
+ * Opens a repository with the host's catalog ring, or with recovery identities, or both.
+ * Throws REPOSITORY_NOT_FOUND, REPOSITORY_TOO_NEW, KEY_MISSING, KEY_WRONG.
+ */
+export async function openRepository(
+  driver: StorageDriver,
+  access: { ring?: CatalogRing; identities?: Identities },
+): Promise<Repository> {
+  const descriptor = await readDescriptor(driver);
+  if (access.ring) return new Repository(driver, descriptor, access.ring);
+  if (!access.identities) {
+    throw new HelvinoError('KEY_MISSING', 'neither a catalog key nor a recovery identity was given', {
+      hint: 'give the catalog key file of this host, or the recovery identity (--identity FILE)',
+    });
+  }
+  return new Repository(driver, descriptor, await recoverCatalogRing(driver, descriptor.id, access.identities));
+}
+
+async function readDescriptor(driver: StorageDriver): Promise<Descriptor> {
+  let text: string;
+  try {
+    text = Buffer.from(await driver.get(descriptorName)).toString('utf8');
+  } catch (cause) {
+    if (!(cause instanceof HelvinoError && cause.code === 'STORAGE_NOT_FOUND')) throw cause;
+    throw new HelvinoError('REPOSITORY_NOT_FOUND', `there is no repository at ${driver.capabilities.place}`, {
+      cause,
+      hint: 'check the path in helvino.yaml, or make the repository with `helvino init`',
+    });
+  }
+  const descriptor = parseDescriptor(text, driver.capabilities.place);
+  if (descriptor.format > repositoryFormat) {
+    throw new HelvinoError(
+      'REPOSITORY_TOO_NEW',
+      `the repository at ${driver.capabilities.place} has format ${descriptor.format}; this version reads up to ${repositoryFormat}`,
+      { hint: 'use a newer Helvino', context: { format: descriptor.format } },
+    );
+  }
+  return descriptor;
+}
+
+function parseDescriptor(text: string, place: string): Descriptor {
+  try {
+    const json = JSON.parse(text) as Partial<Descriptor>;
+    if (Number.isInteger(json.format) && /^[0-9a-f]{32}$/.test(json.id ?? '')) return json as Descriptor;
+  } catch {
+    // reported below, like a wrong content
+  }
+  throw new HelvinoError('REPOSITORY_DAMAGED', `${descriptorName} at ${place} is damaged`, {
+    hint: 'it is a small text that can be copied from another copy of the repository',
+    context: { object: descriptorName },
+  });
+}
+
+/** Newest key first, by the store's clock. */
+export async function recoverCatalogRing(driver: StorageDriver, repositoryId: string, identities: Identities): Promise<CatalogRing> {
+  const written = new Map<string, number>();
+  for await (const object of driver.list(catalogKeysPrefix)) {
+    const keyId = object.name.slice(catalogKeysPrefix.length).split('/')[0]!;
+    written.set(keyId, Math.min(written.get(keyId) ?? Number.POSITIVE_INFINITY, object.modified.getTime()));
+  }
+  const keyIds = [...written.keys()].sort((a, b) => written.get(b)! - written.get(a)!);
+  const keys: Buffer[] = [];
+  for (const keyId of keyIds) {
+    keys.push(await openKey(driver, { prefix: catalogKeysPrefix, keyId, repositoryId, identities }));
+  }
+  return catalogRing(keys);
+}
+
+export class Repository {
+  readonly driver: StorageDriver;
+  readonly ring: CatalogRing;
+  readonly id: string;
+
+  constructor(driver: StorageDriver, descriptor: Descriptor, ring: CatalogRing) {
+    this.driver = driver;
+    this.ring = ring;
+    this.id = descriptor.id;
+  }
+
+  /** Names only, in order of database and time; reads nothing else. */
+  async backups(database?: string): Promise<BackupName[]> {
+    const names: BackupName[] = [];
+    for await (const object of this.driver.list(database === undefined ? backupsPrefix : `${backupsPrefix}${database}/`)) {
+      const [, owner, id] = object.name.split('/');
+      if (owner !== undefined && id !== undefined) names.push({ database: owner, id, committed: object.modified });
+    }
+    return names;
+  }
+
+  /** Throws BACKUP_NOT_FOUND, REPOSITORY_DAMAGED. */
+  async manifest(database: string, id: string): Promise<Manifest> {
+    const name = manifestName(database, id);
+    let bytes: Uint8Array;
+    try {
+      bytes = await this.driver.get(name);
+    } catch (cause) {
+      if (!(cause instanceof HelvinoError && cause.code === 'STORAGE_NOT_FOUND')) throw cause;
+      throw new HelvinoError('BACKUP_NOT_FOUND', `there is no backup ${id} of ${database}`, {
+        cause,
+        hint: '`helvino list` shows the backups that are there',
+      });
+    }
+    return decodeManifest(bytes, this.ring, name);
+  }
+
+  /** The backup exists once this resolves. */
+  async commit(draft: ManifestDraft): Promise<void> {
+    const name = manifestName(draft.database, draft.id);
+    await this.driver.put(name, [encodeManifest(draft, this.ring, name)], { ifAbsent: true });
+  }
+
+  /** Plain bytes of a block or of a part of a section. */
+  async structure(manifest: Manifest, ref: StructureRef): Promise<Uint8Array> {
+    const keyId = manifest.packs.find((pack) => pack.id === ref.pack)?.keyId ?? this.ring.currentId;
+    const key = this.ring.find(keyId);
+    if (key === undefined) throw new HelvinoError('KEY_WRONG', `the catalog key ${keyId} was not given`, { context: { keyId } });
+    return readStructure(this.driver, key, ref);
+  }
+
+  /** Every file of a backup, in order of path. */
+  async *files(manifest: Manifest): AsyncGenerator<FileEntry> {
+    for (const block of manifest.blocks) yield* this.block(manifest, block);
+  }
+
+  async *block(manifest: Manifest, block: BlockRef): AsyncGenerator<FileEntry> {
+    const what = `block "${block.first}" of backup ${manifest.id}`;
+    yield* decodeFileBlock(await this.structure(manifest, block), what);
+  }
+
+  /** The values of a section; nothing when the backup has none of this name. */
+  async *section(manifest: Manifest, name: string): AsyncGenerator<unknown> {
+    for (const ref of manifest.sections[name] ?? []) {
+      const text = Buffer.from(await this.structure(manifest, ref)).toString('utf8');
+      for (const line of text.split('\n')) if (line !== '') yield JSON.parse(line);
+    }
+  }
+
+  /** A new data key, sealed to the recipients before it is used. */
+  async newDataKey(recipients: readonly string[]): Promise<{ key: Buffer; keyId: string }> {
+    const key = newKey();
+    const keyId = await sealKey(this.driver, { prefix: dataKeysPrefix, key, repositoryId: this.id, recipients });
+    return { key, keyId };
+  }
+
+  /** The data keys that a backup needs. Throws KEY_WRONG, STORAGE_NOT_FOUND. */
+  async dataKeys(manifest: Manifest, identities: Identities): Promise<Map<string, Buffer>> {
+    const keys = new Map<string, Buffer>();
+    for (const pack of manifest.packs) {
+      if (pack.structure || keys.has(pack.keyId)) continue;
+      const lookup = { prefix: dataKeysPrefix, keyId: pack.keyId, repositoryId: this.id, identities };
+      keys.set(pack.keyId, await openKey(this.driver, lookup));
+    }
+    return keys;
+  }
+}
