@@ -9,10 +9,24 @@
  * - Every byte read is authenticated before it is used; a failure names the object.
  * - Nothing is removed that a manifest or a live lease names.
  */
-export { ContentHasher } from './crypto.ts';
-export { DecoderPool, type DecodedPiece } from './decoder-pool.ts';
-export { EncoderPool, type EncodedSegment } from './encoder-pool.ts';
-export { type Extent, type FileEntry, overlayExtents, totalLength } from './extents.ts';
-export { openIdentities, createIdentity, recipientOf, type CatalogRing } from './keys.ts';
-export { type Manifest, type ManifestDraft } from './manifest.ts';
+export { type WrittenBlocks, writeBlocks } from './block-writer.ts';
+export { applyCollect, type CollectPlan, planCollect, readMarks } from './collect.ts';
+export { type ChunkProblem, type DecodeChunk, type DecodedPiece, type DecoderBuffer, DecoderPool } from './decoder-pool.ts';
+export { type EncodedSegment, EncoderPool, type Slot, type StoredPack } from './encoder-pool.ts';
+export { type ChunkRef, type Extent, type FileEntry, overlayExtents } from './extents.ts';
+export {
+  type CatalogRing,
+  contentHasherOf,
+  createIdentity,
+  formatCatalogRing,
+  type Identities,
+  openIdentities,
+  parseCatalogRing,
+  recipientOf,
+} from './keys.ts';
+export { Lease, liveLeases } from './lease.ts';
+export type { Manifest } from './manifest.ts';
+export { packName } from './layout.ts';
 export { createRepository, openRepository, type Repository } from './repository.ts';
+export { StructureWriter } from './structure.ts';
+export { WorkIndex } from './work-index.ts';

@@ -1,0 +1,56 @@
+/** What a manifest's `facts` say of the PostgreSQL server: one schema, written by backup, read by everything else. */
+import { z } from 'zod';
+import { HelvinoError } from '../base/errors.ts';
+import type { Manifest } from '../repository/index.ts';
+
+const lsn = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
+
+const factsSchema = z.object({
+  /** `physical`; other kinds of backup come with other facts. */
+  method: z.literal('physical'),
+  /** Unsigned 64-bit integer in decimal. */
+  systemId: z.string(),
+  /** `server_version_num`, e.g. 180004. */
+  serverVersion: z.number().int(),
+  /** e.g. `18.4`. */
+  serverVersionText: z.string(),
+  /** A place for people, without secrets: `db.internal:5432`. */
+  server: z.string(),
+  fromStandby: z.boolean(),
+  timeline: z.number().int(),
+  startLsn: lsn,
+  stopLsn: lsn,
+  /** The WAL that is stored with the backup ends here: what a restore of this backup alone recovers to. */
+  walEnd: lsn,
+  /** Bytes. */
+  walSegmentSize: z.number().int(),
+  dataChecksums: z.boolean(),
+  tablespaces: z.array(z.object({ oid: z.string(), location: z.string() })),
+  /** How the data came: `changed-pages` (WAL summaries), `changed-chunks` (all was read), `all`. */
+  transfer: z.enum(['all', 'changed-chunks', 'changed-pages']),
+  checksumsVerified: z.boolean(),
+  fingerprint: z.object({
+    state: z.enum(['taken', 'unproven']),
+    reason: z.string().optional(),
+    tables: z.number().int(),
+    skipped: z.number().int(),
+  }),
+  warnings: z.array(z.string()),
+});
+
+export type BackupFacts = z.infer<typeof factsSchema>;
+
+/** Throws REPOSITORY_DAMAGED when the facts are not those of a physical backup. */
+export function backupFacts(manifest: Manifest): BackupFacts {
+  const parsed = factsSchema.safeParse(manifest.facts);
+  if (parsed.success) return parsed.data;
+  throw new HelvinoError('REPOSITORY_DAMAGED', `the facts in backup ${manifest.id} are not those of a physical backup`, {
+    cause: parsed.error,
+    hint: 'a newer Helvino may have made it; use that version',
+  });
+}
+
+/** `serverVersion` without the minor part: 18 for 180004. */
+export function majorOf(serverVersion: number): number {
+  return Math.floor(serverVersion / 10000);
+}

@@ -1,0 +1,6 @@
+/**
+ * The catalog: what the backups of a database are and which one is meant. Pure functions over manifests; no input or
+ * output. Invariant: the manifest is the only truth, so nothing here is stored.
+ */
+export { type BackupFacts, backupFacts, majorOf } from './backup-facts.ts';
+export { chooseBackup } from './choose-backup.ts';

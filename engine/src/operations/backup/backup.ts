@@ -1,0 +1,116 @@
+/**
+ * `helvino backup`: the procedure. The order is what makes it safe:
+ * keys and lease before data, data before manifest, checks before commit; a crash anywhere before the manifest leaves
+ * garbage that `collect` removes, never a wrong backup.
+ */
+import { availableParallelism } from 'node:os';
+import type { Clock } from '../../base/clock.ts';
+import { HelvinoError } from '../../base/errors.ts';
+import { backupId } from '../../base/ids.ts';
+import type { Progress } from '../../base/progress.ts';
+import { type ConnectionParams, connectSql, describeConnection, openReplication } from '../../postgres/index.ts';
+import { EncoderPool, Lease, type Manifest, type Repository, WorkIndex } from '../../repository/index.ts';
+import { chooseParent, type Parent, type WantedKind } from './choose-parent.ts';
+import { commitBackup } from './commit.ts';
+import { Ingest } from './ingest.ts';
+import { readRelations } from './relations.ts';
+import { readSource } from './source.ts';
+import { type FingerprintMode, SourceFingerprint } from './source-fingerprint.ts';
+import { transfer } from './transfer.ts';
+
+export interface BackupOptions {
+  readonly repository: Repository;
+  readonly recipients: readonly string[];
+  /** The name of the protected database in the configuration. */
+  readonly database: string;
+  readonly connection: ConnectionParams;
+  readonly kind: WantedKind;
+  readonly checkpoint: 'fast' | 'spread';
+  /** KiB per second. */
+  readonly maxRateKiB?: number;
+  readonly verifyChecksums: boolean;
+  readonly fingerprint: FingerprintMode;
+  /** With `auto`: content hashes only if all databases together have at most this many bytes. */
+  readonly fingerprintMaxBytes: number;
+  readonly label?: string;
+  readonly notes: Readonly<Record<string, string>>;
+  /** The database is a new cluster from now on. */
+  readonly newCluster: boolean;
+  /** zstd level. */
+  readonly level: number;
+  readonly program: string;
+  readonly clock: Clock;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+export async function backup(options: BackupOptions): Promise<Manifest> {
+  const { repository, clock, progress, signal } = options;
+  const started = clock.now();
+  const id = backupId(started);
+  progress.phase('connecting');
+  const sql = await connectSql(options.connection);
+  const cleanup: (() => Promise<void> | void)[] = [() => sql.end()];
+  try {
+    // 1. What is there, and what it is compared with.
+    const source = await readSource(sql);
+    const parent = await chooseParent(repository, { ...options, source });
+
+    // 2. From here on the parent, and what this run writes, is safe from collection.
+    const lease = await Lease.acquire(repository.driver, clock, { kind: 'backup', uses: parent ? [parent.manifest.id] : [] });
+    cleanup.push(() => lease.release());
+    if (parent) await assertStillThere(repository, options.database, parent);
+    const dataKey = await repository.newDataKey(options.recipients);
+
+    // 3. The parent's files go into a scratch table for look-up.
+    const index = new WorkIndex();
+    cleanup.push(() => index.close());
+    if (parent) for await (const file of repository.files(parent.manifest)) index.addParent(file);
+
+    // 4. The data, then the WAL up to a point at which the source's content is known.
+    const pool = new EncoderPool({
+      driver: repository.driver,
+      dataKey: dataKey.key,
+      dataKeyId: dataKey.keyId,
+      catalogKey: repository.ring.current,
+      catalogKeyId: repository.ring.currentId,
+      level: options.level,
+      workers: Math.max(2, Math.min(8, availableParallelism())),
+    });
+    cleanup.push(() => pool.close());
+    const connection = await openReplication(options.connection);
+    cleanup.push(() => connection.close());
+    const ingest = new Ingest(pool, index);
+    const fingerprint = new SourceFingerprint(options, source);
+    cleanup.push(() => fingerprint.close());
+    const transferred = await transfer(connection, { options, source, parent, pool, ingest, index, fingerprint });
+
+    // 5. What helps to prove and to explain the backup later.
+    progress.phase('reading table names and contents of the source');
+    const relations = await readRelations(options.connection, source);
+    const tables = await fingerprint.tables(progress, signal);
+
+    // 6. Everything durable, everything checked, then the manifest.
+    progress.phase('finishing');
+    ingest.flush();
+    await pool.finish();
+    signal.throwIfAborted();
+    return await commitBackup({ options, id, started, source, parent, transferred, relations, tables, pool, ingest, index, lease });
+  } finally {
+    for (const step of cleanup.reverse()) await Promise.resolve(step()).catch(() => undefined);
+  }
+}
+
+/** The lease came after the choice: if the parent was removed in between, its packs may go too. */
+async function assertStillThere(repository: Repository, database: string, parent: Parent): Promise<void> {
+  const names = await repository.backups(database);
+  if (names.some((name) => name.id === parent.manifest.id)) return;
+  throw new HelvinoError('REPOSITORY_BUSY', `the parent backup ${parent.manifest.id} was removed while this backup began`, {
+    hint: 'run the backup again',
+  });
+}
+
+/** A place for people, without secrets. */
+export function placeOf(connection: ConnectionParams): string {
+  return describeConnection(connection);
+}

@@ -1,0 +1,51 @@
+/** Which earlier backup the new one is compared with, and how the data is to come. */
+import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
+import { HelvinoError } from '../../base/errors.ts';
+import type { Manifest, Repository } from '../../repository/index.ts';
+import type { SourceFacts } from './source.ts';
+
+export type WantedKind = 'auto' | 'full' | 'incremental';
+
+export interface Parent {
+  readonly manifest: Manifest;
+  readonly facts: BackupFacts;
+}
+
+/**
+ * The newest backup of the same cluster whose hashes can be compared. Undefined for a full backup.
+ * Throws SERVER_WRONG_CLUSTER when the database's backups are of another cluster, BACKUP_NOT_FOUND when an incremental is
+ * asked for and there is no parent.
+ */
+export async function chooseParent(
+  repository: Repository,
+  { database, kind, source, newCluster }: { database: string; kind: WantedKind; source: SourceFacts; newCluster: boolean },
+): Promise<Parent | undefined> {
+  const newest = await newestReadable(repository, database);
+  if (newest && newest.facts.systemId !== source.systemId && !newCluster) {
+    throw new HelvinoError(
+      'SERVER_WRONG_CLUSTER',
+      `the server's system identifier is ${source.systemId}; the backups of ${database} are of ${newest.facts.systemId}`,
+      { hint: 'check the connection; if the cluster was made anew (initdb, pg_upgrade), say so with --new-cluster' },
+    );
+  }
+  if (kind === 'full') return undefined;
+  const usable = newest && newest.facts.systemId === source.systemId && newest.manifest.hashKeyId === repository.ring.currentId;
+  if (usable) return newest;
+  if (kind === 'auto') return undefined;
+  throw new HelvinoError('BACKUP_NOT_FOUND', `there is no backup of ${database} that an incremental one could build on`, {
+    hint: 'make a full backup first: `helvino backup --full`',
+  });
+}
+
+/** Newest first, skipping damaged manifests: those are `verify`'s to report, and must not stop backups. */
+async function newestReadable(repository: Repository, database: string): Promise<Parent | undefined> {
+  for (const name of (await repository.backups(database)).reverse()) {
+    try {
+      const manifest = await repository.manifest(database, name.id);
+      return { manifest, facts: backupFacts(manifest) };
+    } catch (thrown) {
+      if (!(thrown instanceof HelvinoError) || thrown.code !== 'REPOSITORY_DAMAGED') throw thrown;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,186 @@
+/**
+ * The transfer: one base backup over one replication connection, then the WAL it needs. With a parent on PostgreSQL 17+
+ * and WAL summaries the server is asked for changed pages only; if it cannot (summaries missing, settings off), all is read
+ * and only changed chunks are stored.
+ */
+import { HelvinoError } from '../../base/errors.ts';
+import { randomHex } from '../../base/ids.ts';
+import { backupManifest, formatLsn, parseLsn, type ReplicationConnection, timelineHistoryName } from '../../postgres/index.ts';
+import type { EncoderPool, WorkIndex } from '../../repository/index.ts';
+import { TarReader } from '../../tar/index.ts';
+import type { BackupOptions } from './backup.ts';
+import { captureWal } from './capture-wal.ts';
+import type { Parent } from './choose-parent.ts';
+import type { Ingest } from './ingest.ts';
+import type { SourceFacts } from './source.ts';
+import type { SourceFingerprint } from './source-fingerprint.ts';
+
+export interface Transferred {
+  readonly timeline: number;
+  readonly startLsn: bigint;
+  readonly stopLsn: bigint;
+  readonly walEnd: bigint;
+  readonly transfer: 'all' | 'changed-chunks' | 'changed-pages';
+  readonly tablespaces: readonly { oid: string; location: string }[];
+  readonly warnings: readonly string[];
+}
+
+export interface TransferContext {
+  readonly options: BackupOptions;
+  readonly source: SourceFacts;
+  readonly parent: Parent | undefined;
+  readonly pool: EncoderPool;
+  readonly ingest: Ingest;
+  readonly index: WorkIndex;
+  readonly fingerprint: SourceFingerprint;
+}
+
+export async function transfer(connection: ReplicationConnection, context: TransferContext): Promise<Transferred> {
+  const { options, source, ingest } = context;
+  const warnings: string[] = [];
+  const warn = (message: string) => {
+    warnings.push(message);
+    options.progress.note('warn', message);
+  };
+  const { systemId } = await connection.identify();
+  if (systemId !== source.systemId) {
+    throw new HelvinoError('SERVER_WRONG_CLUSTER', `the replication connection leads to cluster ${systemId}, the other to ${source.systemId}`, {
+      hint: 'a connection pooler or several hosts in the connection: name one server',
+    });
+  }
+  const slot = await keepWal(connection, warn);
+  const incremental = await offerParent(connection, context, warn);
+  const base = await receive(connection, context, { incremental, warn });
+  const quiet = await context.fingerprint.takePoint();
+  const walEnd = quiet !== undefined && quiet > base.stopLsn ? quiet : base.stopLsn;
+  options.progress.phase('receiving the WAL that the backup needs');
+  await historyFile(connection, base.timeline, ingest);
+  const span = { ...base, endLsn: walEnd, segmentSize: source.walSegmentSize, slot, mtime: seconds(options), owner: base.owner };
+  await captureWal(connection, { span, ingest, pool: context.pool });
+  const kind = incremental ? 'changed-pages' : context.parent ? 'changed-chunks' : 'all';
+  return { ...base, walEnd, transfer: kind, warnings };
+}
+
+/** A temporary slot keeps the WAL from the backup's start on; it goes with the connection. */
+async function keepWal(connection: ReplicationConnection, warn: (message: string) => void): Promise<string | undefined> {
+  const name = `helvino_backup_${randomHex(4)}`;
+  try {
+    await connection.createTemporarySlot(name);
+    return name;
+  } catch (thrown) {
+    if (!(thrown instanceof HelvinoError) || thrown.code === 'SERVER_GONE') throw thrown;
+    warn(`no replication slot could be made (${thrown.message}): the backup relies on wal_keep_size`);
+    return undefined;
+  }
+}
+
+/** True when the server has taken the parent's file list and will send changed pages only. */
+async function offerParent(connection: ReplicationConnection, context: TransferContext, warn: (message: string) => void): Promise<boolean> {
+  const { parent, source, index } = context;
+  if (!parent || source.serverVersion < 170000 || !source.summarizeWal) return false;
+  if (parent.facts.serverVersion < 170000) return false;
+  const { facts } = parent;
+  const files = function* () {
+    for (const file of index.parents()) {
+      if (file.type === 'file' && !file.path.startsWith('pg_wal/')) yield file;
+    }
+  };
+  const walRanges = [{ timeline: facts.timeline, startLsn: parseLsn(facts.startLsn), endLsn: parseLsn(facts.stopLsn) }];
+  try {
+    await connection.uploadManifest(backupManifest({ systemId: source.systemId, files: files(), walRanges }));
+    return true;
+  } catch (thrown) {
+    if (!(thrown instanceof HelvinoError) || thrown.code !== 'SERVER_ERROR') throw thrown;
+    warn(`the server did not take the parent's file list (${thrown.message}): all is read`);
+    return false;
+  }
+}
+
+interface Received {
+  readonly timeline: number;
+  readonly startLsn: bigint;
+  readonly stopLsn: bigint;
+  readonly tablespaces: readonly { oid: string; location: string }[];
+  readonly owner: { uid: number; gid: number };
+}
+
+async function receive(
+  connection: ReplicationConnection,
+  { options, source, ingest, pool }: TransferContext,
+  { incremental, warn }: { incremental: boolean; warn: (message: string) => void },
+): Promise<Received> {
+  const { progress } = options;
+  let tar: TarReader | undefined;
+  let owner = { uid: 0, gid: 0 };
+  let tablespaces: { oid: string; location: string }[] = [];
+  const handler = {
+    entry: (header: Parameters<Ingest['entry']>[0]) => {
+      owner = { uid: header.uid, gid: header.gid };
+      ingest.entry(header);
+    },
+    data: (bytes: Uint8Array) => ingest.data(bytes),
+    entryEnd: () => ingest.entryEnd(),
+  };
+  const checkpoint = options.checkpoint === 'fast' ? 'at once' : 'spread over checkpoint_completion_target';
+  progress.phase(`waiting for the server's checkpoint (${checkpoint})`);
+  const result = await connection.baseBackup(
+    {
+      label: options.label ?? 'helvino',
+      fast: options.checkpoint === 'fast',
+      maxRateKiB: options.maxRateKiB,
+      incremental,
+      verifyChecksums: options.verifyChecksums,
+      progress: true,
+      wal: false,
+      signal: options.signal,
+    },
+    {
+      started: (info) => {
+        tablespaces = info.tablespaces.flatMap((t) => (t.oid === undefined ? [] : [{ oid: t.oid, location: t.location }]));
+        const kib = info.tablespaces.reduce((sum, t) => sum + (t.sizeKiB ?? 0), 0);
+        progress.phase(incremental ? 'receiving changed pages' : 'receiving', incremental || kib === 0 ? undefined : kib * 1024, 'bytes');
+      },
+      archive: ({ oid }) => {
+        tar?.end();
+        ingest.archive(oid);
+        tar = new TarReader(handler);
+      },
+      data: (bytes) => {
+        tar!.push(bytes);
+        progress.advance(bytes.length);
+      },
+      ready: () => pool.congestion(),
+      notice: (severity, message) => {
+        if (severity === 'WARNING') warn(message);
+      },
+    },
+  );
+  tar?.end();
+  if (result.startTimeline !== result.stopTimeline) {
+    throw new HelvinoError('SERVER_ERROR', `the server was promoted during the backup (timeline ${result.startTimeline} to ${result.stopTimeline})`, {
+      hint: 'run the backup again; nothing was kept of this one',
+    });
+  }
+  progress.note('info', `base backup from ${formatLsn(result.startLsn)} to ${formatLsn(result.stopLsn)} of PostgreSQL ${source.serverVersionText}`);
+  return { timeline: result.startTimeline, startLsn: result.startLsn, stopLsn: result.stopLsn, tablespaces, owner };
+}
+
+/** Recovery on a timeline after the first reads its history. */
+async function historyFile(connection: ReplicationConnection, timeline: number, ingest: Ingest): Promise<void> {
+  if (timeline === 1) return;
+  const content = await connection.timelineHistory(timeline);
+  const name = timelineHistoryName(timeline);
+  for (const [path, bytes] of [
+    [`pg_wal/${name}`, content],
+    [`pg_wal/archive_status/${name}.done`, new Uint8Array(0)],
+  ] as const) {
+    ingest.archive(undefined);
+    ingest.entry({ path, type: 'file', mode: 0o600, uid: 0, gid: 0, mtime: 0, size: bytes.length });
+    if (bytes.length > 0) ingest.data(bytes);
+    ingest.entryEnd();
+  }
+}
+
+function seconds(options: BackupOptions): number {
+  return Math.floor(options.clock.now().getTime() / 1000);
+}

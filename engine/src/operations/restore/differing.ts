@@ -1,0 +1,38 @@
+/** Which parts of a file on disk are not what the backup says. Zero parts are made zero at once. */
+import { fstatSync, readSync, writeSync } from 'node:fs';
+import { contentHasherOf, type Extent, type FileEntry, type Repository } from '../../repository/index.ts';
+
+const zeroes = Buffer.alloc(1 << 20);
+let buffer = Buffer.allocUnsafe(1 << 20);
+
+/** `fd`: open for reading and writing. Parts without a hash are reported: their writer compares before it writes. */
+export function differingExtents(fd: number, file: FileEntry, repository: Repository): { at: number; extent: Extent }[] {
+  const hasher = contentHasherOf(repository.ring.current);
+  const present = fstatSync(fd).size;
+  const differing: { at: number; extent: Extent }[] = [];
+  let at = 0;
+  for (const extent of file.extents) {
+    if (!extent.chunk) makeZero(fd, { at, length: Math.min(extent.length, Math.max(0, present - at)) });
+    else if (!extent.hash || !hasher.hash(read(fd, at, extent.length)).equals(extent.hash)) differing.push({ at, extent });
+    at += extent.length;
+  }
+  return differing;
+}
+
+function read(fd: number, at: number, length: number): Uint8Array {
+  if (buffer.length < length) buffer = Buffer.allocUnsafe(length);
+  let got = 0;
+  while (got < length) {
+    const count = readSync(fd, buffer, got, length - got, at + got);
+    if (count === 0) break;
+    got += count;
+  }
+  return buffer.subarray(0, got);
+}
+
+function makeZero(fd: number, { at, length }: { at: number; length: number }): void {
+  for (let done = 0; done < length; done += zeroes.length) {
+    const count = Math.min(zeroes.length, length - done);
+    if (!read(fd, at + done, count).every((byte) => byte === 0)) writeSync(fd, zeroes, 0, count, at + done);
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * The end of a restore. Order: everything else durable, then the control file under its name, then that durable, then the
+ * marker gone. Until the control file has its name no server starts on the directory.
+ */
+import { spawn } from 'node:child_process';
+import { appendFile, chown, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { controlFile, controlFileAside } from './lay-out.ts';
+import type { Owner } from './owner.ts';
+import { markerName, targetError } from './target.ts';
+
+export interface FinishOptions {
+  readonly directory: string;
+  /** Tablespace folders. */
+  readonly elsewhere: readonly string[];
+  readonly owner: Owner | 'recorded' | undefined;
+  /** Become a new timeline when the WAL of the backup is replayed. */
+  readonly newTimeline: boolean;
+}
+
+export async function finishRestore(options: FinishOptions): Promise<void> {
+  const { directory } = options;
+  try {
+    if (options.newTimeline) await askForNewTimeline(options);
+    for (const place of [directory, ...options.elsewhere]) await syncTree(place);
+    await rename(join(directory, controlFileAside), join(directory, controlFile));
+    await syncFile(join(directory, 'global'));
+    await rm(join(directory, markerName), { force: true });
+    await syncFile(directory);
+  } catch (thrown) {
+    throw targetError(thrown, directory);
+  }
+}
+
+/**
+ * Archive recovery without an archive: the server replays the WAL that came with the backup, then starts a new timeline,
+ * so that its WAL can never be taken for that of the server the backup is from.
+ * https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES
+ */
+async function askForNewTimeline({ directory, owner }: FinishOptions): Promise<void> {
+  const conf = join(directory, 'postgresql.auto.conf');
+  const signal = join(directory, 'recovery.signal');
+  await appendFile(conf, "# Added by helvino restore: recover from the WAL in pg_wal alone.\nrestore_command = 'false'\n", { mode: 0o600 });
+  await writeFile(signal, '', { mode: 0o600 });
+  if (owner === undefined || owner === 'recorded') return;
+  for (const file of [conf, signal]) await chown(file, owner.uid, owner.gid);
+}
+
+/** Flushes the file system that holds `place`: one call instead of one for each of a hundred thousand files. */
+async function syncTree(place: string): Promise<void> {
+  const done = await new Promise<boolean>((resolve) => {
+    const child = spawn('sync', ['-f', place], { stdio: 'ignore' });
+    child.on('error', () => resolve(false));
+    child.on('exit', (status) => resolve(status === 0));
+  });
+  if (!done) await syncEach(place);
+}
+
+async function syncEach(place: string): Promise<void> {
+  for (const entry of await readdir(place, { withFileTypes: true })) {
+    const path = join(place, entry.name);
+    if (entry.isDirectory()) await syncEach(path);
+    else if (entry.isFile()) await syncFile(path);
+  }
+  await syncFile(place);
+}
+
+async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * Lays out the directory tree: folders, links and files of the right size, mode and owner, all content still zero; and
+ * fills the restore index with what has to be written. With an existing tree only what differs is planned.
+ */
+import { closeSync, existsSync, fchmodSync, fchownSync, ftruncateSync, lchownSync, lstatSync, mkdirSync, openSync, readlinkSync, rmSync, symlinkSync, chmodSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Progress } from '../../base/progress.ts';
+import type { Extent, FileEntry, Manifest, Repository } from '../../repository/index.ts';
+import { differingExtents } from './differing.ts';
+import type { Owner } from './owner.ts';
+import type { RestoreIndex } from './restore-index.ts';
+import type { TablespaceTarget } from './tablespaces.ts';
+import { targetError } from './target.ts';
+
+/** The control file is written under this name and renamed last: without it no server starts on the directory. */
+export const controlFile = 'global/pg_control';
+export const controlFileAside = 'global/pg_control.helvino';
+
+export interface LayOutOptions {
+  readonly repository: Repository;
+  readonly manifest: Manifest;
+  readonly directory: string;
+  readonly tablespaces: readonly TablespaceTarget[];
+  readonly owner: Owner | 'recorded' | undefined;
+  /** Compare with what is there. */
+  readonly existing: boolean;
+  readonly index: RestoreIndex;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+export async function layOut(options: LayOutOptions): Promise<{ unchanged: number }> {
+  const { repository, manifest, index, progress, signal } = options;
+  progress.phase(options.existing ? 'comparing with what is there' : 'laying out files', manifest.totals.files, 'items');
+  let unchanged = 0;
+  for await (const file of repository.files(manifest)) {
+    signal.throwIfAborted();
+    const target = join(options.directory, file.path === controlFile ? controlFileAside : file.path);
+    try {
+      if (file.type === 'directory') makeFolder(target, file, options);
+      else if (file.type === 'symlink') makeLink(target, file, options);
+      else unchanged += makeFile(target, file, options);
+    } catch (thrown) {
+      throw targetError(thrown, target);
+    }
+    if (file.type !== 'file') index.addFile(file.path, target);
+    progress.advance(1);
+  }
+  return { unchanged };
+}
+
+function makeFolder(target: string, file: FileEntry, options: LayOutOptions): void {
+  if (options.existing) removeUnless(target, 'directory');
+  mkdirSync(target, { recursive: true, mode: file.mode });
+  chmodSync(target, file.mode);
+  own(target, file, options);
+}
+
+function makeLink(target: string, file: FileEntry, options: LayOutOptions): void {
+  const oid = file.path.split('/').at(-1);
+  const tablespace = options.tablespaces.find((t) => t.oid === oid && file.path.startsWith('pg_tblspc/'));
+  const to = tablespace?.to ?? file.target ?? '';
+  if (options.existing && existsNoFollow(target)) {
+    if (lstatSync(target).isSymbolicLink() && readlinkSync(target) === to) return;
+    rmSync(target, { recursive: true });
+  }
+  if (tablespace) {
+    mkdirSync(to, { recursive: true, mode: 0o700 });
+    own(to, file, options);
+  }
+  symlinkSync(to, target);
+  own(target, file, options);
+}
+
+/** Returns the bytes that are there already. */
+function makeFile(target: string, file: FileEntry, options: LayOutOptions): number {
+  if (options.existing) removeUnless(target, 'file');
+  const known = options.existing && file.path !== controlFile && existsSync(target);
+  const fd = openSync(target, known ? 'r+' : 'w+', file.mode);
+  let differing: Iterable<{ at: number; extent: Extent }>;
+  try {
+    differing = known ? differingExtents(fd, file, options.repository) : everyExtent(file);
+    fchmodSync(fd, file.mode);
+    if (options.owner !== undefined) {
+      const { uid, gid } = options.owner === 'recorded' ? file : options.owner;
+      fchownSync(fd, uid, gid);
+    }
+    ftruncateSync(fd, file.size);
+  } finally {
+    closeSync(fd);
+  }
+  const number = options.index.addFile(file.path, target);
+  let wanted = 0;
+  for (const { at, extent } of differing) {
+    wanted += extent.length;
+    if (extent.chunk) options.index.addPiece(number, { chunk: extent.chunk, at, start: extent.start, length: extent.length });
+  }
+  return file.size - wanted;
+}
+
+function* everyExtent(file: FileEntry): Generator<{ at: number; extent: Extent }> {
+  let at = 0;
+  for (const extent of file.extents) {
+    yield { at, extent };
+    at += extent.length;
+  }
+}
+
+function own(target: string, file: FileEntry, { owner }: LayOutOptions): void {
+  if (owner === undefined) return;
+  const { uid, gid } = owner === 'recorded' ? file : owner;
+  lchownSync(target, uid, gid);
+}
+
+function existsNoFollow(target: string): boolean {
+  return lstatSync(target, { throwIfNoEntry: false }) !== undefined;
+}
+
+function removeUnless(target: string, type: 'file' | 'directory'): void {
+  const facts = lstatSync(target, { throwIfNoEntry: false });
+  if (facts === undefined) return;
+  if (type === 'file' ? facts.isFile() : facts.isDirectory()) return;
+  rmSync(target, { recursive: true });
+}

@@ -1,0 +1,132 @@
+/**
+ * `helvino restore`: the procedure. Everything that can be refused is refused before anything is written; the control
+ * file comes last; a restore that was stopped is run again with the same words and goes on.
+ */
+import { chmod, chown, rm, writeFile } from 'node:fs/promises';
+import { isAbsolute, join } from 'node:path';
+import { HelvinoError } from '../../base/errors.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Progress } from '../../base/progress.ts';
+import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
+import type { Identities, Manifest, Repository } from '../../repository/index.ts';
+import { describeFiles } from '../relation-names.ts';
+import { finishRestore } from './finish.ts';
+import { controlFile, layOut } from './lay-out.ts';
+import { chooseOwner, type Owner } from './owner.ts';
+import { removeExtra } from './remove-extra.ts';
+import { RestoreIndex } from './restore-index.ts';
+import { mapTablespaces, type TablespaceTarget } from './tablespaces.ts';
+import { assertRoom, inspectTarget, makeDirectory, markerName, type TargetState, targetError } from './target.ts';
+import { writePacks } from './write-packs.ts';
+
+export interface RestoreOptions {
+  readonly repository: Repository;
+  readonly identities: Identities;
+  readonly manifest: Manifest;
+  /** Absolute path of the data directory. */
+  readonly directory: string;
+  /** Into a directory that has a cluster: rewrite only what differs, remove what is not in the backup. */
+  readonly delta: boolean;
+  /** Old location or oid of a tablespace to its new location; `*` for all. */
+  readonly tablespaces: ReadonlyMap<string, string>;
+  /** `user` or `user:group`; only for root. */
+  readonly owner?: string;
+  /** Start a new timeline after recovery (the default for a restored server). */
+  readonly newTimeline: boolean;
+  readonly clock: Clock;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+export interface RestorePlan {
+  readonly state: TargetState;
+  readonly facts: BackupFacts;
+  readonly tablespaces: readonly TablespaceTarget[];
+  readonly owner: Owner | 'recorded' | undefined;
+  /** Bytes that the restored cluster takes. */
+  readonly bytes: number;
+}
+
+export interface RestoreResult {
+  readonly backup: string;
+  readonly directory: string;
+  readonly files: number;
+  /** Bytes of the restored cluster. */
+  readonly bytes: number;
+  /** Bytes written. */
+  readonly written: number;
+  /** Entries removed that the backup does not have. */
+  readonly removed: number;
+  readonly tablespaces: readonly TablespaceTarget[];
+  readonly seconds: number;
+}
+
+/** Looks and refuses; writes nothing. */
+export async function planRestore(options: RestoreOptions): Promise<RestorePlan> {
+  const { manifest, directory, delta } = options;
+  if (!isAbsolute(directory)) throw new HelvinoError('USAGE', `the directory "${directory}" is not an absolute path`);
+  const facts = backupFacts(manifest);
+  const owner = await chooseOwner(options.owner);
+  const tablespaces = mapTablespaces(facts.tablespaces, options.tablespaces);
+  const state = await inspectTarget(directory, { backupId: manifest.id, delta });
+  if (state === 'empty') {
+    for (const { to } of tablespaces) await inspectTarget(to, { backupId: manifest.id, delta: false });
+    await assertRoom(await needs(options, tablespaces));
+  }
+  return { state, facts, tablespaces, owner, bytes: manifest.totals.bytes };
+}
+
+/** Bytes per place: tablespaces may be on other disks. */
+async function needs({ repository, manifest, directory }: RestoreOptions, tablespaces: readonly TablespaceTarget[]) {
+  const sums = new Map<string, number>([[directory, 0]]);
+  if (tablespaces.length === 0) return [{ directory, bytes: manifest.totals.bytes }];
+  for await (const file of repository.files(manifest)) {
+    const oid = file.path.startsWith('pg_tblspc/') ? file.path.split('/')[1] : undefined;
+    const place = tablespaces.find((t) => t.oid === oid)?.to ?? directory;
+    sums.set(place, (sums.get(place) ?? 0) + file.size);
+  }
+  return [...sums].map(([place, bytes]) => ({ directory: place, bytes }));
+}
+
+export async function restore(options: RestoreOptions): Promise<RestoreResult> {
+  const { repository, manifest, directory, progress, signal, clock } = options;
+  const begun = clock.monotonic();
+  // 1. Refuse what must be refused; open the keys, so that a wrong identity is known before anything is written.
+  const plan = await planRestore(options);
+  const keys = await repository.dataKeys(manifest, options.identities);
+
+  // 2. From the marker on, the directory is known to be half-restored.
+  await makeDirectory(directory, 0o700);
+  await mark(options, plan);
+  if (plan.state !== 'empty') await rm(join(directory, controlFile), { force: true });
+
+  const index = new RestoreIndex();
+  try {
+    // 3. The tree, then the content, pack by pack.
+    const existing = plan.state !== 'empty';
+    await layOut({ ...options, tablespaces: plan.tablespaces, owner: plan.owner, existing, index });
+    const removed = existing ? await removeExtra(directory, index) : 0;
+    const describe = (paths: readonly string[]) => describeFiles(repository, manifest, paths.map((path) => path.slice(directory.length + 1)));
+    const written = await writePacks({ repository, keys, index, compare: existing, progress, signal, describe });
+
+    // 4. Durable, then startable.
+    progress.phase('flushing to disk');
+    await finishRestore({ ...options, owner: plan.owner, elsewhere: plan.tablespaces.map((t) => t.to) });
+    const { files, bytes } = manifest.totals;
+    const seconds = (clock.monotonic() - begun) / 1000;
+    return { backup: manifest.id, directory, files, bytes, written, removed, tablespaces: plan.tablespaces, seconds };
+  } finally {
+    index.close();
+  }
+}
+
+async function mark({ directory, manifest, clock }: RestoreOptions, { owner, facts }: RestorePlan): Promise<void> {
+  const marker = { backup: manifest.id, database: manifest.database, begun: clock.now().toISOString(), version: facts.serverVersionText };
+  try {
+    await writeFile(join(directory, markerName), `${JSON.stringify(marker)}\n`, { mode: 0o600 });
+    await chmod(directory, 0o700);
+    if (owner !== undefined && owner !== 'recorded') await chown(directory, owner.uid, owner.gid);
+  } catch (thrown) {
+    throw targetError(thrown, directory);
+  }
+}

@@ -1,0 +1,31 @@
+/** Where tablespaces go: where they were, or where the user says. */
+import { isAbsolute } from 'node:path';
+import { HelvinoError } from '../../base/errors.ts';
+
+export interface TablespaceTarget {
+  readonly oid: string;
+  readonly from: string;
+  readonly to: string;
+}
+
+/** `mapping`: old location or oid to new location; `*` maps every tablespace to `<value>/<oid>`. */
+export function mapTablespaces(
+  tablespaces: readonly { oid: string; location: string }[],
+  mapping: ReadonlyMap<string, string>,
+): TablespaceTarget[] {
+  const used = new Set<string>();
+  const result = tablespaces.map(({ oid, location }) => {
+    const key = [location, oid].find((candidate) => mapping.has(candidate));
+    if (key !== undefined) used.add(key);
+    const all = mapping.get('*');
+    const to = key !== undefined ? mapping.get(key)! : all !== undefined ? `${all}/${oid}` : location;
+    if (!isAbsolute(to)) throw new HelvinoError('USAGE', `the tablespace location "${to}" is not an absolute path`);
+    return { oid, from: location, to };
+  });
+  for (const key of mapping.keys()) {
+    if (key === '*' || used.has(key)) continue;
+    const known = tablespaces.map((t) => `${t.location} (${t.oid})`).join(', ') || 'none';
+    throw new HelvinoError('USAGE', `the backup has no tablespace "${key}"`, { hint: `its tablespaces: ${known}` });
+  }
+  return result;
+}

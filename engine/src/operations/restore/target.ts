@@ -1,0 +1,141 @@
+/** Looks at the place to restore into, and refuses what would do harm, before anything is written. */
+import { access, constants, lstat, mkdir, readdir, readFile, readlink, stat, statfs } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { HelvinoError, systemCode } from '../../base/errors.ts';
+import { formatBytes } from '../../base/format.ts';
+
+/** Present in a directory while a restore into it is not complete. */
+export const markerName = 'helvino-restore.json';
+
+export type TargetState =
+  /** Nothing is there. */
+  | 'empty'
+  /** An earlier restore of the same backup did not come to its end. */
+  | 'unfinished'
+  /** A data directory, to be made like the backup. */
+  | 'existing';
+
+export async function inspectTarget(directory: string, { backupId, delta }: { backupId: string; delta: boolean }): Promise<TargetState> {
+  const names = await listing(directory);
+  if (names.length === 0) return 'empty';
+  const pid = await runningServer(directory);
+  if (pid !== undefined) {
+    throw new HelvinoError('TARGET_IN_USE', `a PostgreSQL server (process ${pid}) is running on ${directory}`, {
+      hint: 'stop it first, or restore into another directory',
+      context: { directory, pid },
+    });
+  }
+  if (names.includes(markerName) && (await markerOf(directory)) === backupId) return 'unfinished';
+  if (delta && (names.includes('PG_VERSION') || names.includes(markerName))) return 'existing';
+  const shown = names.slice(0, 3).join(', ') + (names.length > 3 ? ', …' : '');
+  throw new HelvinoError('TARGET_NOT_EMPTY', `${directory} is not empty: it holds ${shown}`, {
+    hint: delta
+      ? 'with --delta it must be a PostgreSQL data directory (it has no PG_VERSION)'
+      : 'choose an empty directory, or --delta to make a data directory that is there like the backup',
+    context: { directory, entries: names.length },
+  });
+}
+
+async function listing(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (thrown) {
+    const code = systemCode(thrown);
+    if (code === 'ENOENT') return [];
+    throw targetError(thrown, directory);
+  }
+}
+
+/** The process number in postmaster.pid, if that process is alive and works here. */
+async function runningServer(directory: string): Promise<number | undefined> {
+  const text = await readFile(join(directory, 'postmaster.pid'), 'utf8').catch(() => undefined);
+  const pid = Number(text?.split('\n')[0]);
+  if (!Number.isInteger(pid) || pid <= 0) return undefined;
+  try {
+    process.kill(pid, 0);
+  } catch (thrown) {
+    if (systemCode(thrown) === 'ESRCH') return undefined;
+  }
+  // A server's working directory is its data directory; a reused process number has another.
+  const cwd = await readlink(`/proc/${pid}/cwd`).catch(() => undefined);
+  const same = cwd === undefined || resolve(cwd) === resolve(await realDirectory(directory));
+  return same ? pid : undefined;
+}
+
+async function realDirectory(directory: string): Promise<string> {
+  const { realpath } = await import('node:fs/promises');
+  return realpath(directory).catch(() => directory);
+}
+
+async function markerOf(directory: string): Promise<string | undefined> {
+  try {
+    const marker = JSON.parse(await readFile(join(directory, markerName), 'utf8')) as { backup?: unknown };
+    return typeof marker.backup === 'string' ? marker.backup : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export interface Need {
+  readonly directory: string;
+  /** Bytes that will be written there. */
+  readonly bytes: number;
+}
+
+/** Throws TARGET_TOO_SMALL, summing up what goes to the same file system, and TARGET_DENIED. */
+export async function assertRoom(needs: readonly Need[]): Promise<void> {
+  const perDevice = new Map<number, { bytes: number; directory: string; parent: string }>();
+  for (const { directory, bytes } of needs) {
+    const parent = await nearestExisting(directory);
+    await access(parent, constants.W_OK | constants.X_OK).catch((thrown: unknown) => {
+      throw targetError(thrown, parent);
+    });
+    const { dev } = await stat(parent);
+    const known = perDevice.get(dev);
+    perDevice.set(dev, { bytes: bytes + (known?.bytes ?? 0), directory, parent });
+  }
+  for (const { bytes, directory, parent } of perDevice.values()) {
+    const { bavail, bsize } = await statfs(parent);
+    const free = bavail * bsize;
+    if (free >= bytes) continue;
+    throw new HelvinoError('TARGET_TOO_SMALL', `${directory} has ${formatBytes(free)} free; the restore needs ${formatBytes(bytes)}`, {
+      hint: 'restore to a larger disk, or remap a tablespace with --tablespace OLD=NEW',
+      context: { directory, free, needed: bytes },
+    });
+  }
+}
+
+async function nearestExisting(directory: string): Promise<string> {
+  let at = resolve(directory);
+  for (;;) {
+    const found = await lstat(at).catch((thrown: unknown) => {
+      if (systemCode(thrown) !== 'ENOENT') throw targetError(thrown, at);
+      return undefined;
+    });
+    if (found) return at;
+    at = dirname(at);
+  }
+}
+
+export async function makeDirectory(directory: string, mode: number): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true, mode });
+  } catch (thrown) {
+    throw targetError(thrown, directory);
+  }
+}
+
+/** A system error on the target as a HelvinoError. */
+export function targetError(thrown: unknown, path: string): HelvinoError {
+  if (thrown instanceof HelvinoError) return thrown;
+  const code = systemCode(thrown);
+  const message = `${path} cannot be used: ${(thrown as Error).message}`;
+  const extras = { cause: thrown, context: { path, system: code } };
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
+    return new HelvinoError('TARGET_DENIED', message, { ...extras, hint: 'run as a user that may write there, or choose another directory' });
+  }
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new HelvinoError('TARGET_TOO_SMALL', message, { ...extras, hint: 'make room and run the same restore again: it goes on where it was' });
+  }
+  return new HelvinoError('TARGET_IO', message, extras);
+}
