@@ -27,6 +27,7 @@ export {
 export { Lease, liveLeases } from './lease.ts';
 export type { Manifest } from './manifest.ts';
 export { packName } from './layout.ts';
+export { type PackContents, readPackContents } from './pack-reader.ts';
 export { createRepository, openRepository, type Repository } from './repository.ts';
 export { StructureWriter } from './structure.ts';
 export { WorkIndex } from './work-index.ts';

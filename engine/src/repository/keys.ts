@@ -21,13 +21,14 @@ export interface CatalogRing {
   /** Undefined when the ring lacks this key. */
   find(keyId: string): Buffer | undefined;
   readonly keys: readonly Buffer[];
+  readonly ids: readonly string[];
 }
 
 export function catalogRing(keys: readonly Buffer[]): CatalogRing {
   const [current] = keys;
   if (current === undefined) throw new HelvinoError('KEY_MISSING', 'the catalog key is empty');
   const byId = new Map(keys.map((key) => [keyIdOf(key), key]));
-  return { current, currentId: keyIdOf(current), find: (keyId) => byId.get(keyId), keys };
+  return { current, currentId: keyIdOf(current), find: (keyId) => byId.get(keyId), keys, ids: [...byId.keys()] };
 }
 
 /** Text form: one key a line, `helvino-catalog-key-1:<base64url>`; lines that begin with # are comments. */

@@ -6,6 +6,7 @@
  *     keys/data/<keyId>/<sealing>         a data key, sealed to the recipients (age)
  *     packs/<2 hex>/<packId>              chunks
  *     backups/<database>/<backupId>       manifest: its existence is the backup's existence
+ *     ledger/<database>/<backupId>        says that the backup was committed: a manifest that vanishes is missed
  *     proofs/<backupId>/<drillId>         the result of a drill of this backup
  *     leases/<runId>/<n>                  a run is alive; the newest n counts
  *     trash/<packId>                      mark: this pack was garbage when this object was written
@@ -15,6 +16,7 @@ import { createHash } from 'node:crypto';
 export const descriptorName = 'helvino.json';
 export const packsPrefix = 'packs/';
 export const backupsPrefix = 'backups/';
+export const ledgerPrefix = 'ledger/';
 export const leasesPrefix = 'leases/';
 export const trashPrefix = 'trash/';
 export const dataKeysPrefix = 'keys/data/';
@@ -26,6 +28,10 @@ export function packName(packId: string): string {
 
 export function manifestName(database: string, backupId: string): string {
   return `${backupsPrefix}${database}/${backupId}`;
+}
+
+export function ledgerName(database: string, backupId: string): string {
+  return `${ledgerPrefix}${database}/${backupId}`;
 }
 
 export function trashName(packId: string): string {

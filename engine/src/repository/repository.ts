@@ -9,7 +9,17 @@ import { newKey } from './crypto.ts';
 import type { FileEntry } from './extents.ts';
 import { decodeFileBlock } from './file-block.ts';
 import { type CatalogRing, catalogRing, type Identities, openKey, sealKey } from './keys.ts';
-import { backupsPrefix, catalogKeysPrefix, dataKeysPrefix, descriptorName, manifestName } from './layout.ts';
+import {
+  backupsPrefix,
+  catalogKeysPrefix,
+  dataKeysPrefix,
+  descriptorName,
+  ledgerName,
+  ledgerPrefix,
+  manifestName,
+  proofPrefix,
+} from './layout.ts';
+import { liveLeases } from './lease.ts';
 import { type BlockRef, decodeManifest, encodeManifest, type Manifest, type ManifestDraft, type StructureRef } from './manifest.ts';
 import { readStructure } from './structure.ts';
 
@@ -164,7 +174,58 @@ export class Repository {
   /** The backup exists once this resolves. */
   async commit(draft: ManifestDraft): Promise<void> {
     const name = manifestName(draft.database, draft.id);
-    await this.driver.put(name, [encodeManifest(draft, this.ring, name)], { ifAbsent: true });
+    const body = encodeManifest(draft, this.ring, name);
+    await this.driver.put(name, [body], { ifAbsent: true });
+    // After the manifest: an entry without a manifest then means that the manifest was lost or taken away.
+    await this.#enterLedger(draft.database, draft.id);
+  }
+
+  /** Backups that the ledger has and that are not there; and enters those that are there and were not entered. */
+  async reconcileLedger(): Promise<{ database: string; id: string }[]> {
+    const present = new Map((await this.backups()).map((backup) => [`${backup.database}/${backup.id}`, backup]));
+    const lost: { database: string; id: string }[] = [];
+    for await (const object of this.driver.list(ledgerPrefix)) {
+      const [, database = '', id = ''] = object.name.split('/');
+      if (!present.delete(`${database}/${id}`)) lost.push({ database, id });
+    }
+    // A run that died between manifest and ledger leaves these.
+    for (const backup of present.values()) await this.#enterLedger(backup.database, backup.id);
+    return lost;
+  }
+
+  async #enterLedger(database: string, id: string): Promise<void> {
+    try {
+      await this.driver.put(ledgerName(database, id), [], { ifAbsent: true });
+    } catch (thrown) {
+      if (!(thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS')) throw thrown;
+    }
+  }
+
+  /** Removes a backup; its packs become garbage unless others name them. Throws REPOSITORY_BUSY, BACKUP_NOT_FOUND. */
+  async remove(database: string, id: string): Promise<void> {
+    const name = manifestName(database, id);
+    if ((await this.driver.head(name)) === undefined) {
+      throw new HelvinoError('BACKUP_NOT_FOUND', `there is no backup ${id} of ${database}`);
+    }
+    const holder = (await liveLeases(this.driver)).find((lease) => lease.uses.includes(id));
+    if (holder) {
+      throw new HelvinoError('REPOSITORY_BUSY', `backup ${id} is in use by a running ${holder.kind}`, {
+        hint: 'wait until it has ended',
+        context: { run: holder.run },
+      });
+    }
+    // The ledger first: a removal that stops half-way must not look like a loss.
+    await this.driver.remove(ledgerName(database, id));
+    await this.driver.remove(name);
+    for await (const proof of this.driver.list(proofPrefix(id))) await this.driver.remove(proof.name);
+  }
+
+  /** Ids of the data keys that have at least one sealing. */
+  async sealedKeys(kind: 'data' | 'catalog'): Promise<Set<string>> {
+    const prefix = kind === 'data' ? dataKeysPrefix : catalogKeysPrefix;
+    const keyIds = new Set<string>();
+    for await (const object of this.driver.list(prefix)) keyIds.add(object.name.slice(prefix.length).split('/')[0]!);
+    return keyIds;
   }
 
   /** Plain bytes of a block or of a part of a section. */
@@ -205,9 +266,13 @@ export class Repository {
     const keys = new Map<string, Buffer>();
     for (const pack of manifest.packs) {
       if (pack.structure || keys.has(pack.keyId)) continue;
-      const lookup = { prefix: dataKeysPrefix, keyId: pack.keyId, repositoryId: this.id, identities };
-      keys.set(pack.keyId, await openKey(this.driver, lookup));
+      keys.set(pack.keyId, await this.dataKey(pack.keyId, identities));
     }
     return keys;
+  }
+
+  /** Throws KEY_WRONG, STORAGE_NOT_FOUND, REPOSITORY_DAMAGED. */
+  dataKey(keyId: string, identities: Identities): Promise<Buffer> {
+    return openKey(this.driver, { prefix: dataKeysPrefix, keyId, repositoryId: this.id, identities });
   }
 }

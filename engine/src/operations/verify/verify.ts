@@ -1,0 +1,199 @@
+/**
+ * `helvino verify`: is what the repository holds what was written? Structure always; with `readData` every byte. Damage is
+ * named by object, and by the backups, files and tables that it touches.
+ */
+import { HelvinoError } from '../../base/errors.ts';
+import type { Progress } from '../../base/progress.ts';
+import type { FileEntry, Identities, Manifest, Repository } from '../../repository/index.ts';
+import { tablesOf } from '../relation-names.ts';
+import { checkPacks, type PackFault } from './check-packs.ts';
+
+export interface VerifyOptions {
+  readonly repository: Repository;
+  /** Only the backups of this database. */
+  readonly database?: string;
+  /** Only this backup. */
+  readonly backupId?: string;
+  readonly readData: boolean;
+  readonly identities?: Identities;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+export interface Damage {
+  /** The object that is damaged or missing. */
+  readonly object: string;
+  readonly why: string;
+  /** Files that it touches: the first twenty. */
+  readonly files: readonly { path: string; table?: string }[];
+  readonly moreFiles: number;
+}
+
+export interface VerifiedBackup {
+  readonly database: string;
+  readonly id: string;
+  readonly state: 'good' | 'damaged';
+  readonly damage: readonly Damage[];
+}
+
+export interface VerifyReport {
+  readonly verdict: 'passed' | 'failed';
+  /** What was looked at: `structure`; `stored bytes` (hashes of what is stored); `every byte` (decrypted too). */
+  readonly depth: 'structure' | 'stored bytes' | 'every byte';
+  readonly backups: readonly VerifiedBackup[];
+  readonly packs: number;
+  readonly bytesRead: number;
+}
+
+const shownFiles = 20;
+
+export async function verify(options: VerifyOptions): Promise<VerifyReport> {
+  const { repository, identities, readData } = options;
+  const lost = await repository.reconcileLedger();
+  const opened = await openManifests(options);
+  const packs = new Map<string, { id: string; size: number }>();
+  const keys = new Map<string, Uint8Array>();
+  const keyFaults = new Map<string, string>();
+  for (const { manifest } of opened.good) {
+    for (const { id, size } of manifest.packs) packs.set(id, { id, size });
+    await checkKeys(repository, manifest, { identities, keys, keyFaults });
+  }
+  const ordered = [...packs.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+  const { faults, bytesRead } = await checkPacks({ ...options, packs: ordered, keys });
+  const backups: VerifiedBackup[] = [...opened.bad];
+  for (const { database, id } of lost.filter((entry) => wanted(options, entry))) {
+    const object = `backups/${database}/${id}`;
+    backups.push(damaged({ database, id }, [{ object, why: 'the manifest is missing: the ledger says that this backup was made', files: [], moreFiles: 0 }]));
+  }
+  for (const { manifest } of opened.good) backups.push(await judge(repository, manifest, { faults, keyFaults }));
+  backups.sort((a, b) => (a.id < b.id ? -1 : 1));
+  const depth = !readData ? 'structure' : identities ? 'every byte' : 'stored bytes';
+  const verdict = backups.every((backup) => backup.state === 'good') ? 'passed' : 'failed';
+  return { verdict, depth, backups, packs: ordered.length, bytesRead };
+}
+
+function wanted({ database, backupId }: VerifyOptions, name: { database: string; id: string }): boolean {
+  return (database === undefined || name.database === database) && (backupId === undefined || name.id === backupId);
+}
+
+async function openManifests(options: VerifyOptions): Promise<{ good: { manifest: Manifest }[]; bad: VerifiedBackup[] }> {
+  const good: { manifest: Manifest }[] = [];
+  const bad: VerifiedBackup[] = [];
+  for (const name of await options.repository.backups(options.database)) {
+    if (!wanted(options, name)) continue;
+    try {
+      good.push({ manifest: await options.repository.manifest(name.database, name.id) });
+    } catch (thrown) {
+      if (!(thrown instanceof HelvinoError) || !['REPOSITORY_DAMAGED', 'STORAGE_IO', 'STORAGE_SHORT_READ'].includes(thrown.code)) throw thrown;
+      bad.push(damaged(name, [{ object: `backups/${name.database}/${name.id}`, why: thrown.message, files: [], moreFiles: 0 }]));
+    }
+  }
+  return { good, bad };
+}
+
+function damaged({ database, id }: { database: string; id: string }, damage: readonly Damage[]): VerifiedBackup {
+  return { database, id, state: 'damaged', damage };
+}
+
+/** Every data key must be there; with identities it must open, too. */
+async function checkKeys(
+  repository: Repository,
+  manifest: Manifest,
+  { identities, keys, keyFaults }: { identities?: Identities; keys: Map<string, Uint8Array>; keyFaults: Map<string, string> },
+): Promise<void> {
+  const sealed = await repository.sealedKeys('data');
+  for (const pack of manifest.packs) {
+    if (!pack.structure && !sealed.has(pack.keyId)) keyFaults.set(pack.keyId, 'the sealed data key is missing');
+  }
+  if (!identities) return;
+  for (const pack of manifest.packs) {
+    if (pack.structure || keys.has(pack.keyId) || keyFaults.has(pack.keyId)) continue;
+    try {
+      keys.set(pack.keyId, await repository.dataKey(pack.keyId, identities));
+    } catch (thrown) {
+      if (!(thrown instanceof HelvinoError) || thrown.code === 'KEY_WRONG') throw thrown;
+      keyFaults.set(pack.keyId, thrown.message);
+    }
+  }
+}
+
+async function judge(
+  repository: Repository,
+  manifest: Manifest,
+  { faults, keyFaults }: { faults: ReadonlyMap<string, PackFault>; keyFaults: ReadonlyMap<string, string> },
+): Promise<VerifiedBackup> {
+  const touched = new Map<string, { why: string; files: string[]; count: number }>();
+  for (const pack of manifest.packs) {
+    const fault = faults.get(pack.id);
+    if (fault) touched.set(objectOf(pack.id), { why: fault.why, files: [], count: 0 });
+    const keyFault = pack.structure ? undefined : keyFaults.get(pack.keyId);
+    if (keyFault) touched.set(`keys/data/${pack.keyId}`, { why: keyFault, files: [], count: 0 });
+  }
+  await walkBlocks(repository, manifest, { touched, visit: (file) => touch(file, { touched, faults, keyFaults, manifest }) });
+  if (touched.size === 0) return { database: manifest.database, id: manifest.id, state: 'good', damage: [] };
+  const paths = new Set([...touched.values()].flatMap((entry) => entry.files));
+  const tables = await tablesOf(repository, manifest, paths).catch(() => new Map<string, string>());
+  const damage = [...touched].map(([object, { why, files, count }]) => ({
+    object,
+    why,
+    files: files.map((path) => ({ path, table: tables.get(path) })),
+    moreFiles: count - files.length,
+  }));
+  return damaged(manifest, damage);
+}
+
+/** Reads every block; one that cannot be read is damage of its own. */
+async function walkBlocks(
+  repository: Repository,
+  manifest: Manifest,
+  { touched, visit }: { touched: Map<string, { why: string; files: string[]; count: number }>; visit: (file: FileEntry) => void },
+): Promise<void> {
+  const sections = Object.values(manifest.sections).flat();
+  for (const block of manifest.blocks) {
+    try {
+      for await (const file of repository.block(manifest, block)) visit(file);
+    } catch (thrown) {
+      note(touched, block.pack, thrown, `${block.files} files from ${block.first} on`);
+    }
+  }
+  for (const ref of sections) {
+    await repository.structure(manifest, ref).catch((thrown: unknown) => note(touched, ref.pack, thrown));
+  }
+}
+
+function note(touched: Map<string, { why: string; files: string[]; count: number }>, pack: string, thrown: unknown, files?: string): void {
+  if (!(thrown instanceof HelvinoError)) throw thrown;
+  const known = touched.get(objectOf(pack)) ?? { why: thrown.message, files: [], count: 0 };
+  if (files !== undefined) {
+    known.files.push(files);
+    known.count++;
+  }
+  touched.set(objectOf(pack), known);
+}
+
+function touch(
+  file: FileEntry,
+  context: {
+    touched: Map<string, { why: string; files: string[]; count: number }>;
+    faults: ReadonlyMap<string, PackFault>;
+    keyFaults: ReadonlyMap<string, string>;
+    manifest: Manifest;
+  },
+): void {
+  const objects = new Set<string>();
+  for (const { chunk } of file.extents) {
+    if (!chunk) continue;
+    const fault = context.faults.get(chunk.pack);
+    if (fault && (fault.chunks === undefined || fault.chunks.has(chunk.index))) objects.add(objectOf(chunk.pack));
+    if (context.keyFaults.has(chunk.keyId)) objects.add(`keys/data/${chunk.keyId}`);
+  }
+  for (const object of objects) {
+    const entry = context.touched.get(object)!;
+    entry.count++;
+    if (entry.files.length < shownFiles) entry.files.push(file.path);
+  }
+}
+
+function objectOf(pack: string): string {
+  return `packs/${pack.slice(0, 2)}/${pack}`;
+}
