@@ -24,6 +24,7 @@ export {
   parseCatalogRing,
   recipientOf,
 } from './keys.ts';
+export { addCatalogKey, planReseal, reseal, type ResealPlan } from './key-ring-changes.ts';
 export { Lease, liveLeases } from './lease.ts';
 export type { Manifest } from './manifest.ts';
 export { packName } from './layout.ts';

@@ -6,6 +6,7 @@ import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
 import type { StorageDriver } from '../storage/driver.ts';
 import { newKey } from './crypto.ts';
+import { openEnvelope, sealEnvelope } from './envelope.ts';
 import type { FileEntry } from './extents.ts';
 import { decodeFileBlock } from './file-block.ts';
 import { type CatalogRing, catalogRing, type Identities, openKey, sealKey } from './keys.ts';
@@ -218,6 +219,23 @@ export class Repository {
     await this.driver.remove(ledgerName(database, id));
     await this.driver.remove(name);
     for await (const proof of this.driver.list(proofPrefix(id))) await this.driver.remove(proof.name);
+  }
+
+  /** Keeps the result of a drill of a backup: what a later `list` shows and what retention protects. */
+  async putProof(backupId: string, proofId: string, proof: unknown): Promise<void> {
+    const name = `${proofPrefix(backupId)}${proofId}`;
+    const body = sealEnvelope(Buffer.from(JSON.stringify(proof)), { ring: this.ring, name, magic: 'HVPROOF\n' });
+    await this.driver.put(name, [body], { ifAbsent: true });
+  }
+
+  /** Results of the drills of a backup, oldest first. */
+  async proofs(backupId: string): Promise<{ id: string; proof: unknown }[]> {
+    const found: { id: string; proof: unknown }[] = [];
+    for await (const { name } of this.driver.list(proofPrefix(backupId))) {
+      const plain = openEnvelope(await this.driver.get(name), { ring: this.ring, name, magic: 'HVPROOF\n' });
+      found.push({ id: name.split('/').at(-1)!, proof: JSON.parse(Buffer.from(plain).toString('utf8')) });
+    }
+    return found;
   }
 
   /** Ids of the data keys that have at least one sealing. */
