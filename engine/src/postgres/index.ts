@@ -1,0 +1,10 @@
+/**
+ * PostgreSQL, as Helvino needs it: connections, the replication protocol, file formats, and servers that Helvino starts
+ * itself. It knows nothing of repositories.
+ *
+ * Invariants:
+ * - Whatever leaves a function here is a HelvinoError: unreachable, login, TLS, gone mid-way and server-side errors are told
+ *   apart, keep the server's SQLSTATE and message as context, and never contain a password.
+ * - Bulk bytes (base backup, WAL) are never copied here: sinks get views that are valid during the call only.
+ * - Nothing is acknowledged to the server on our own account: the owner of a WAL stream says what is durable.
+ */
