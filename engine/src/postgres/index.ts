@@ -8,3 +8,6 @@
  * - Bulk bytes (base backup, WAL) are never copied here: sinks get views that are valid during the call only.
  * - Nothing is acknowledged to the server on our own account: the owner of a WAL stream says what is durable.
  */
+export { backupManifest } from './backup-manifest.ts';
+export { IncrementalFileReader } from './incremental-file.ts';
+export { formatLsn, parseLsn, timelineHistoryName, walFileName } from './lsn.ts';
