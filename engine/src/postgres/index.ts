@@ -12,3 +12,4 @@ export { backupManifest } from './backup-manifest.ts';
 export { IncrementalFileReader } from './incremental-file.ts';
 export { formatLsn, parseLsn, timelineHistoryName, walFileName } from './lsn.ts';
 export { type ConnectionParams, describeConnection, resolveConnection } from './conninfo.ts';
+export { connectSql } from './connect.ts';
