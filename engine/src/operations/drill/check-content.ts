@@ -1,0 +1,69 @@
+/** Are the rows that were restored the rows that the source had? */
+import { compareFingerprints, connectSql, type ConnectionParams, fingerprintDatabase, type TableFingerprint } from '../../postgres/index.ts';
+import type { BackupFacts } from '../../catalog/index.ts';
+import type { Progress } from '../../base/progress.ts';
+import { type Check, findings } from './report.ts';
+
+export interface RecordedTable extends TableFingerprint {
+  readonly database: string;
+}
+
+export interface ContentOptions {
+  readonly connection: ConnectionParams;
+  readonly facts: BackupFacts;
+  readonly recorded: readonly RecordedTable[];
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+/** Two checks: row counts, and content. */
+export async function checkContent(options: ContentOptions): Promise<Omit<Check, 'seconds'>[]> {
+  const { facts, recorded } = options;
+  if (facts.fingerprint.state === 'unproven') {
+    const detail = `the source's content was not recorded: ${facts.fingerprint.reason ?? 'unknown'}`;
+    return [
+      { name: 'row counts', state: 'unproven', detail },
+      { name: 'content', state: 'unproven', detail },
+    ];
+  }
+  const wrongRows: string[] = [];
+  const wrongContent: string[] = [];
+  const skipped: string[] = [];
+  let tables = 0;
+  let hashed = 0;
+  let rows = 0n;
+  for (const database of new Set(recorded.map((table) => table.database))) {
+    const source = recorded.filter((table) => table.database === database);
+    const restored = await readRestored(options, database, source.some((table) => table.hash !== null));
+    for (const result of compareFingerprints(source, restored)) {
+      const name = `${database}: ${result.schema}.${result.table}`;
+      if (result.state === 'unproven') skipped.push(`${name}: ${result.reason}`);
+      else {
+        tables++;
+        rows += BigInt(result.source?.rows ?? 0);
+        if (result.source?.hash) hashed++;
+        if (result.rows === 'different') wrongRows.push(`${name}: ${result.source?.rows ?? 'absent'} rows in the source, ${result.restored?.rows ?? 'absent'} restored`);
+        if (result.content === 'different') wrongContent.push(`${name}: content differs`);
+      }
+    }
+  }
+  return [
+    verdictLine('row counts', wrongRows, skipped, `${tables} tables, ${rows} rows`),
+    verdictLine('content', [...wrongRows, ...wrongContent], hashed < tables ? [...skipped, `${tables - hashed} tables without a content hash`] : skipped, `content hash of ${hashed} tables`),
+  ];
+}
+
+function verdictLine(name: string, wrong: readonly string[], skipped: readonly string[], looked: string): Omit<Check, 'seconds'> {
+  if (wrong.length > 0) return { name, state: 'failed', detail: `${wrong.length} of them differ (${looked})`, findings: findings(wrong) };
+  if (skipped.length > 0) return { name, state: 'unproven', detail: `equal where looked (${looked}); ${skipped.length} could not be compared`, findings: findings(skipped) };
+  return { name, state: 'passed', detail: `${looked}: equal to the source` };
+}
+
+async function readRestored({ connection, progress, signal }: ContentOptions, database: string, content: boolean): Promise<TableFingerprint[]> {
+  const client = await connectSql(connection, { database });
+  try {
+    return await fingerprintDatabase(client, { content, progress, signal });
+  } finally {
+    await client.end();
+  }
+}
