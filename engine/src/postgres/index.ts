@@ -9,7 +9,8 @@
  * - Nothing is acknowledged to the server on our own account: the owner of a WAL stream says what is durable.
  */
 export { backupManifest } from './backup-manifest.ts';
+export { connectSql } from './connect.ts';
+export { type ConnectionParams, describeConnection, resolveConnection } from './conninfo.ts';
 export { IncrementalFileReader } from './incremental-file.ts';
 export { formatLsn, parseLsn, timelineHistoryName, walFileName } from './lsn.ts';
-export { type ConnectionParams, describeConnection, resolveConnection } from './conninfo.ts';
-export { connectSql } from './connect.ts';
+export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';
