@@ -49,9 +49,11 @@ export async function login(transport: Transport, options: LoginOptions): Promis
   client.connection.on('parameterStatus', (message: { parameterName: string; parameterValue: string }) => {
     status.set(message.parameterName, message.parameterValue);
   });
-  if (params.channelBinding === 'require') requireChannelBinding(client, transport);
+  const refusal = params.channelBinding === 'require' ? requireChannelBinding(client, transport) : undefined;
   try {
     await client.connect();
+    // A server that asks for nothing is ready in the same read, before the cut shows.
+    if (refusal?.error) throw refusal.error;
   } catch (thrown) {
     transport.destroy();
     throw loginError(thrown, transport, options);
@@ -76,26 +78,30 @@ function passwordOf({ params, host, database, replication }: LoginOptions): stri
 }
 
 /** The password must not leave before the server has offered to prove that it ends the TLS connection itself. */
-function requireChannelBinding(client: pg.Client, transport: Transport): void {
+function requireChannelBinding(
+  client: pg.Client,
+  transport: Transport,
+): { readonly error: HelvinoError | undefined } {
   let bound = false;
-  const refuse = () => {
-    if (bound) return;
-    transport.destroy(
-      new HelvinoError(
-        'SERVER_TLS',
-        'channel_binding is require, and the server does not offer SCRAM-SHA-256-PLUS',
-        {
-          hint: 'use TLS and a scram-sha-256 password, or channel_binding=prefer',
-        },
-      ),
+  const refusal: { error: HelvinoError | undefined } = { error: undefined };
+  const check = () => {
+    if (bound || refusal.error) return;
+    refusal.error = new HelvinoError(
+      'SERVER_TLS',
+      'channel_binding is require, and the server does not offer SCRAM-SHA-256-PLUS',
+      {
+        hint: 'use TLS and a scram-sha-256 password, or channel_binding=prefer',
+      },
     );
+    transport.destroy(refusal.error);
   };
   client.connection.on('authenticationSASL', ({ mechanisms }: { mechanisms: string[] }) => {
     bound = transport.encrypted && mechanisms.includes('SCRAM-SHA-256-PLUS');
-    refuse();
+    check();
   });
-  for (const event of ['authenticationCleartextPassword', 'authenticationMD5Password', 'authenticationOk'])
-    client.connection.on(event, refuse);
+  const others = ['authenticationCleartextPassword', 'authenticationMD5Password', 'authenticationOk'];
+  for (const event of others) client.connection.on(event, check);
+  return refusal;
 }
 
 function loginError(thrown: unknown, transport: Transport, { params, host }: LoginOptions): HelvinoError {
