@@ -17,6 +17,8 @@ const factsSchema = z.object({
   /** A place for people, without secrets: `db.internal:5432`. */
   server: z.string(),
   fromStandby: z.boolean(),
+  /** The bootstrap superuser's name: a drill logs in as this role. */
+  superuser: z.string(),
   timeline: z.number().int(),
   startLsn: lsn,
   stopLsn: lsn,

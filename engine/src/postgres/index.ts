@@ -14,3 +14,11 @@ export { type ConnectionParams, describeConnection, resolveConnection } from './
 export { IncrementalFileReader } from './incremental-file.ts';
 export { formatLsn, parseLsn, timelineHistoryName, walFileName } from './lsn.ts';
 export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';
+export { amcheckDatabase } from './amcheck.ts';
+export { findBinaries, type ServerBinaries } from './binaries.ts';
+export { verifyDirectoryChecksums } from './directory-checksums.ts';
+export { compareFingerprints, fingerprintDatabase, type TableFingerprint } from './fingerprint.ts';
+export { initCluster, type LocalServer, startLocalServer } from './local-server.ts';
+export { type QuietPoint, takeQuietPoint } from './quiet-point.ts';
+export { type RelationFile, relationsByFile } from './relation-map.ts';
+export { createScratch, type Scratch, sweepScratch } from './scratch.ts';

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, readFile, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { systemClock } from '../base/clock.ts';
 import { HelvinoError, systemCode } from '../base/errors.ts';
 import type { FsFolders } from './fs-folders.ts';
 import { temporaryName, thisWriter, writerState } from './fs-writer.ts';
@@ -11,6 +12,8 @@ const fileMode = 0o600;
 /** Files of writers of whom we cannot know whether they live are left alone for so long. */
 const unknownWriterLifetimeMs = 24 * 60 * 60_000;
 const claimPrefix = 'claim-';
+const longestClaimMs = 5000;
+const claimPollMs = 5;
 
 /** A new empty file that no other writer uses. */
 export async function createTemporary(folders: FsFolders): Promise<{ path: string; file: FileHandle }> {
@@ -37,22 +40,34 @@ export async function storeTime(folders: FsFolders): Promise<Date> {
 export async function claim(folders: FsFolders, name: string): Promise<() => Promise<void>> {
   const hash = createHash('sha256').update(name).digest('hex').slice(0, 32);
   const path = join(folders.temporary, `${claimPrefix}${hash}`);
-  let file: FileHandle;
-  try {
-    file = await openNew(path);
-  } catch (thrown) {
-    if (systemCode(thrown) !== 'EEXIST') throw thrown;
-    throw new HelvinoError('STORAGE_UNAVAILABLE', `another run is writing ${name} in ${folders.root}`, {
-      hint: `try again; if that run has crashed, its claim ${path} is removed when the store is opened next`,
-      context: { name, place: folders.root, claim: path },
-    });
-  }
+  const file = await openClaim(path, { name, place: folders.root });
   try {
     await file.writeFile(thisWriter());
   } finally {
     await file.close();
   }
   return () => unlink(path).catch(() => undefined);
+}
+
+/** A claim is held for moments; one that stays longer was left by a crash. */
+async function openClaim(path: string, object: { name: string; place: string }): Promise<FileHandle> {
+  const begin = systemClock.monotonic();
+  for (;;) {
+    try {
+      return await openNew(path);
+    } catch (thrown) {
+      if (systemCode(thrown) !== 'EEXIST') throw thrown;
+      if (systemClock.monotonic() - begin > longestClaimMs) throw claimed(path, object);
+      await systemClock.sleep(claimPollMs);
+    }
+  }
+}
+
+function claimed(path: string, { name, place }: { name: string; place: string }): HelvinoError {
+  return new HelvinoError('STORAGE_UNAVAILABLE', `another run is writing ${name} in ${place}`, {
+    hint: `try again; if that run has crashed, its claim ${path} is removed when the store is opened next`,
+    context: { name, place, claim: path },
+  });
 }
 
 /**

@@ -3,7 +3,7 @@
  * same replication connection, whose temporary slot has kept it. Stored as files of `pg_wal`; what lies after the end
  * position is zero, so that recovery from this backup alone ends exactly there.
  */
-import { formatLsn, type ReplicationConnection, walFileName } from '../../postgres/index.ts';
+import { type ReplicationConnection, walFileName } from '../../postgres/index.ts';
 import type { EncoderPool } from '../../repository/index.ts';
 import type { Ingest } from './ingest.ts';
 
@@ -95,7 +95,7 @@ class SegmentFiles {
   #next(): void {
     const { timeline, segmentSize, mtime, owner } = this.#span;
     const path = `pg_wal/${walFileName(timeline, this.#position, segmentSize)}`;
-    const file = { type: 'file' as const, mode: 0o600, ...owner, mtime };
+    const file = { type: 'file' as const, mode: 0o600, ...owner, mtime, linkTarget: undefined };
     this.#ingest.archive(undefined);
     // Marked as archived, so that a restored server does not archive it again under the same name.
     this.#ingest.entry({ ...file, path: `pg_wal/archive_status/${path.slice('pg_wal/'.length)}.done`, size: 0 });
@@ -104,8 +104,4 @@ class SegmentFiles {
     this.#left = segmentSize;
     this.segments++;
   }
-}
-
-export function describeSpan(span: WalSpan): string {
-  return `${formatLsn(span.startLsn)} to ${formatLsn(span.endLsn)} on timeline ${span.timeline}`;
 }

@@ -87,6 +87,7 @@ function factsOf({ options, source, transferred, tables }: CommitContext): Recor
     serverVersionText: source.serverVersionText,
     server: placeOf(options.connection),
     fromStandby: source.inRecovery,
+    superuser: source.superuser,
     timeline: transferred.timeline,
     startLsn: formatLsn(transferred.startLsn),
     stopLsn: formatLsn(transferred.stopLsn),

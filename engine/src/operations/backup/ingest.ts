@@ -43,7 +43,9 @@ export class Ingest implements TarHandler {
       return;
     }
     const slash = path.lastIndexOf('/') + 1;
-    if (path.startsWith(incrementalPrefix, slash)) {
+    if (path === 'backup_label') {
+      this.#open = new LabelFile(this.#base(path, header), this.#feeder, this.#index);
+    } else if (path.startsWith(incrementalPrefix, slash)) {
       const real = path.slice(0, slash) + path.slice(slash + incrementalPrefix.length);
       this.#open = new IncrementalOpenFile(this.#base(real, header), this.#feeder, this.#index);
     } else {
@@ -143,6 +145,35 @@ class PlainOpenFile implements OpenFile {
   }
 }
 
+/**
+ * The backup label. Of an incremental backup it says so, and a server refuses to start on it; since what is stored is a full
+ * view, those lines are left out, as `pg_combinebackup` does.
+ */
+class LabelFile implements OpenFile {
+  readonly #base: FileBase;
+  readonly #feeder: SegmentFeeder;
+  readonly #index: WorkIndex;
+  readonly #pieces: Uint8Array[] = [];
+
+  constructor(base: FileBase, feeder: SegmentFeeder, index: WorkIndex) {
+    this.#base = base;
+    this.#feeder = feeder;
+    this.#index = index;
+  }
+
+  data(bytes: Uint8Array): void {
+    this.#pieces.push(Uint8Array.from(bytes));
+  }
+
+  end(): void {
+    const lines = Buffer.concat(this.#pieces).toString('latin1').split('\n');
+    const text = Buffer.from(lines.filter((line) => !line.startsWith('INCREMENTAL FROM ')).join('\n'), 'latin1');
+    const file = new PlainOpenFile({ ...this.#base, size: text.length }, this.#feeder, this.#index);
+    file.data(text);
+    file.end();
+  }
+}
+
 /** Finds the parent's extent at exactly a place and length; asked in ascending order. */
 class OldSegments {
   readonly #extents: readonly Extent[];
@@ -171,7 +202,7 @@ class IncrementalOpenFile implements OpenFile {
   readonly #reader: IncrementalFileReader;
   readonly #runs: (Omit<BlockRun, 'extent'> & { extent?: Extent })[] = [];
   #truncationBlocks = 0;
-  #blocks = new Uint32Array(0);
+  #blocks: Uint32Array = new Uint32Array(0);
   #begun = 0;
   #waiting = 1;
 

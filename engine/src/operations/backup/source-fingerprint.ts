@@ -38,7 +38,7 @@ export class SourceFingerprint {
     progress.phase('waiting for a quiet moment of the source');
     try {
       const open = (database: string) => connectSql(connection, { database });
-      const point = await takeQuietPoint(open, { databases: this.#source.databases, signal });
+      const point = await takeQuietPoint(open, { databases: this.#source.databases, walSegmentSize: this.#source.walSegmentSize, signal });
       if (point.state === 'busy') return this.#without(point.reason);
       this.#point = point.point;
       progress.note('info', `the content of the source is recorded as of ${formatLsn(point.point.lsn)}`);

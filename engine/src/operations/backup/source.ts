@@ -7,6 +7,7 @@ export interface SourceFacts {
   readonly serverVersion: number;
   readonly serverVersionText: string;
   readonly inRecovery: boolean;
+  readonly superuser: string;
   /** Bytes. */
   readonly walSegmentSize: number;
   readonly dataChecksums: boolean;
@@ -26,7 +27,7 @@ export async function readSource(client: Client): Promise<SourceFacts> {
   const { rows } = await client.query<Record<string, string | boolean | null>>(`
     select (select system_identifier::text from pg_control_system()) as system_id,
       current_setting('server_version_num') as version, current_setting('server_version') as version_text,
-      pg_is_in_recovery() as in_recovery,
+      pg_is_in_recovery() as in_recovery, (select rolname from pg_roles where oid = 10) as superuser,
       pg_size_bytes(current_setting('wal_segment_size'))::text as segment,
       current_setting('data_checksums') as checksums,
       coalesce(current_setting('summarize_wal', true), 'off') as summarize`);
@@ -47,6 +48,7 @@ export async function readSource(client: Client): Promise<SourceFacts> {
     serverVersion,
     serverVersionText,
     inRecovery: row.in_recovery === true,
+    superuser: String(row.superuser),
     walSegmentSize: Number(row.segment),
     dataChecksums: row.checksums === 'on',
     summarizeWal: row.summarize === 'on',

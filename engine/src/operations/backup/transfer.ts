@@ -175,7 +175,7 @@ async function historyFile(connection: ReplicationConnection, timeline: number, 
     [`pg_wal/archive_status/${name}.done`, new Uint8Array(0)],
   ] as const) {
     ingest.archive(undefined);
-    ingest.entry({ path, type: 'file', mode: 0o600, uid: 0, gid: 0, mtime: 0, size: bytes.length });
+    ingest.entry({ path, type: 'file', mode: 0o600, uid: 0, gid: 0, mtime: 0, size: bytes.length, linkTarget: undefined });
     if (bytes.length > 0) ingest.data(bytes);
     ingest.entryEnd();
   }

@@ -131,7 +131,7 @@ class DemoRun {
 
   async #writeConfig({ root, identity, recipient, repository }: { root: string; identity: string; recipient: string; repository: Repository }): Promise<void> {
     const here = this.#scratch.directory;
-    const url = `postgresql:///postgres?host=${encodeURIComponent(here)}&port=${this.#server?.connection.port ?? 5432}&user=postgres`;
+    const url = `postgresql:///postgres?host=${encodeURIComponent(join(here, 'run'))}&port=5432&user=postgres`;
     await writeFile(join(here, 'catalog.key'), formatCatalogRing(repository.ring.keys), { mode: 0o600 });
     await writeFile(join(here, 'recovery-identity.txt'), `${identity}\n`, { mode: 0o600 });
     const text = [

@@ -152,7 +152,14 @@ class DrillRun {
     const { binDirs, fetchServers, env, readyTimeoutMs } = this.#options;
     const major = majorOf(this.#facts.serverVersion);
     this.#binaries = await findBinaries(major, { env, extraDirs: binDirs, fetch: fetchServers });
-    this.#server = await startLocalServer({ binaries: this.#binaries, dataDir: data, runDir: scratch.directory, readyTimeoutMs });
+    this.#server = await startLocalServer({
+      binaries: this.#binaries,
+      dataDir: data,
+      runDir: scratch.directory,
+      user: this.#facts.superuser,
+      readyTimeoutMs,
+      signal: this.#options.signal,
+    });
     return { state: 'passed', detail: `PostgreSQL ${this.#binaries.version} from ${this.#binaries.binDir}` };
   }
 
@@ -195,7 +202,7 @@ class DrillRun {
     for (const database of await this.#databases()) {
       const client = await connectSql(this.#server!.connection, { database });
       try {
-        for (const object of (await amcheckDatabase(client, this.#options)).objects) {
+        for (const object of await amcheckDatabase(client, this.#options)) {
           const line = `${database}: ${object.schema}.${object.name}: ${object.messages.join('; ')}`;
           if (object.state === 'failed') failed.push(line);
           else if (object.state === 'unproven') unproven.push(line);

@@ -1,0 +1,95 @@
+/** Looks at a server as a source of backups, and says what is missing and what would be better, with what to do. */
+import type { Client } from 'pg';
+import { HelvinoError } from '../../base/errors.ts';
+import { type ConnectionParams, connectSql, openReplication } from '../../postgres/index.ts';
+import { readSource, type SourceFacts } from '../backup/source.ts';
+
+export interface Finding {
+  readonly name: string;
+  /** `advice`: backups work; something could be better. */
+  readonly state: 'good' | 'advice' | 'missing';
+  readonly detail: string;
+  readonly hint?: string;
+}
+
+export interface ServerCheck {
+  readonly ready: boolean;
+  readonly server: string | undefined;
+  readonly findings: readonly Finding[];
+}
+
+export async function checkServer(connection: ConnectionParams): Promise<ServerCheck> {
+  const findings: Finding[] = [];
+  let source: SourceFacts | undefined;
+  try {
+    const client = await connectSql(connection);
+    try {
+      source = await readSource(client);
+      findings.push({ name: 'connection', state: 'good', detail: `PostgreSQL ${source.serverVersionText}, ${source.databases.length} databases` });
+      findings.push(...(await settings(client, source)), await readRights(client));
+    } finally {
+      await client.end();
+    }
+  } catch (thrown) {
+    findings.push(missing('connection', thrown));
+  }
+  if (source) findings.push(await replication(connection, source));
+  const ready = findings.every((finding) => finding.state !== 'missing');
+  return { ready, server: source?.serverVersionText, findings };
+}
+
+function missing(name: string, thrown: unknown): Finding {
+  if (!(thrown instanceof HelvinoError)) throw thrown;
+  return { name, state: 'missing', detail: thrown.message, hint: thrown.hint };
+}
+
+async function replication(connection: ConnectionParams, source: SourceFacts): Promise<Finding> {
+  try {
+    const stream = await openReplication(connection);
+    const { systemId } = await stream.identify();
+    await stream.close();
+    if (systemId === source.systemId) return { name: 'replication', state: 'good', detail: 'the role may stream base backups' };
+    return { name: 'replication', state: 'missing', detail: 'the replication connection leads to another server', hint: 'connect to the server itself, not to a pooler' };
+  } catch (thrown) {
+    return missing('replication', thrown);
+  }
+}
+
+async function settings(client: Client, source: SourceFacts): Promise<Finding[]> {
+  const { rows } = await client.query<{ name: string; setting: string }>(
+    `select name, setting from pg_settings where name in ('wal_level', 'max_wal_senders', 'max_replication_slots')`,
+  );
+  const value = (name: string) => rows.find((row) => row.name === name)?.setting ?? '';
+  const findings: Finding[] = [];
+  const walLevel = value('wal_level');
+  findings.push(
+    walLevel === 'minimal'
+      ? { name: 'wal_level', state: 'missing', detail: 'wal_level is minimal: no backup can be taken', hint: 'ALTER SYSTEM SET wal_level = replica; then restart the server' }
+      : { name: 'wal_level', state: 'good', detail: walLevel },
+  );
+  const senders = Number(value('max_wal_senders'));
+  if (senders < 2) findings.push({ name: 'max_wal_senders', state: 'missing', detail: `max_wal_senders is ${senders}`, hint: 'ALTER SYSTEM SET max_wal_senders = 10; then restart the server' });
+  if (Number(value('max_replication_slots')) < 1) {
+    findings.push({ name: 'max_replication_slots', state: 'advice', detail: 'there are no replication slots: a long backup relies on wal_keep_size', hint: 'ALTER SYSTEM SET max_replication_slots = 10; then restart the server' });
+  }
+  findings.push(
+    source.dataChecksums
+      ? { name: 'data checksums', state: 'good', detail: 'on' }
+      : { name: 'data checksums', state: 'advice', detail: 'off: damage on disk is not noticed', hint: 'stop the server and run pg_checksums --enable' },
+  );
+  if (source.serverVersion >= 170000 && !source.summarizeWal) {
+    findings.push({ name: 'summarize_wal', state: 'advice', detail: 'off: an incremental backup reads the whole cluster', hint: 'ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf();' });
+  }
+  return findings;
+}
+
+async function readRights(client: Client): Promise<Finding> {
+  const { rows } = await client.query<{ may: boolean }>(`select pg_has_role(current_user, 'pg_read_all_data', 'usage') as may`);
+  if (rows[0]?.may) return { name: 'reading tables', state: 'good', detail: 'the role may read all tables: a drill can compare their content' };
+  return {
+    name: 'reading tables',
+    state: 'advice',
+    detail: 'the role may not read all tables: a drill cannot compare their content',
+    hint: 'GRANT pg_read_all_data TO the role',
+  };
+}
