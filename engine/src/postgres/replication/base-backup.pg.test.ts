@@ -279,7 +279,7 @@ test('a command that the server refuses – SERVER_ERROR with SQLSTATE, and the 
   const refused = (state: string) => (thrown: unknown) =>
     thrown instanceof HelvinoError && thrown.code === 'SERVER_ERROR' && thrown.context.sqlstate === state;
   await assert.rejects(connection.command('IDENTIFY_SYSTEM twice'), refused('42601'));
-  await assert.rejects(receiveBackup(connection, { maxRateKiB: 1 }), refused('22023'));
+  await assert.rejects(receiveBackup(connection, { maxRateKiB: 1 }), refused('22003'));
   assert.equal(await connection.show('wal_segment_size'), '16MB');
   assert.deepEqual(await connection.command('SHOW port'), [{ port: String(server.port) }]);
   await connection.close();

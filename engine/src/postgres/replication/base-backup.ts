@@ -209,12 +209,15 @@ const newArchive = 0x6e;
 const archiveData = 0x64;
 const progressReport = 0x70;
 const none = -1;
+/** Names of archives and counts of bytes are far shorter. */
+const longestSmall = 16 << 10;
 
 /** Since 15: one copy; the first byte of each CopyData says what it is. */
 class BaseBackupExchange extends BackupExchange {
   #kind = none;
   #open = false;
   #small: Buffer[] = [];
+  #smallSize = 0;
 
   override copyStart(): void {
     this.#kind = none;
@@ -226,7 +229,7 @@ class BaseBackupExchange extends BackupExchange {
       return;
     }
     if (this.#kind !== none) {
-      this.#small.push(Buffer.from(bytes));
+      this.#keep(bytes);
       return;
     }
     this.#kind = bytes[0]!;
@@ -239,6 +242,13 @@ class BaseBackupExchange extends BackupExchange {
   override copyEnd(): void {
     if (this.#kind === newArchive) this.#newArchive(new MessageBody(Buffer.concat(this.#small)));
     this.#small = [];
+    this.#smallSize = 0;
+  }
+
+  #keep(bytes: Uint8Array): void {
+    this.#smallSize += bytes.length;
+    if (this.#smallSize > longestSmall) throw unexpected(this.#kind);
+    this.#small.push(Buffer.from(bytes));
   }
 
   /** The archive's name, `base.tar` or `OID.tar`, and the folder of the tablespace. */

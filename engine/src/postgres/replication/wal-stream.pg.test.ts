@@ -87,21 +87,41 @@ test('stop from within the sink – ends the stream; nothing more is delivered',
   const { xlogpos } = await connection.identify();
   await execute(server, 'create table t as select i, md5(i::text) from generate_series(1, 50000) i');
   let calls = 0;
-  const started = connection.startPhysicalReplication(
+  let stopped: Promise<void> | undefined;
+  // `stream` is assigned before the first call, although WAL comes together with the server's answer
+  const stream = await connection.startPhysicalReplication(
     { startLsn: xlogpos - (xlogpos % segment), timeline: 1 },
     {
       wal: () => {
         calls++;
-        void started.then((stream) => stream.stop());
+        stopped = stream.stop();
       },
-      ready: () => started.then((stream) => stream.stop()),
+      ready: () => (calls > 0 ? new Promise(() => {}) : undefined),
     },
   );
-  await (await started).done;
+  await stream.done;
+  await stopped;
   const before = calls;
-  assert.ok(before >= 1);
+  assert.equal(before, 1);
   assert.equal((await connection.identify()).timeline, 1);
   assert.equal(calls, before);
+  await connection.close();
+});
+
+test('stop while the sink is not ready – ends the stream', async () => {
+  await using server = await startTestServer({ major: 18, initdbArgs: small });
+  const connection = await connect(server);
+  const { xlogpos } = await connection.identify();
+  await execute(server, 'create table t as select i, md5(i::text) from generate_series(1, 100000) i');
+  const end = await position(server);
+  const begin = xlogpos - (xlogpos % segment);
+  const sink = { ...collector(begin), ready: () => new Promise<void>(() => {}) };
+  const stream = await connection.startPhysicalReplication({ startLsn: begin, timeline: 1 }, sink);
+  await until(() => stream.received > begin);
+  await sleep(50);
+  assert.ok(stream.received < end);
+  await stream.stop();
+  assert.equal((await connection.identify()).timeline, 1);
   await connection.close();
 });
 

@@ -74,7 +74,7 @@ export class WalStream {
     this.done.catch(() => {});
   }
 
-  /** The position after the last byte that the sink was given. */
+  /** The position after the last byte received; the sink has been given all up to it. */
   get received(): bigint {
     return this.#exchange.received;
   }
@@ -87,11 +87,26 @@ export class WalStream {
   async start(request: Uint8Array): Promise<void> {
     const timer = setInterval(() => this.#exchange.streaming && this.#status(false), statusInterval);
     const run = this.#channel.run(request, this.#exchange).finally(() => clearInterval(timer));
-    run.then(
-      () => this.#ended.resolve(this.#end()),
-      (thrown: unknown) => this.#ended.reject(thrown),
-    );
-    await Promise.race([this.#exchange.begun, run]);
+    const begun = Promise.race([this.#exchange.begun, run]);
+    // WAL may come in the same read as the answer: the sink gets it once the caller has this handle.
+    const open = begun.then(afterCaller).then(() => this.#open());
+    run
+      .then(() => open)
+      .then(
+        () => this.#ended.resolve(this.#end()),
+        (thrown: unknown) => this.#ended.reject(thrown),
+      );
+    open.catch(() => {});
+    await begun;
+  }
+
+  #open(): void {
+    try {
+      this.#exchange.open();
+    } catch (thrown) {
+      this.#channel.fail(thrown);
+      throw thrown;
+    }
   }
 
   /** What the owner has. The server frees WAL of the slot up to `flushed`. */
@@ -133,6 +148,10 @@ export class WalStream {
   }
 }
 
+function afterCaller(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 const copyBothResponse = 0x57;
 const copyDone = 0x63;
 const walData = 0x77;
@@ -149,6 +168,9 @@ class WalExchange extends RowExchange {
   readonly #sink: WalSink;
   readonly #stream: { reply(): void; finish(): void };
   readonly #begin: () => void;
+  readonly #opened = Promise.withResolvers<void>();
+  /** What came before `open`: at most one socket read. */
+  #held: { readonly at: bigint; readonly bytes: Buffer }[] | undefined = [];
   /** The fixed part of the open message. */
   readonly #head = Buffer.alloc(walHeader);
   #filled = 0;
@@ -168,8 +190,17 @@ class WalExchange extends RowExchange {
     this.discarding = true;
   }
 
+  /** From now on the sink is called, first with what was held. */
+  open(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const { at, bytes } of held) if (!this.discarding) this.#sink.wal(at, bytes);
+    this.#opened.resolve();
+  }
+
   ready(): Promise<void> | undefined {
-    return this.discarding ? undefined : this.#sink.ready();
+    if (this.discarding) return undefined;
+    return this.#held ? this.#opened.promise.then(() => this.ready()) : this.#sink.ready();
   }
 
   protected override other(type: number): boolean {
@@ -202,7 +233,8 @@ class WalExchange extends RowExchange {
     if (this.#head[0] !== walData) throw unexpected(this.#head[0]!);
     const at = this.received;
     this.received += BigInt(rest.length);
-    if (!this.discarding) this.#sink.wal(at, rest);
+    if (this.#held) this.#held.push({ at, bytes: Buffer.from(rest) });
+    else if (!this.discarding) this.#sink.wal(at, rest);
   }
 
   override copyEnd(): void {
