@@ -27,7 +27,7 @@ import { fileURLToPath } from 'node:url';
 export type TestMajor = 14 | 15 | 16 | 17 | 18;
 export const testMajors: readonly TestMajor[] = [14, 15, 16, 17, 18];
 
-export interface TestServerOptions {
+interface TestServerOptions {
   readonly major: TestMajor;
   /** Settings for postgresql.conf, by name; values are quoted here. */
   readonly config?: Readonly<Record<string, string | number>>;

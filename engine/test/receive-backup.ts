@@ -17,7 +17,7 @@ export interface ReceivedBackup {
   readonly notices: readonly { severity: string; message: string; code: string }[];
 }
 
-export const testBackup: Options = {
+const testBackup: Options = {
   label: "helvino's test",
   fast: true,
   verifyChecksums: true,

@@ -95,7 +95,7 @@ export class Transport {
   }
 }
 
-export interface TransportOptions {
+interface TransportOptions {
   readonly host: HostParams;
   readonly tls: TlsParams;
   readonly encryption: Encryption;

@@ -30,7 +30,7 @@ export interface BaseBackupOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface BackupTablespace {
+interface BackupTablespace {
   /** Undefined: the data directory itself. */
   readonly oid: string | undefined;
   readonly location: string;

@@ -115,7 +115,13 @@ test('stop while the sink is not ready – ends the stream', async () => {
   await execute(server, 'create table t as select i, md5(i::text) from generate_series(1, 100000) i');
   const end = await position(server);
   const begin = xlogpos - (xlogpos % segment);
-  const sink = { ...collector(begin), ready: () => new Promise<void>(() => {}) };
+  const { wal } = collector(begin);
+  let calls = 0;
+  const count = (start: bigint, bytes: Uint8Array) => {
+    calls++;
+    wal(start, bytes);
+  };
+  const sink = { wal: count, ready: () => (calls > 0 ? new Promise<void>(() => {}) : undefined) };
   const stream = await connection.startPhysicalReplication({ startLsn: begin, timeline: 1 }, sink);
   await until(() => stream.received > begin);
   await sleep(50);

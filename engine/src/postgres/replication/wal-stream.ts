@@ -32,7 +32,7 @@ export interface WalSink {
   ready(): Promise<void> | undefined;
 }
 
-export interface WalStreamEnd {
+interface WalStreamEnd {
   /** The server has switched to another timeline at `switchLsn`, up to which all was sent. */
   readonly endOfTimeline?: { readonly nextTimeline: number; readonly switchLsn: bigint };
 }
