@@ -8,17 +8,18 @@
  * - Bulk bytes (base backup, WAL) are never copied here: sinks get views that are valid during the call only.
  * - Nothing is acknowledged to the server on our own account: the owner of a WAL stream says what is durable.
  */
+
+export { amcheckDatabase } from './amcheck.ts';
 export { backupManifest } from './backup-manifest.ts';
+export { findBinaries, type ServerBinaries } from './binaries.ts';
 export { connectSql } from './connect.ts';
 export { type ConnectionParams, describeConnection, resolveConnection } from './conninfo.ts';
-export { IncrementalFileReader } from './incremental-file.ts';
-export { formatLsn, parseLsn, timelineHistoryName, walFileName } from './lsn.ts';
-export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';
-export { amcheckDatabase } from './amcheck.ts';
-export { findBinaries, type ServerBinaries } from './binaries.ts';
 export { verifyDirectoryChecksums } from './directory-checksums.ts';
 export { compareFingerprints, fingerprintDatabase, type TableFingerprint } from './fingerprint.ts';
+export { IncrementalFileReader } from './incremental-file.ts';
 export { initCluster, type LocalServer, startLocalServer } from './local-server.ts';
+export { formatLsn, parseLsn, timelineHistoryName, walFileName } from './lsn.ts';
 export { type QuietPoint, takeQuietPoint } from './quiet-point.ts';
 export { type RelationFile, relationsByFile } from './relation-map.ts';
+export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';
 export { createScratch, type Scratch, sweepScratch } from './scratch.ts';
