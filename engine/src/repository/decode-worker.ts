@@ -7,6 +7,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { HelvinoError, systemCode } from '../base/errors.ts';
 import { ContentHasher, deriveKey } from './crypto.ts';
 import type { ChunkProblem, DecodeChunk, DecodedPiece, DecodeJob, FromDecoder } from './decoder-messages.ts';
+import { freeBytes } from './free-bytes.ts';
 import { packCapacity } from './pack-builder.ts';
 import { openChunk } from './pack-format.ts';
 
@@ -35,9 +36,14 @@ parentPort!.on('message', (job: DecodeJob) => {
       try {
         written += place(piece, plain.subarray(piece.start, piece.start + piece.length), job.compare);
       } catch (thrown) {
-        failure ??= { code: systemCode(thrown) ?? 'UNKNOWN', message: (thrown as Error).message, path: piece.path };
+        failure ??= {
+          code: systemCode(thrown) ?? 'UNKNOWN',
+          message: (thrown as Error).message,
+          path: piece.path,
+        };
       }
     }
+    freeBytes(plain);
     if (failure) break;
   }
   // Writes must be seen as done only once no descriptor is left that could still fail.

@@ -4,7 +4,16 @@
  */
 import type { ContentHasher } from './crypto.ts';
 import { deriveKey, seal, tagLength } from './crypto.ts';
-import { chunkPlace, compress, encodeDirectory, encodeHeader, headerLength, type PackChunk, type PackIdentity } from './pack-format.ts';
+import { freeBytes } from './free-bytes.ts';
+import {
+  chunkPlace,
+  compress,
+  encodeDirectory,
+  encodeHeader,
+  headerLength,
+  type PackChunk,
+  type PackIdentity,
+} from './pack-format.ts';
 
 /** Packs are closed when they have reached this many bytes. */
 export const packTarget = 16 << 20;
@@ -63,11 +72,18 @@ export class PackBuilder {
     const index = this.#chunks.length;
     const packed = compress(plain, this.#level);
     const codec = packed.length < plain.length ? 1 : 0;
-    const [body, tag] = seal(this.#key, codec === 1 ? packed : plain, chunkPlace(this.#header.subarray(8, 24), index), index);
+    const [body, tag] = seal(
+      this.#key,
+      codec === 1 ? packed : plain,
+      chunkPlace(this.#header.subarray(8, 24), index),
+      index,
+    );
     const offset = this.#length;
     const stored = body.length + tagLength;
     this.#buffer.set(body, offset);
     this.#buffer.set(tag, offset + body.length);
+    freeBytes(packed);
+    freeBytes(body);
     this.#length += stored;
     const storedHash = this.#hasher.hash(this.#buffer.subarray(offset, offset + stored));
     this.#chunks.push({ stored, raw: plain.length, codec, storedHash, segments });
@@ -76,6 +92,9 @@ export class PackBuilder {
 
   /** The pieces of the whole object; the first is a view of the buffer that was given. */
   finish(): [Uint8Array, Buffer] {
-    return [this.#buffer.subarray(0, this.#length), encodeDirectory(this.#header, this.#chunks, this.#catalogKey)];
+    return [
+      this.#buffer.subarray(0, this.#length),
+      encodeDirectory(this.#header, this.#chunks, this.#catalogKey),
+    ];
   }
 }

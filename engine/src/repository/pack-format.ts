@@ -17,6 +17,7 @@
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { HelvinoError } from '../base/errors.ts';
 import { contentHashLength, deriveKey, seal, tagLength, unseal } from './crypto.ts';
+import { freeBytes } from './free-bytes.ts';
 import { packName } from './layout.ts';
 import { BinaryReader, BinaryWriter } from './varint.ts';
 
@@ -25,6 +26,7 @@ const endMagic = Buffer.from('HVPKEND\n');
 export const headerLength = 48;
 export const trailerLength = 12;
 const maxDirectory = 64 << 20;
+const largestAtOnce = 1 << 20;
 
 export interface PackIdentity {
   /** 32 hexadecimal digits. */
@@ -77,11 +79,16 @@ export function chunkPlace(packId: Uint8Array, index: number): Buffer {
 }
 
 /** The plain bytes of a chunk. Throws REPOSITORY_DAMAGED. `key` is deriveKey(data key, pack id, "chunk"). */
-export function openChunk(key: Uint8Array, chunk: { pack: string; index: number; raw: number }, sealed: Uint8Array): Uint8Array {
+export function openChunk(
+  key: Uint8Array,
+  chunk: { pack: string; index: number; raw: number },
+  sealed: Uint8Array,
+): Uint8Array {
   const packed = unseal(key, sealed, chunkPlace(Buffer.from(chunk.pack, 'hex'), chunk.index), chunk.index);
   if (packed === undefined) throw damagedPack(chunk.pack, `chunk ${chunk.index} was changed`);
   const codec = packed.length === chunk.raw ? 0 : 1;
   const plain = decompress(packed, codec, chunk.raw, packName(chunk.pack));
+  if (plain !== packed) freeBytes(packed);
   if (plain.length !== chunk.raw) {
     throw damagedPack(chunk.pack, `chunk ${chunk.index} has ${plain.length} bytes, not ${chunk.raw}`);
   }
@@ -89,10 +96,19 @@ export function openChunk(key: Uint8Array, chunk: { pack: string; index: number;
 }
 
 /** Directory and trailer, to be appended to the chunks. */
-export function encodeDirectory(header: Uint8Array, chunks: readonly PackChunk[], catalogKey: Uint8Array): Buffer {
+export function encodeDirectory(
+  header: Uint8Array,
+  chunks: readonly PackChunk[],
+  catalogKey: Uint8Array,
+): Buffer {
   const out = new BinaryWriter().uint(1).uint(chunks.length);
   for (const chunk of chunks) {
-    out.uint(chunk.stored).uint(chunk.raw).uint(chunk.codec).raw(chunk.storedHash).uint(chunk.segments.length);
+    out
+      .uint(chunk.stored)
+      .uint(chunk.raw)
+      .uint(chunk.codec)
+      .raw(chunk.storedHash)
+      .uint(chunk.segments.length);
     for (const segment of chunk.segments) out.uint(segment.length).raw(segment.hash);
   }
   const plain = compress(out.take(), 3);
@@ -107,17 +123,34 @@ export function directoryLength(trailer: Uint8Array, size: number, packId: strin
   const view = Buffer.from(trailer.buffer, trailer.byteOffset, trailer.byteLength);
   const room = size - headerLength - trailerLength;
   const length = view.length === trailerLength ? view.readUInt32BE(0) : 0;
-  if (view.length !== trailerLength || !view.subarray(4).equals(endMagic) || length < tagLength || length > room) {
+  if (
+    view.length !== trailerLength ||
+    !view.subarray(4).equals(endMagic) ||
+    length < tagLength ||
+    length > room
+  ) {
     throw damagedPack(packId, 'its end is not that of a pack');
   }
   return length;
 }
 
 /** `sealed`: the directory without the trailer. Throws REPOSITORY_DAMAGED. */
-export function decodeDirectory(header: Uint8Array, sealed: Uint8Array, catalogKey: Uint8Array, packId: string): PackChunk[] {
-  const plain = unseal(deriveKey(catalogKey, header.subarray(8, 24), 'directory'), sealed, header.subarray(0, headerLength));
+export function decodeDirectory(
+  header: Uint8Array,
+  sealed: Uint8Array,
+  catalogKey: Uint8Array,
+  packId: string,
+): PackChunk[] {
+  const plain = unseal(
+    deriveKey(catalogKey, header.subarray(8, 24), 'directory'),
+    sealed,
+    header.subarray(0, headerLength),
+  );
   if (plain === undefined) throw damagedPack(packId, 'its directory was changed');
-  const reader = new BinaryReader(decompress(plain, 1, maxDirectory, packName(packId)), `the directory of ${packName(packId)}`);
+  const reader = new BinaryReader(
+    decompress(plain, 1, maxDirectory, packName(packId)),
+    `the directory of ${packName(packId)}`,
+  );
   const version = reader.uint();
   if (version !== 1) throw reader.damaged(`has version ${version}, not 1`);
   const chunks: PackChunk[] = [];
@@ -152,12 +185,21 @@ export function compress(plain: Uint8Array, level: number): Buffer {
 export function decompress(bytes: Uint8Array, codec: number, limit: number, what: string): Uint8Array {
   if (codec === 0) return bytes;
   try {
-    if (codec === 1) return zstdDecompressSync(bytes, { maxOutputLength: Math.max(1, limit) });
+    // For a chunk one output buffer of the right size, and a byte more by which its end is seen.
+    const chunkSize = limit <= largestAtOnce ? limit + 64 : undefined;
+    if (codec === 1) return zstdDecompressSync(bytes, { maxOutputLength: Math.max(1, limit), chunkSize });
   } catch (cause) {
-    throw new HelvinoError('REPOSITORY_DAMAGED', `${what} does not decompress`, { cause, context: { object: what } });
+    throw new HelvinoError('REPOSITORY_DAMAGED', `${what} does not decompress`, {
+      cause,
+      context: { object: what },
+    });
   }
-  throw new HelvinoError('REPOSITORY_TOO_NEW', `${what} uses the compression ${codec}, which this version does not know`, {
-    hint: 'use a newer Helvino',
-    context: { object: what },
-  });
+  throw new HelvinoError(
+    'REPOSITORY_TOO_NEW',
+    `${what} uses the compression ${codec}, which this version does not know`,
+    {
+      hint: 'use a newer Helvino',
+      context: { object: what },
+    },
+  );
 }
