@@ -3,8 +3,10 @@ import {
   chmod,
   link,
   mkdir,
+  open,
   readdir,
   readFile,
+  readlink,
   rename,
   rm,
   stat,
@@ -76,6 +78,40 @@ test('a put – syncs the file before it gets its name, then every folder that m
       'folder.sync-parent',
       'put.done',
     ]);
+  }));
+
+test('a put that resolved – has called fsync on the file before its name, and on each folder after it', (t) =>
+  inFolder(async (root) => {
+    const order: string[] = [];
+    const driver = await openFsDriver({ root, hooks: { point: (name) => void order.push(name) } });
+    await driver.put('first', [], once);
+    const file = await open(join(root, 'first'));
+    const prototype = Object.getPrototypeOf(file) as typeof file;
+    const sync = prototype.sync;
+    t.mock.method(prototype, 'sync', async function (this: typeof file) {
+      const path = await readlink(`/proc/self/fd/${this.fd}`);
+      order.push(`fsync ${path.includes('.tmp') ? 'file' : `/${path.slice(root.length + 1)}`}`);
+      return sync.call(this);
+    });
+    order.length = 0;
+    await driver.put('a/b/x', [text('content')], once);
+    await driver.remove('a/b/x');
+    await file.close();
+    assert.deepEqual(
+      order.filter((step) => /fsync|link|done/.test(step)),
+      [
+        'fsync file',
+        'put.link',
+        'put.unlink',
+        'fsync /a/b',
+        'fsync /a',
+        'fsync /',
+        'put.done',
+        'remove.unlink',
+        'fsync /',
+        'remove.done',
+      ],
+    );
   }));
 
 test('an object that another run has named but not yet synced – is synced before STORAGE_EXISTS is said', () =>

@@ -7,6 +7,11 @@ const once = { ifAbsent: true };
 const big = 40 << 20;
 
 export function registerConcurrencyContract(open: () => Promise<TestStore>): void {
+  registerReadersBesideWriters(open);
+  registerWritersBesideWriters(open);
+}
+
+function registerReadersBesideWriters(open: () => Promise<TestStore>): void {
   test('a reader that polls during a put of 40 MiB – sees nothing, then the whole', () =>
     withStore(open, async (driver) => {
       const bytes = patterned(big, 3);
@@ -50,7 +55,9 @@ export function registerConcurrencyContract(open: () => Promise<TestStore>): voi
       }
       await writer;
     }));
+}
 
+function registerWritersBesideWriters(open: () => Promise<TestStore>): void {
   test('eight puts of one name with ifAbsent at once – exactly one wins, and its content is whole', () =>
     withStore(open, async (driver) => {
       for (let round = 0; round < 10; round++) {

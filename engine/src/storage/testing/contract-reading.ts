@@ -6,7 +6,9 @@ const once = { ifAbsent: true };
 
 export function registerReadingContract(open: () => Promise<TestStore>): void {
   registerRanges(open);
+  registerPlaces(open);
   registerLists(open);
+  registerLongLists(open);
 }
 
 function registerRanges(open: () => Promise<TestStore>): void {
@@ -61,7 +63,9 @@ function registerRanges(open: () => Promise<TestStore>): void {
         await assert.rejects(driver.get('r', range), hasCode('INTERNAL'));
       }
     }));
+}
 
+function registerPlaces(open: () => Promise<TestStore>): void {
   test('into – the result is a view of the given memory, shared or not, and the rest of it is untouched', () =>
     withStore(open, async (driver) => {
       await driver.put('r', [text('0123456789')], once);
@@ -136,7 +140,9 @@ function registerLists(open: () => Promise<TestStore>): void {
         await assert.rejects(namesOf(driver, prefix), hasCode('INTERNAL'));
       }
     }));
+}
 
+function registerLongLists(open: () => Promise<TestStore>): void {
   test('two thousand objects – all are listed, in order; a consumer may stop early', () =>
     withStore(open, async (driver) => {
       const names = Array.from(

@@ -15,6 +15,7 @@ export type { TestStore } from './contract-tools.ts';
 export function registerStorageContract(name: string, open: () => Promise<TestStore>): void {
   describe(`storage contract: ${name}`, { concurrency: 1 }, () => {
     registerWritingContract(open);
+    registerReplacingContract(open);
     registerRemovingContract(open);
     registerRetentionContract(open);
     registerReadingContract(open);
@@ -55,7 +56,9 @@ function registerWritingContract(open: () => Promise<TestStore>): void {
       await assert.rejects(driver.put('x', [], once), hasCode('STORAGE_EXISTS'));
       assert.equal(Buffer.from(await driver.get('x')).toString(), 'first');
     }));
+}
 
+function registerReplacingContract(open: () => Promise<TestStore>): void {
   test('put without ifAbsent on an existing object – replaces it', () =>
     withStore(open, async (driver) => {
       await driver.put('x', [text('a long first content')], once);
