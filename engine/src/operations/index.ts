@@ -3,3 +3,14 @@
  * Here storage, repository and PostgreSQL meet. Invariants: data before manifest; plan before apply; what did not run is
  * `unproven`, never `passed`; nothing is left behind when an operation ends, however it ends.
  */
+export { backup } from './backup/backup.ts';
+export { demo, type DemoResult } from './demo/demo.ts';
+export { drill } from './drill/drill.ts';
+export type { DrillReport } from './drill/report.ts';
+export { type ListedBackup, listBackups } from './list.ts';
+export { planRestore, restore } from './restore/restore.ts';
+export { verify, type VerifyReport } from './verify/verify.ts';
+export { changeFutureRecipients, changeRecipients, rotateCatalogKey } from './keys/change-keys.ts';
+export { renderKit } from './keys/kit.ts';
+export { checkServer, type Finding } from './setup/check-server.ts';
+export { init } from './setup/init.ts';

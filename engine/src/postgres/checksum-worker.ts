@@ -1,4 +1,7 @@
-/** Worker thread of verifyDirectoryChecksums: one file after the other, one mebibyte at a time. */
+/**
+ * Worker thread of verifyDirectoryChecksums: one file after the other, one mebibyte at a time. Takes a ChecksumJob, answers
+ * with a ChecksumResult; nothing that goes wrong with a file ends the thread.
+ */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import type { ChecksumJob, ChecksumResult } from './directory-checksums.ts';
@@ -12,20 +15,32 @@ parentPort!.on('message', (job: ChecksumJob) => {
 });
 
 function checkFile({ path, firstBlock }: ChecksumJob): ChecksumResult {
-  const fd = openSync(path, 'r');
   const bad: BadPage[] = [];
-  let pages = 0;
+  let bytes = 0;
   try {
-    for (let at = 0; ; ) {
-      const got = readSync(fd, buffer, 0, buffer.length, at);
-      const whole = got - (got % pageSize);
-      if (whole === 0) break;
-      bad.push(...verifyPages(buffer.subarray(0, whole), firstBlock + at / pageSize));
-      pages += whole / pageSize;
-      at += whole;
+    const fd = openSync(path, 'r');
+    try {
+      for (let got = fill(fd, bytes); got > 0; got = fill(fd, bytes)) {
+        bad.push(...verifyPages(buffer.subarray(0, got), firstBlock + bytes / pageSize));
+        bytes += got;
+        if (got < buffer.length) break;
+      }
+    } finally {
+      closeSync(fd);
     }
-  } finally {
-    closeSync(fd);
+  } catch (thrown) {
+    return { path, error: (thrown as Error).message };
   }
-  return { path, pages, bad };
+  return { path, pages: Math.ceil(bytes / pageSize), bad };
+}
+
+/** A read may return less than there is; only the end of the file leaves the buffer partly empty. */
+function fill(fd: number, at: number): number {
+  let got = 0;
+  while (got < buffer.length) {
+    const more = readSync(fd, buffer, got, buffer.length - got, at + got);
+    if (more === 0) break;
+    got += more;
+  }
+  return got;
 }

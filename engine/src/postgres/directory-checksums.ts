@@ -1,8 +1,13 @@
-/** Checks the checksum of every page of a data directory whose server was shut down cleanly. */
-import { readdir } from 'node:fs/promises';
+/**
+ * Checks the checksum of every page of a data directory whose server was shut down cleanly, in worker threads.
+ * https://www.postgresql.org/docs/current/checksums.html, https://www.postgresql.org/docs/current/storage-file-layout.html
+ */
+import { readdir, readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { HelvinoError, systemCode } from '../base/errors.ts';
 import type { Progress } from '../base/progress.ts';
+import { readControlFile } from './control-file.ts';
 import type { BadPage } from './page-checksum.ts';
 
 export interface ChecksumJob {
@@ -11,40 +16,46 @@ export interface ChecksumJob {
   readonly firstBlock: number;
 }
 
-export interface ChecksumResult {
-  readonly path: string;
-  readonly pages: number;
-  readonly bad: readonly BadPage[];
-}
+export type ChecksumResult =
+  | { readonly path: string; readonly pages: number; readonly bad: readonly BadPage[] }
+  | { readonly path: string; readonly error: string };
 
-export interface DirectoryChecksums {
+interface DirectoryChecksums {
   readonly files: number;
   readonly pages: number;
   /** Paths relative to the data directory. */
   readonly bad: readonly (BadPage & { readonly path: string })[];
 }
 
-/** Pages in a segment of 1 GiB. */
-const segmentPages = 131072;
+interface ChecksumOptions {
+  readonly progress?: Progress;
+  readonly signal?: AbortSignal;
+  readonly workers?: number;
+}
+
+const pageSize = 8192;
 /** Relation files: number, fork, segment. Temporary relations (t3_16384) are not in backups. */
 const relationFile = /^\d+(_(fsm|vm|init))?(\.(\d+))?$/;
+const databaseFolder = /^\d+$/;
 
+/** Throws TARGET_IO for what cannot be read: a file that was not looked at is no good file. */
 export async function verifyDirectoryChecksums(
   dataDir: string,
-  { progress, signal, workers = 2 }: { progress?: Progress; signal?: AbortSignal; workers?: number },
+  { progress, signal, workers = 2 }: ChecksumOptions = {},
 ): Promise<DirectoryChecksums> {
-  const jobs: ChecksumJob[] = [];
-  for (const top of ['base', 'global', 'pg_tblspc']) await gather(join(dataDir, top), jobs);
+  const jobs = await relationFiles(dataDir);
   progress?.phase('page checksums', jobs.length, 'items');
   const totals = { files: 0, pages: 0, bad: [] as (BadPage & { path: string })[] };
-  const next = jobs.values();
-  await Promise.all(Array.from({ length: workers }, () => runWorker(next, (result) => {
+  const take = (result: ChecksumResult) => {
     signal?.throwIfAborted();
+    if ('error' in result) throw unreadable(result.path, result.error);
     totals.files++;
     totals.pages += result.pages;
     for (const page of result.bad) totals.bad.push({ ...page, path: relative(dataDir, result.path) });
     progress?.advance(1);
-  })));
+  };
+  const next = jobs.values();
+  await Promise.all(Array.from({ length: Math.min(workers, jobs.length) }, () => runWorker(next, take)));
   return totals;
 }
 
@@ -73,12 +84,50 @@ async function runWorker(jobs: Iterator<ChecksumJob>, take: (result: ChecksumRes
   }
 }
 
-/** Follows the links of tablespaces. */
-async function gather(directory: string, jobs: ChecksumJob[]): Promise<void> {
-  for (const entry of await readdir(directory, { withFileTypes: true }).catch(() => [])) {
-    const path = join(directory, entry.name);
-    if (entry.isDirectory() || entry.isSymbolicLink()) await gather(path, jobs);
-    const match = entry.isFile() ? relationFile.exec(entry.name) : null;
-    if (match) jobs.push({ path, firstBlock: Number(match[4] ?? 0) * segmentPages });
+async function relationFiles(dataDir: string): Promise<ChecksumJob[]> {
+  const control = readControlFile(await read(join(dataDir, 'global/pg_control')));
+  if (control.pageSize !== pageSize) {
+    throw new HelvinoError('SERVER_SETTING', `the cluster has pages of ${control.pageSize} bytes, not 8192`);
   }
+  const jobs: ChecksumJob[] = [];
+  const segmentPages = control.relationSegmentPages;
+  await gather(join(dataDir, 'global'), segmentPages, jobs);
+  await gatherDatabases(join(dataDir, 'base'), segmentPages, jobs);
+  // A tablespace's folder may also hold those of other major versions.
+  const major = (await read(join(dataDir, 'PG_VERSION'))).toString().trim();
+  const ours = `PG_${major}_${control.catalogVersion}`;
+  const spaces = join(dataDir, 'pg_tblspc');
+  for (const name of (await list(spaces)).map((entry) => entry.name)) {
+    if (databaseFolder.test(name)) await gatherDatabases(join(spaces, name, ours), segmentPages, jobs);
+  }
+  return jobs;
+}
+
+async function gatherDatabases(directory: string, segmentPages: number, jobs: ChecksumJob[]): Promise<void> {
+  for (const entry of await list(directory)) {
+    if (databaseFolder.test(entry.name)) await gather(join(directory, entry.name), segmentPages, jobs);
+  }
+}
+
+async function gather(directory: string, segmentPages: number, jobs: ChecksumJob[]): Promise<void> {
+  for (const entry of await list(directory)) {
+    const match = entry.isFile() ? relationFile.exec(entry.name) : null;
+    if (match) jobs.push({ path: join(directory, entry.name), firstBlock: Number(match[4] ?? 0) * segmentPages });
+  }
+}
+
+async function list(directory: string) {
+  return readdir(directory, { withFileTypes: true }).catch((thrown: unknown) => {
+    throw unreadable(directory, systemCode(thrown) ?? String(thrown));
+  });
+}
+
+async function read(path: string): Promise<Buffer> {
+  return readFile(path).catch((thrown: unknown) => {
+    throw unreadable(path, systemCode(thrown) ?? String(thrown));
+  });
+}
+
+function unreadable(path: string, why: string): HelvinoError {
+  return new HelvinoError('TARGET_IO', `${path} cannot be read: ${why}`, { context: { path } });
 }

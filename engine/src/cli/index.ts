@@ -1,0 +1,8 @@
+/**
+ * The command line: one file a verb in `verbs/`, one table of them in `verbs/index.ts`, from which the program, the shell
+ * completion and docs/reference/cli.md are made. A verb reads its options, calls an operation, and returns values and a
+ * text; only `output/` writes, and only main.ts exits. Invariant: every verb speaks JSON with --json, one object on stdout.
+ */
+export { type CliContext, createContext } from './context.ts';
+export { buildProgram } from './program.ts';
+export { verbs } from './verbs/index.ts';

@@ -1,0 +1,100 @@
+/** What most verbs begin with: which database, which repository, which keys. */
+import { HelvinoError } from '../base/errors.ts';
+import { chooseBackup } from '../catalog/index.ts';
+import { type ChosenDatabase, chooseDatabase, type LoadedConfig, readSecret } from '../config/index.ts';
+import { connectionOf, openConfigured, openWithIdentity, surroundingsOf } from '../operations/open.ts';
+import type { ConnectionParams } from '../postgres/index.ts';
+import { type Identities, type Manifest, openIdentities, type Repository } from '../repository/index.ts';
+import type { CliContext } from './context.ts';
+import { type OptionValues, textOption, type VerbOption } from './verb.ts';
+
+export const databaseOption: VerbOption = { flags: '-d, --database <name>', description: 'the database, when the configuration has several' };
+export const identityOption: VerbOption = {
+  flags: '-i, --identity <file>',
+  description: 'the recovery identity (or the variables HELVINO_IDENTITY, HELVINO_IDENTITY_FILE)',
+};
+export const repositoryOption: VerbOption = {
+  flags: '--repository-path <folder>',
+  description: 'a repository without a configuration; needs the recovery identity',
+};
+
+export interface HostAccess extends ChosenDatabase {
+  readonly loaded: LoadedConfig;
+  readonly repositoryHandle: Repository;
+  connection(): Promise<ConnectionParams>;
+}
+
+/** As the host: configuration and catalog key. */
+export async function openAsHost(context: CliContext, options: OptionValues): Promise<HostAccess> {
+  const loaded = await context.config();
+  const chosen = chooseDatabase(loaded, textOption(options, 'database'));
+  const surroundings = surroundingsOf(loaded, context.env);
+  const repositoryHandle = await openConfigured(chosen.repository, surroundings);
+  return { ...chosen, loaded, repositoryHandle, connection: () => connectionOf(chosen.database, surroundings) };
+}
+
+/** Undefined when none was given. */
+export async function identitiesOf(context: CliContext, options: OptionValues): Promise<Identities | undefined> {
+  const file = textOption(options, 'identity') ?? context.env.HELVINO_IDENTITY_FILE;
+  const source = file !== undefined ? { file } : { env: 'HELVINO_IDENTITY' };
+  if (file === undefined && !context.env.HELVINO_IDENTITY) return undefined;
+  const { text, place } = await readSecret(source, { env: context.env, directory: context.cwd, what: 'the recovery identity' });
+  return openIdentities(text, place);
+}
+
+export async function neededIdentities(context: CliContext, options: OptionValues): Promise<Identities> {
+  const identities = await identitiesOf(context, options);
+  if (identities) return identities;
+  throw new HelvinoError('KEY_MISSING', 'the recovery identity is needed and was not given', {
+    hint: 'give it with --identity FILE, or in the variable HELVINO_IDENTITY; the recovery kit says where it is kept',
+  });
+}
+
+export interface ReadAccess {
+  readonly repository: Repository;
+  readonly identities: Identities | undefined;
+  /** Undefined without a configuration, when the repository has several databases and none was named. */
+  readonly database: string | undefined;
+  readonly chosen: ChosenDatabase | undefined;
+  readonly loaded: LoadedConfig | undefined;
+}
+
+/** As someone who reads: by configuration, or by place and identity alone. */
+export async function openToRead(context: CliContext, options: OptionValues, { all = false } = {}): Promise<ReadAccess> {
+  const identities = await identitiesOf(context, options);
+  const path = textOption(options, 'repositoryPath');
+  const named = textOption(options, 'database');
+  if (path !== undefined) {
+    const repository = await openWithIdentity(path, identities ?? (await neededIdentities(context, options)));
+    const database = named ?? (await onlyDatabase(repository));
+    return { repository, identities, database, chosen: undefined, loaded: undefined };
+  }
+  const loaded = await context.config();
+  const single = Object.keys(loaded.config.databases).length === 1;
+  if (all && named === undefined && !single) {
+    const [config] = Object.values(loaded.config.repositories);
+    if (!config) throw new HelvinoError('CONFIG_INVALID', `${loaded.file} has no repository`);
+    const repository = await openConfigured(config, surroundingsOf(loaded, context.env), identities);
+    return { repository, identities, database: undefined, chosen: undefined, loaded };
+  }
+  const chosen = chooseDatabase(loaded, named);
+  const repository = await openConfigured(chosen.repository, surroundingsOf(loaded, context.env), identities);
+  return { repository, identities, database: chosen.name, chosen, loaded };
+}
+
+async function onlyDatabase(repository: Repository): Promise<string | undefined> {
+  const names = new Set((await repository.backups()).map((backup) => backup.database));
+  return names.size === 1 ? [...names][0] : undefined;
+}
+
+/** The manifest that the user means; `latest` if he says nothing. */
+export async function chosenManifest({ repository, database }: ReadAccess, wanted = 'latest'): Promise<Manifest> {
+  if (database === undefined) {
+    const names = [...new Set((await repository.backups()).map((backup) => backup.database))];
+    throw new HelvinoError('USAGE', `the repository holds backups of ${names.length} databases: say which one`, {
+      hint: names.length > 0 ? `--database ${names.join(' | ')}` : 'it holds no backup yet',
+    });
+  }
+  const name = chooseBackup(await repository.backups(database), wanted, database);
+  return repository.manifest(database, name.id);
+}

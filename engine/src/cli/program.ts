@@ -1,0 +1,96 @@
+/** Builds the command-line program from the table of verbs. */
+import { Command, CommanderError, Option } from 'commander';
+import { HelvinoError } from '../base/errors.ts';
+import type { OptionValues, Verb } from './verb.ts';
+
+export interface ParsedCommand {
+  readonly verb: Verb;
+  readonly options: OptionValues;
+  readonly args: readonly (string | undefined)[];
+}
+
+/** Options that every verb takes. */
+export const globalOptions = [
+  { flags: '--config <file>', description: 'the configuration (default: ./helvino.yaml, then /etc/helvino/helvino.yaml)' },
+  { flags: '--json', description: 'one JSON object on standard output, errors too' },
+  { flags: '--quiet', description: 'no progress' },
+] as const;
+
+interface ProgramInput {
+  readonly verbs: readonly Verb[];
+  readonly version: string;
+  readonly write: (text: string) => void;
+}
+
+/** `onCommand` is called with what was asked for. Help goes to `write`. */
+export function buildProgram(input: ProgramInput, onCommand: (parsed: ParsedCommand) => void): Command {
+  const program = new Command('helvino')
+    .description('Backup, restore and disaster recovery for PostgreSQL that proves its restores.')
+    .version(input.version, '--version', 'print the version')
+    .helpOption('-h, --help', 'help; `helvino <verb> --help` for a verb')
+    .showSuggestionAfterError(true)
+    .exitOverride()
+    .configureOutput({ writeOut: input.write, writeErr: () => undefined });
+  const groups = new Map<string, Command>();
+  for (const verb of input.verbs) addVerb({ program, groups }, verb, onCommand);
+  inheritSettings(program);
+  return program;
+}
+
+function addVerb({ program, groups }: { program: Command; groups: Map<string, Command> }, verb: Verb, onCommand: (parsed: ParsedCommand) => void): void {
+  const [first = '', second] = verb.name.split(' ');
+  let parent = program;
+  if (second !== undefined) {
+    parent = groups.get(first) ?? program.command(first).description(groupSummaries[first] ?? '');
+    groups.set(first, parent);
+  }
+  const command = parent.command(second ?? first).description(verb.summary);
+  for (const argument of verb.arguments ?? []) command.argument(argument.name, argument.description);
+  for (const option of verb.options ?? []) {
+    const made = new Option(option.flags, option.description);
+    if (option.choices) made.choices([...option.choices]);
+    if (option.default !== undefined) made.default(option.default);
+    command.addOption(made);
+  }
+  for (const option of globalOptions) command.option(option.flags, option.description);
+  command.addHelpText('after', helpTail(verb));
+  command.action((...values: unknown[]) => {
+    const args = values.slice(0, (verb.arguments ?? []).length) as (string | undefined)[];
+    onCommand({ verb, options: command.opts(), args });
+  });
+}
+
+const groupSummaries: Readonly<Record<string, string>> = {
+  key: 'Who can restore: recipients, identities, the recovery kit.',
+  config: 'The configuration.',
+};
+
+function helpTail(verb: Verb): string {
+  const parts = [...(verb.details ?? []).map((paragraph) => `\n${paragraph}`)];
+  parts.push('\nExamples:', ...verb.examples.map((example) => `  ${example}`));
+  if (verb.exits) parts.push('\nExit status:', '  0   good', ...verb.exits.map(({ status, meaning }) => `  ${String(status).padEnd(3)} ${meaning}`));
+  return parts.join('\n');
+}
+
+/** Settings are per command in commander. */
+function inheritSettings(command: Command): void {
+  for (const child of command.commands) {
+    child.copyInheritedSettings(command);
+    inheritSettings(child);
+  }
+}
+
+/** Undefined when commander has done all (help, version). Throws USAGE. */
+export async function parseArguments(program: Command, argv: readonly string[]): Promise<void> {
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+  } catch (thrown) {
+    if (!(thrown instanceof CommanderError)) throw thrown;
+    if (thrown.exitCode === 0) return;
+    const message = thrown.message.replace(/^error: /, '').replaceAll("'", '"');
+    const [what = message, suggestion] = message.split('\n');
+    throw new HelvinoError('USAGE', what === '(outputHelp)' ? 'no verb was given' : what, {
+      hint: suggestion?.replace(/^\(|\)$/g, '').toLowerCase() ?? '`helvino --help` lists the verbs; `helvino <verb> --help` explains one',
+    });
+  }
+}

@@ -1,0 +1,98 @@
+import { HelvinoError } from '../../base/errors.ts';
+import { formatBytes, formatDuration } from '../../base/format.ts';
+import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
+import { parseSize } from '../../config/index.ts';
+import { backup } from '../../operations/index.ts';
+import type { Manifest } from '../../repository/index.ts';
+import { databaseOption, openAsHost } from '../open.ts';
+import { facts } from '../output/table.ts';
+import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
+
+export const backupVerb: Verb = {
+  name: 'backup',
+  summary: 'take a physical backup over the replication protocol',
+  details: [
+    'Stores only what changed since the newest backup, if there is one; every backup restores alone. The backup is of the whole',
+    'PostgreSQL cluster, with the WAL that it needs.',
+  ],
+  options: [
+    databaseOption,
+    { flags: '--full', description: 'read and store everything, building on nothing' },
+    { flags: '--incremental', description: 'fail if there is no backup to build on' },
+    { flags: '--label <text>', description: 'a label, also written to backup_label' },
+    { flags: '--note <key=value...>', description: 'annotations, e.g. --note version=1.4.2' },
+    { flags: '--checkpoint <kind>', description: 'fast: at once; spread: gently', choices: ['fast', 'spread'] },
+    { flags: '--max-rate <rate>', description: 'the most bytes a second to take, e.g. "50 MiB"' },
+    { flags: '--no-verify-checksums', description: 'go on although pages of the source are damaged' },
+    { flags: '--fingerprint <mode>', description: 'what to record of the tables for drills', choices: ['auto', 'full', 'counts', 'off'] },
+    { flags: '--new-cluster', description: 'the database is a new cluster from now on (after initdb or pg_upgrade)' },
+  ],
+  examples: ['helvino backup', 'helvino backup --full --label pre-deploy --note version=1.4.2'],
+  async run(context, options) {
+    const host = await openAsHost(context, options);
+    const settings = host.database.backup;
+    const maxRate = textOption(options, 'maxRate');
+    const rate = maxRate === undefined ? settings.maxRate : parseSize(maxRate);
+    const begun = context.clock.monotonic();
+    const manifest = await backup({
+      repository: host.repositoryHandle,
+      recipients: host.repository.recipients,
+      database: host.name,
+      connection: await host.connection(),
+      kind: options.full ? 'full' : options.incremental ? 'incremental' : settings.kind,
+      checkpoint: (textOption(options, 'checkpoint') as 'fast' | 'spread' | undefined) ?? settings.checkpoint,
+      maxRateKiB: rate === undefined ? undefined : rateKiB(rate),
+      verifyChecksums: options.verifyChecksums !== false && settings.verifyChecksums,
+      fingerprint: (textOption(options, 'fingerprint') as typeof settings.fingerprint | undefined) ?? settings.fingerprint,
+      fingerprintMaxBytes: settings.fingerprintMaxBytes,
+      label: textOption(options, 'label'),
+      notes: notesOf(options),
+      newCluster: options.newCluster === true,
+      level: host.repository.compression.level,
+      program: context.program,
+      clock: context.clock,
+      progress: context.progress,
+      signal: context.signal,
+    });
+    const seconds = (context.clock.monotonic() - begun) / 1000;
+    return { data: backupData(manifest, seconds), text: backupText(manifest, backupFacts(manifest), seconds) };
+  },
+};
+
+/** The server takes whole KiB between 32 and 1 GiB. */
+function rateKiB(bytes: number): number {
+  const kib = Math.round(bytes / 1024);
+  if (kib >= 32 && kib <= 1024 * 1024) return kib;
+  throw new HelvinoError('USAGE', `a rate of ${formatBytes(bytes)}/s is not possible: 32 KiB/s to 1 GiB/s are`, { hint: 'change --max-rate or backup.maxRate' });
+}
+
+function notesOf(options: OptionValues): Record<string, string> {
+  const notes: Record<string, string> = {};
+  for (const note of listOption(options, 'note')) {
+    const at = note.indexOf('=');
+    if (at < 1) throw new HelvinoError('USAGE', `the note "${note}" has no name`, { hint: 'write --note name=value' });
+    notes[note.slice(0, at)] = note.slice(at + 1);
+  }
+  return notes;
+}
+
+function backupData(manifest: Manifest, seconds: number): Record<string, unknown> {
+  const { id, database, kind, parent, label, notes, started, finished, totals, facts: source } = manifest;
+  return { id, database, kind, parent, label, notes, started, finished, seconds, totals, source };
+}
+
+function backupText(manifest: Manifest, source: BackupFacts, seconds: number): string[] {
+  const { totals } = manifest;
+  return [
+    `backup ${manifest.id} of ${manifest.database} is complete`,
+    ...facts([
+      ['kind', manifest.parent ? `incremental on ${manifest.parent} (${source.transfer})` : 'full'],
+      ['cluster', `${formatBytes(totals.bytes)}, ${totals.files} files, PostgreSQL ${source.serverVersionText}`],
+      ['received', formatBytes(totals.received)],
+      ['stored', `${formatBytes(totals.stored)} new; ${formatBytes(totals.referenced)} make up this backup`],
+      ['restores to', `${source.walEnd} on timeline ${source.timeline}`],
+      ['took', formatDuration(seconds)],
+    ]).map((line) => `  ${line}`),
+    'It is stored and was read back. That it restores is unproven until `helvino drill`.',
+  ];
+}

@@ -1,0 +1,46 @@
+import { formatBytes } from '../../base/format.ts';
+import { parseDuration } from '../../config/index.ts';
+import { applyCollect, type CollectPlan, planCollect } from '../../repository/index.ts';
+import { databaseOption, openAsHost } from '../open.ts';
+import { textOption, type Verb } from '../verb.ts';
+
+export const collectVerb: Verb = {
+  name: 'collect',
+  summary: 'remove what no backup needs: first a plan, then --apply',
+  details: [
+    'Garbage is left by runs that were stopped and by backups that were removed. It is first marked, and removed by a later run when',
+    'the grace time has passed, so that a backup that runs meanwhile is safe.',
+  ],
+  options: [
+    databaseOption,
+    { flags: '--apply', description: 'do it; without it only the plan is shown' },
+    { flags: '--dry-run', description: 'only the plan (the default)' },
+    { flags: '--grace <duration>', description: 'how old garbage must be', default: '24h' },
+  ],
+  examples: ['helvino collect', 'helvino collect --apply'],
+  async run(context, options) {
+    const { repositoryHandle } = await openAsHost(context, options);
+    const graceMs = parseDuration(textOption(options, 'grace') ?? '24h') * 1000;
+    context.progress.phase('looking for garbage');
+    const plan = await planCollect(repositoryHandle, { graceMs });
+    if (!options.apply || options.dryRun) return { data: { applied: false, plan }, text: planText(plan) };
+    const done = await applyCollect(repositoryHandle, plan, { graceMs });
+    const bytes = done.removed.reduce((sum, pack) => sum + pack.size, 0);
+    return {
+      data: { applied: true, plan, marked: done.marked, removed: done.removed },
+      text: [`${done.removed.length} packs removed (${formatBytes(bytes)}), ${done.marked} marked; ${plan.wait.length} wait`],
+    };
+  },
+};
+
+function planText(plan: CollectPlan): string[] {
+  const sum = (packs: readonly { size: number }[]) => formatBytes(packs.reduce((total, pack) => total + pack.size, 0));
+  const lines = [
+    `kept    ${plan.kept.packs} packs, ${formatBytes(plan.kept.bytes)}: named by backups`,
+    `remove  ${plan.remove.length} packs, ${sum(plan.remove)}: marked before, and the grace time is over`,
+    `mark    ${plan.mark.length} packs, ${sum(plan.mark)}: garbage, to be removed by a later run`,
+  ];
+  for (const pack of plan.wait) lines.push(`wait    ${pack.id}, ${formatBytes(pack.size)}: ${pack.reason}`);
+  if (plan.remove.length + plan.mark.length > 0) lines.push('nothing was done: `helvino collect --apply` does it');
+  return lines;
+}

@@ -1,0 +1,21 @@
+import { checkServer } from '../../operations/index.ts';
+import { databaseOption, openAsHost } from '../open.ts';
+import { findingsText } from '../output/findings-text.ts';
+import type { Verb } from '../verb.ts';
+
+export const doctorVerb: Verb = {
+  name: 'doctor',
+  summary: 'check the configuration, the keys, the repository and the server, and say what is missing',
+  options: [databaseOption],
+  examples: ['helvino doctor'],
+  exits: [{ status: 1, meaning: 'something is missing' }],
+  async run(context, options) {
+    const host = await openAsHost(context, options);
+    const backups = await host.repositoryHandle.backups(host.name);
+    const { place } = host.repositoryHandle.driver.capabilities;
+    const own = { name: 'repository', state: 'good' as const, detail: `${place}, ${backups.length} backups of ${host.name}` };
+    const check = await checkServer(await host.connection());
+    const findings = [own, ...check.findings];
+    return { data: { ...check, findings }, text: findingsText(findings), exit: check.ready ? 0 : 1 };
+  },
+};

@@ -1,0 +1,35 @@
+/** The table of verbs, in the order that the help shows them. */
+import type { Verb } from '../verb.ts';
+import { backupVerb } from './backup.ts';
+import { collectVerb } from './collect.ts';
+import { completionVerb } from './completion.ts';
+import { configVerbs } from './config.ts';
+import { demoVerb } from './demo.ts';
+import { doctorVerb } from './doctor.ts';
+import { drillVerb } from './drill.ts';
+import { initVerb } from './init.ts';
+import { keyVerbs } from './key.ts';
+import { listVerb } from './list.ts';
+import { removeVerb } from './remove.ts';
+import { restoreVerb } from './restore.ts';
+import { showVerb } from './show.ts';
+import { verifyVerb } from './verify.ts';
+import { versionVerb } from './version.ts';
+
+export const verbs: readonly Verb[] = [
+  demoVerb,
+  initVerb,
+  doctorVerb,
+  backupVerb,
+  listVerb,
+  showVerb,
+  drillVerb,
+  restoreVerb,
+  verifyVerb,
+  collectVerb,
+  removeVerb,
+  ...keyVerbs,
+  ...configVerbs,
+  completionVerb(() => verbs),
+  versionVerb,
+];

@@ -1,0 +1,79 @@
+import { resolve } from 'node:path';
+import { HelvinoError } from '../../base/errors.ts';
+import { formatBytes, formatDuration } from '../../base/format.ts';
+import { backupFacts } from '../../catalog/index.ts';
+import { planRestore, restore } from '../../operations/index.ts';
+import { chosenManifest, databaseOption, identityOption, neededIdentities, openToRead, repositoryOption } from '../open.ts';
+import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
+
+export const restoreVerb: Verb = {
+  name: 'restore',
+  summary: 'restore a backup into a directory',
+  details: [
+    'The directory must be empty, or be a data directory that --delta makes like the backup. A restore that was stopped goes on when the',
+    'same command is run again. A server started on the directory replays the WAL of the backup and begins a new timeline.',
+  ],
+  arguments: [{ name: '[backup]', description: 'id, the beginning of one, or latest (the default)' }],
+  options: [
+    databaseOption,
+    identityOption,
+    repositoryOption,
+    { flags: '-t, --to-directory <folder>', description: 'the data directory' },
+    { flags: '--delta', description: 'rewrite only what differs, remove what is not in the backup' },
+    { flags: '--tablespace <old=new...>', description: 'another place for a tablespace (by location or oid; *=folder for all)' },
+    { flags: '--owner <user>', description: 'owner of the files, as user or user:group (root only; default postgres)' },
+    { flags: '--same-timeline', description: 'do not begin a new timeline' },
+    { flags: '--dry-run', description: 'check everything, write nothing' },
+    { flags: '--confirm <folder>', description: 'with --delta: the folder again, instead of typing it' },
+  ],
+  examples: [
+    'helvino restore --to-directory /srv/restored --identity identity.txt',
+    'helvino restore 20261125T120302Z --to-directory /var/lib/postgresql/18/main --delta --identity identity.txt',
+  ],
+  async run(context, options, [wanted]) {
+    const access = await openToRead(context, options);
+    const identities = access.identities ?? (await neededIdentities(context, options));
+    const manifest = await chosenManifest({ ...access, identities }, wanted);
+    const to = textOption(options, 'toDirectory');
+    if (to === undefined) throw new HelvinoError('USAGE', 'no directory was given', { hint: '--to-directory FOLDER: the data directory to restore into' });
+    const request = {
+      repository: access.repository,
+      identities,
+      manifest,
+      directory: resolve(context.cwd, to),
+      delta: options.delta === true,
+      tablespaces: tablespacesOf(options),
+      owner: textOption(options, 'owner'),
+      newTimeline: options.sameTimeline !== true,
+      clock: context.clock,
+      progress: context.progress,
+      signal: context.signal,
+    };
+    const plan = await planRestore(request);
+    const source = backupFacts(manifest);
+    const what = `backup ${manifest.id} of ${manifest.database} (PostgreSQL ${source.serverVersionText}, ${formatBytes(plan.bytes)}) into ${request.directory}`;
+    if (options.dryRun) return { data: { backup: manifest.id, directory: request.directory, plan }, text: [`would restore ${what}`, `the directory is ${plan.state}; nothing was written`] };
+    if (plan.state === 'existing') await context.confirm(`Overwrite ${request.directory} with ${what}`, request.directory, textOption(options, 'confirm'));
+    const result = await restore(request);
+    const major = Math.floor(source.serverVersion / 10000);
+    return {
+      data: result,
+      text: [
+        `restored ${what}`,
+        `  ${result.files} files, ${formatBytes(result.written)} written, ${formatDuration(result.seconds)}`,
+        ...result.tablespaces.map((t) => `  tablespace ${t.oid} is at ${t.to}`),
+        `start it with a PostgreSQL ${major} server: pg_ctl -D ${request.directory} start`,
+      ],
+    };
+  },
+};
+
+function tablespacesOf(options: OptionValues): Map<string, string> {
+  const mapping = new Map<string, string>();
+  for (const pair of listOption(options, 'tablespace')) {
+    const at = pair.indexOf('=');
+    if (at < 1) throw new HelvinoError('USAGE', `the tablespace mapping "${pair}" has no "="`, { hint: 'write --tablespace /old/place=/new/place' });
+    mapping.set(pair.slice(0, at), resolve(pair.slice(at + 1)));
+  }
+  return mapping;
+}

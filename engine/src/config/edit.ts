@@ -1,0 +1,56 @@
+/** Changes to helvino.yaml that keep comments and order. */
+import { type Document, parseDocument } from 'yaml';
+import { HelvinoError } from '../base/errors.ts';
+
+export interface NewDatabase {
+  readonly name: string;
+  readonly connection: Readonly<Record<string, unknown>>;
+  readonly repository: string;
+}
+
+/** A first file, with comments for its reader. */
+export function newConfigText(options: {
+  repository: { name: string; path: string; recipients: readonly string[]; catalogKeyFile: string };
+  database: NewDatabase;
+}): string {
+  const { repository, database } = options;
+  return `# Helvino. All settings with their defaults: docs/reference/configuration.md
+version: 1
+
+repositories:
+  ${repository.name}:
+    storage: { type: fs, path: ${JSON.stringify(repository.path)} }
+    # Who can restore. The recovery identity that belongs to a recipient is kept elsewhere, never on this host.
+    recipients:
+${repository.recipients.map((recipient) => `      - ${recipient}`).join('\n')}
+    # Opens structure (what is in a backup), not data.
+    catalogKey: { file: ${JSON.stringify(repository.catalogKeyFile)} }
+
+databases:
+  ${database.name}:
+    connection: ${JSON.stringify(database.connection)}
+    repository: ${database.repository}
+`;
+}
+
+/** Throws CONFIG_INVALID when the name is taken. */
+export function addDatabase(text: string, database: NewDatabase): string {
+  const document = read(text);
+  if (document.hasIn(['databases', database.name])) {
+    throw new HelvinoError('CONFIG_INVALID', `the configuration has a database "${database.name}"`, { hint: 'choose another name with --database' });
+  }
+  document.setIn(['databases', database.name], document.createNode({ connection: database.connection, repository: database.repository }));
+  return document.toString({ lineWidth: 0 });
+}
+
+export function setRecipients(text: string, repository: string, recipients: readonly string[]): string {
+  const document = read(text);
+  document.setIn(['repositories', repository, 'recipients'], document.createNode([...recipients]));
+  return document.toString({ lineWidth: 0 });
+}
+
+function read(text: string): Document {
+  const document = parseDocument(text);
+  if (document.errors[0]) throw new HelvinoError('CONFIG_INVALID', `the configuration is not valid YAML: ${document.errors[0].message}`);
+  return document;
+}

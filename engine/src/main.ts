@@ -1,0 +1,74 @@
+/**
+ * The program. The only place that exits, and that writes what a verb returns. Signals end the work in order: the
+ * operation stops, cleans up, and the exit status says that it was interrupted; a second signal ends at once.
+ */
+import { readFileSync } from 'node:fs';
+import { asHelvinoError, HelvinoError } from './base/errors.ts';
+import { createContext, type GlobalOptions } from './cli/context.ts';
+import { buildProgram, type ParsedCommand, parseArguments } from './cli/program.ts';
+import { verbs } from './cli/verbs/index.ts';
+import { processEnvironment } from './config/index.ts';
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+const env = processEnvironment();
+const interrupted = new AbortController();
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    if (interrupted.signal.aborted) process.exit(130);
+    interrupted.abort(new HelvinoError('INTERRUPTED', `stopped by ${signal}`, { hint: 'what was stored before stays valid; run the same command again' }));
+  });
+}
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+});
+process.on('unhandledRejection', (thrown) => {
+  report(thrown, process.argv.includes('--json'));
+  process.exit(70);
+});
+
+process.exit(await run(process.argv.slice(2)));
+
+async function run(argv: readonly string[]): Promise<number> {
+  const json = argv.includes('--json');
+  let parsed: ParsedCommand | undefined;
+  try {
+    const write = (text: string) => process.stdout.write(text);
+    const program = buildProgram({ verbs, version, write }, (command) => {
+      parsed = command;
+    });
+    await parseArguments(program, argv);
+    return parsed ? await runVerb(parsed) : 0;
+  } catch (thrown) {
+    return report(thrown, json, parsed?.verb.name);
+  }
+}
+
+async function runVerb({ verb, options, args }: ParsedCommand): Promise<number> {
+  const global: GlobalOptions = { config: options.config as string | undefined, json: options.json === true, quiet: options.quiet === true };
+  const { stdin, stderr } = process;
+  const context = createContext({ env, cwd: process.cwd(), signal: interrupted.signal, options: global, program: version, stdin, stderr });
+  try {
+    const result = await verb.run(context, options, args);
+    context.display?.clear();
+    if (global.json) process.stdout.write(`${JSON.stringify({ ok: true, command: verb.name, result: result.data })}\n`);
+    else if (result.text.length > 0) process.stdout.write(`${result.text.join('\n')}\n`);
+    return result.exit ?? 0;
+  } finally {
+    context.display?.clear();
+  }
+}
+
+/** Writes an error for people or machines; returns its exit status. */
+function report(thrown: unknown, json: boolean, command?: string): number {
+  const error = asHelvinoError(interrupted.signal.aborted && !(thrown instanceof HelvinoError) ? interrupted.signal.reason : thrown);
+  if (json) {
+    process.stdout.write(`${JSON.stringify({ ok: false, command, error })}\n`);
+  } else {
+    process.stderr.write(`error: ${error.message}\n`);
+    if (error.hint) process.stderr.write(`hint: ${error.hint}\n`);
+    process.stderr.write(`code: ${error.code}\n`);
+  }
+  if (env.HELVINO_DEBUG) process.stderr.write(`${error.stack}\n${error.cause instanceof Error ? error.cause.stack : ''}\n`);
+  return error.exit;
+}

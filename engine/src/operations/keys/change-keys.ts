@@ -1,0 +1,46 @@
+/** Changes to who can restore: the repository's sealings and helvino.yaml together. */
+import { writeFile, readFile, rename } from 'node:fs/promises';
+import { HelvinoError } from '../../base/errors.ts';
+import { randomHex } from '../../base/ids.ts';
+import { setRecipients } from '../../config/index.ts';
+import { addCatalogKey, formatCatalogRing, type Identities, planReseal, reseal, type ResealPlan, type Repository } from '../../repository/index.ts';
+
+export interface ChangeKeys {
+  readonly repository: Repository;
+  /** Absolute path of helvino.yaml. */
+  readonly file: string;
+  readonly repositoryName: string;
+  readonly recipients: readonly string[];
+}
+
+/** Seals every key to exactly `recipients`, then says so in helvino.yaml. */
+export async function changeRecipients(change: ChangeKeys, identities: Identities): Promise<ResealPlan> {
+  const plan = await reseal(change.repository, { recipients: change.recipients, identities });
+  await rewrite(change.file, (text) => setRecipients(text, change.repositoryName, change.recipients));
+  return plan;
+}
+
+/** Only what is written from now on: the keys that are there stay as they are. */
+export async function changeFutureRecipients(change: ChangeKeys): Promise<void> {
+  await planReseal(change.repository, change.recipients);
+  await rewrite(change.file, (text) => setRecipients(text, change.repositoryName, change.recipients));
+}
+
+/** A new catalog key for this host, written to its file beside the old ones. Returns its id. */
+export async function rotateCatalogKey({ repository, recipients }: ChangeKeys, keyFile: string): Promise<string> {
+  const ring = await addCatalogKey(repository, recipients);
+  await rewrite(keyFile, () => formatCatalogRing(ring.keys));
+  return ring.currentId;
+}
+
+/** Whole or not at all: a reader sees the old text or the new. */
+async function rewrite(file: string, change: (text: string) => string): Promise<void> {
+  const half = `${file}.${randomHex(4)}`;
+  try {
+    await writeFile(half, change(await readFile(file, 'utf8')), { mode: 0o600, flag: 'wx', flush: true });
+    await rename(half, file);
+  } catch (cause) {
+    if (cause instanceof HelvinoError) throw cause;
+    throw new HelvinoError('CONFIG_INVALID', `${file} cannot be changed: ${(cause as Error).message}`, { cause });
+  }
+}

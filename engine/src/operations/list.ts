@@ -1,0 +1,31 @@
+/** The backups of a repository, with what is known of each. */
+import { HelvinoError } from '../base/errors.ts';
+import type { Manifest, Repository } from '../repository/index.ts';
+import type { DrillReport } from './drill/report.ts';
+
+export interface ListedBackup {
+  readonly database: string;
+  readonly id: string;
+  readonly committed: Date;
+  readonly manifest?: Manifest;
+  /** Why the manifest cannot be read. */
+  readonly damaged?: string;
+  /** The newest drill of it. */
+  readonly proof?: DrillReport;
+}
+
+/** In order of time. A damaged manifest does not hide the others. */
+export async function listBackups(repository: Repository, database?: string): Promise<ListedBackup[]> {
+  const listed: ListedBackup[] = [];
+  for (const name of await repository.backups(database)) {
+    try {
+      const manifest = await repository.manifest(name.database, name.id);
+      const proofs = await repository.proofs(name.id).catch(() => []);
+      listed.push({ ...name, manifest, proof: proofs.at(-1)?.proof as DrillReport | undefined });
+    } catch (thrown) {
+      if (!(thrown instanceof HelvinoError) || !thrown.code.startsWith('REPOSITORY_')) throw thrown;
+      listed.push({ ...name, damaged: thrown.message });
+    }
+  }
+  return listed.sort((a, b) => (a.id < b.id ? -1 : 1));
+}
