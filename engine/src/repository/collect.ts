@@ -10,9 +10,10 @@
  * A backup that reuses a pack either began before the mark (then its lease holds off the removal until it has committed
  * and the manifest names the pack), or after it (then it sees the mark when it commits, and does not commit).
  */
+import { HelvinoError } from '../base/errors.ts';
 import type { StorageDriver } from '../storage/driver.ts';
-import { type LeaseFacts, liveLeases } from './lease.ts';
 import { packName, packsPrefix, trashName, trashPrefix } from './layout.ts';
+import { type LeaseFacts, liveLeases } from './lease.ts';
 import type { Repository } from './repository.ts';
 
 export interface CollectPlan {
@@ -33,14 +34,21 @@ export interface PlannedPack {
 }
 
 /** Throws REPOSITORY_DAMAGED when a manifest cannot be read: what it names is not known, so nothing may be removed. */
-export async function planCollect(repository: Repository, options: { graceMs: number }): Promise<CollectPlan> {
+export async function planCollect(
+  repository: Repository,
+  options: { graceMs: number },
+): Promise<CollectPlan> {
   const { driver } = repository;
   const now = (await driver.now()).getTime();
   // Leases before manifests: a backup that commits in between is then seen by one or the other.
   const leases = await liveLeases(driver);
   const named = await namedPacks(repository);
   const marks = await readMarks(driver);
-  const plan = { mark: [] as PlannedPack[], remove: [] as PlannedPack[], wait: [] as (PlannedPack & { reason: string })[] };
+  const plan = {
+    mark: [] as PlannedPack[],
+    remove: [] as PlannedPack[],
+    wait: [] as (PlannedPack & { reason: string })[],
+  };
   const kept = { packs: 0, bytes: 0 };
   const unmark = new Set(marks.keys());
   for await (const object of driver.list(packsPrefix)) {
@@ -72,12 +80,17 @@ function reasonToWait(facts: {
   const holder = leases.find((lease) => lease.began.getTime() <= from.getTime() + 1000);
   if (holder) return `run ${holder.run} (${holder.kind}) is alive since ${holder.began.toISOString()}`;
   const left = graceMs - (now - from.getTime());
-  if (left > 0) return `${since ? 'marked' : 'written'} less than the grace time ago (${Math.ceil(left / 1000)} s left)`;
+  if (left > 0)
+    return `${since ? 'marked' : 'written'} less than the grace time ago (${Math.ceil(left / 1000)} s left)`;
   return undefined;
 }
 
 /** Applies a plan; what is no longer true of it is left for the next. Returns what was done. */
-export async function applyCollect(repository: Repository, plan: CollectPlan, options: { graceMs: number }): Promise<{ marked: number; removed: PlannedPack[] }> {
+export async function applyCollect(
+  repository: Repository,
+  plan: CollectPlan,
+  options: { graceMs: number },
+): Promise<{ marked: number; removed: PlannedPack[] }> {
   const { driver } = repository;
   for (const id of plan.unmark) await driver.remove(trashName(id));
   for (const pack of plan.mark) await putMark(driver, pack.id);
@@ -95,14 +108,24 @@ export async function applyCollect(repository: Repository, plan: CollectPlan, op
 }
 
 async function putMark(driver: StorageDriver, packId: string): Promise<void> {
-  if ((await driver.head(trashName(packId))) === undefined) await driver.put(trashName(packId), [], { ifAbsent: true });
+  try {
+    await driver.put(trashName(packId), [], { ifAbsent: true });
+  } catch (thrown) {
+    // Marked by another collection.
+    if (!(thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS')) throw thrown;
+  }
 }
 
 async function namedPacks(repository: Repository): Promise<Set<string>> {
   const named = new Set<string>();
   for (const backup of await repository.backups()) {
-    const manifest = await repository.manifest(backup.database, backup.id);
-    for (const pack of manifest.packs) named.add(pack.id);
+    try {
+      const manifest = await repository.manifest(backup.database, backup.id);
+      for (const pack of manifest.packs) named.add(pack.id);
+    } catch (thrown) {
+      // Removed since it was listed.
+      if (!(thrown instanceof HelvinoError && thrown.code === 'BACKUP_NOT_FOUND')) throw thrown;
+    }
   }
   return named;
 }
@@ -110,6 +133,7 @@ async function namedPacks(repository: Repository): Promise<Set<string>> {
 /** Pack ids that are marked, and since when. */
 export async function readMarks(driver: StorageDriver): Promise<Map<string, Date>> {
   const marks = new Map<string, Date>();
-  for await (const object of driver.list(trashPrefix)) marks.set(object.name.slice(trashPrefix.length), object.modified);
+  for await (const object of driver.list(trashPrefix))
+    marks.set(object.name.slice(trashPrefix.length), object.modified);
   return marks;
 }

@@ -47,9 +47,17 @@ export class Lease {
   }
 
   /** Durable when it resolves: what is read from the repository after that is protected. */
-  static async acquire(driver: StorageDriver, clock: Clock, facts: { kind: string; uses: readonly string[] }): Promise<Lease> {
+  static async acquire(
+    driver: StorageDriver,
+    clock: Clock,
+    facts: { kind: string; uses: readonly string[] },
+  ): Promise<Lease> {
     const began = await driver.now();
-    const lease = new Lease(driver, clock, Buffer.from(JSON.stringify({ ...facts, began, holder: thisProcess() })));
+    const lease = new Lease(
+      driver,
+      clock,
+      Buffer.from(JSON.stringify({ ...facts, began, holder: thisProcess() })),
+    );
     await lease.#renew();
     lease.#timer = setInterval(() => {
       lease.#renewal = lease.#renew().catch(() => undefined);
@@ -62,9 +70,13 @@ export class Lease {
   assertLive(): void {
     const age = this.#clock.monotonic() - this.#renewedAt;
     if (age < leaseLifetimeMs / 2) return;
-    throw new HelvinoError('BACKUP_EXPIRED_LEASE', `the lease was last renewed ${Math.round(age / 1000)} s ago`, {
-      hint: 'the store could not be written for a while, or the machine slept; run the backup again',
-    });
+    throw new HelvinoError(
+      'BACKUP_EXPIRED_LEASE',
+      `the lease was last renewed ${Math.round(age / 1000)} s ago`,
+      {
+        hint: 'the store could not be written for a while, or the machine slept; run the backup again',
+      },
+    );
   }
 
   /** Ends the lease. Failing to remove it is harmless: it dies by age. */
@@ -73,7 +85,8 @@ export class Lease {
     clearInterval(this.#timer);
     await this.#renewal;
     try {
-      for (let n = Math.max(1, this.#number - 1); n <= this.#number; n++) await this.#driver.remove(this.#name(n));
+      for (let n = Math.max(1, this.#number - 1); n <= this.#number; n++)
+        await this.#driver.remove(this.#name(n));
     } catch {
       // a credential without the right to delete
     }
@@ -83,10 +96,21 @@ export class Lease {
     if (this.#closed) return;
     const asked = this.#clock.monotonic();
     const next = this.#number + 1;
-    await this.#driver.put(this.#name(next), [this.#body], { ifAbsent: true });
-    this.#number = next;
-    this.#renewedAt = asked;
+    // It exists when an earlier try stored it and the answer got lost: a renewal of then, not of now.
+    if (await this.#put(next)) this.#renewedAt = asked;
+    this.#number = Math.max(this.#number, next);
     if (next > 2) await this.#driver.remove(this.#name(next - 2)).catch(() => undefined);
+  }
+
+  /** False when the object was there. */
+  async #put(n: number): Promise<boolean> {
+    try {
+      await this.#driver.put(this.#name(n), [this.#body], { ifAbsent: true });
+      return true;
+    } catch (thrown) {
+      if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS') return false;
+      throw thrown;
+    }
   }
 
   #name(n: number): string {
@@ -95,13 +119,22 @@ export class Lease {
 }
 
 /** Leases that are alive; with `removeDead`, the objects of dead ones are removed. */
-export async function liveLeases(driver: StorageDriver, options: { removeDead?: boolean } = {}): Promise<LeaseFacts[]> {
+export async function liveLeases(
+  driver: StorageDriver,
+  options: { removeDead?: boolean } = {},
+): Promise<LeaseFacts[]> {
   const now = (await driver.now()).getTime();
   const runs = new Map<string, { last: Date; name: string; names: string[] }>();
   for await (const object of driver.list(leasesPrefix)) {
     const run = object.name.slice(leasesPrefix.length).split('/')[0]!;
     const known = runs.get(run);
-    if (known) runs.set(run, { ...known, last: object.modified, name: object.name, names: [...known.names, object.name] });
+    if (known)
+      runs.set(run, {
+        ...known,
+        last: object.modified,
+        name: object.name,
+        names: [...known.names, object.name],
+      });
     else runs.set(run, { last: object.modified, name: object.name, names: [object.name] });
   }
   const live: LeaseFacts[] = [];
