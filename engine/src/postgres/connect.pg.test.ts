@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -67,6 +67,7 @@ before(async () => {
 after(async () => {
   await secure?.[Symbol.asyncDispose]();
   await plain?.[Symbol.asyncDispose]();
+  await rm(home, { recursive: true, force: true });
 });
 
 function resolve(url: string, env: Record<string, string> = {}): Promise<ConnectionParams> {
