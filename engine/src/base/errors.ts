@@ -33,7 +33,13 @@ export class HelvinoError extends Error {
   }
 
   toJSON(): Record<string, unknown> {
-    return { code: this.code, message: this.message, hint: this.hint, retry: this.retry, context: this.context };
+    return {
+      code: this.code,
+      message: this.message,
+      hint: this.hint,
+      retry: this.retry,
+      context: this.context,
+    };
   }
 }
 
@@ -41,7 +47,10 @@ export class HelvinoError extends Error {
 export function asHelvinoError(thrown: unknown): HelvinoError {
   if (thrown instanceof HelvinoError) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  return new HelvinoError('INTERNAL', message, { cause: thrown, hint: 'this is a bug in Helvino; please report it' });
+  return new HelvinoError('INTERNAL', message, {
+    cause: thrown,
+    hint: 'this is a bug in Helvino; please report it',
+  });
 }
 
 /** The `code` of a Node.js system error (`ENOSPC`, `ECONNREFUSED` …), or undefined. */

@@ -46,10 +46,14 @@ export type BackupFacts = z.infer<typeof factsSchema>;
 export function backupFacts(manifest: Manifest): BackupFacts {
   const parsed = factsSchema.safeParse(manifest.facts);
   if (parsed.success) return parsed.data;
-  throw new HelvinoError('REPOSITORY_DAMAGED', `the facts in backup ${manifest.id} are not those of a physical backup`, {
-    cause: parsed.error,
-    hint: 'a newer Helvino may have made it; use that version',
-  });
+  throw new HelvinoError(
+    'REPOSITORY_DAMAGED',
+    `the facts in backup ${manifest.id} are not those of a physical backup`,
+    {
+      cause: parsed.error,
+      hint: 'a newer Helvino may have made it; use that version',
+    },
+  );
 }
 
 /** `serverVersion` without the minor part: 18 for 180004. */

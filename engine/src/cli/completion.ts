@@ -14,7 +14,9 @@ export function completionScript(shell: Shell, verbs: readonly Verb[]): string {
   if (shell === 'fish') return fish(verbs, firsts);
   const cases = verbs.map((verb) => `    "${verb.name}") words="${longFlags(verb).join(' ')}" ;;`);
   for (const first of firsts) {
-    const seconds = verbs.flatMap((verb) => (verb.name.startsWith(`${first} `) ? [verb.name.split(' ')[1]!] : []));
+    const seconds = verbs.flatMap((verb) =>
+      verb.name.startsWith(`${first} `) ? [verb.name.split(' ')[1]!] : [],
+    );
     if (seconds.length > 0) cases.push(`    "${first}") words="${seconds.join(' ')}" ;;`);
   }
   const body = [
@@ -46,8 +48,14 @@ function fish(verbs: readonly Verb[], firsts: readonly string[]): string {
   }
   for (const verb of verbs) {
     const [first, second] = verb.name.split(' ');
-    const seen = second === undefined ? `__fish_seen_subcommand_from ${first}` : `__fish_seen_subcommand_from ${first}; and __fish_seen_subcommand_from ${second}`;
-    if (second !== undefined) lines.push(`complete -c helvino -n '__fish_seen_subcommand_from ${first}' -a ${second} -d '${quote(verb.summary)}'`);
+    const seen =
+      second === undefined
+        ? `__fish_seen_subcommand_from ${first}`
+        : `__fish_seen_subcommand_from ${first}; and __fish_seen_subcommand_from ${second}`;
+    if (second !== undefined)
+      lines.push(
+        `complete -c helvino -n '__fish_seen_subcommand_from ${first}' -a ${second} -d '${quote(verb.summary)}'`,
+      );
     for (const flag of longFlags(verb)) lines.push(`complete -c helvino -n '${seen}' -l ${flag.slice(2)}`);
   }
   return lines.join('\n');

@@ -36,7 +36,9 @@ interface ContextInput {
   readonly stderr: TextStream & NodeJS.WritableStream;
 }
 
-export function createContext(input: ContextInput): CliContext & { readonly display: ProgressDisplay | undefined } {
+export function createContext(
+  input: ContextInput,
+): CliContext & { readonly display: ProgressDisplay | undefined } {
   const { env, cwd, options } = input;
   const display = options.json || options.quiet ? undefined : new ProgressDisplay(input.stderr, systemClock);
   let loaded: Promise<LoadedConfig> | undefined;
@@ -50,11 +52,16 @@ export function createContext(input: ContextInput): CliContext & { readonly disp
   };
 }
 
-async function confirm(input: ContextInput, { what, name, given }: { what: string; name: string; given: string | undefined }): Promise<void> {
+async function confirm(
+  input: ContextInput,
+  { what, name, given }: { what: string; name: string; given: string | undefined },
+): Promise<void> {
   if (given === name) return;
   const hint = `look first with --dry-run; then give --confirm ${name}`;
-  if (given !== undefined) throw new HelvinoError('CONFIRMATION_NEEDED', `--confirm says "${given}", not "${name}"`, { hint });
-  if (!input.stdin.isTTY || input.options.json) throw new HelvinoError('CONFIRMATION_NEEDED', `${what}: this needs a confirmation`, { hint });
+  if (given !== undefined)
+    throw new HelvinoError('CONFIRMATION_NEEDED', `--confirm says "${given}", not "${name}"`, { hint });
+  if (!input.stdin.isTTY || input.options.json)
+    throw new HelvinoError('CONFIRMATION_NEEDED', `${what}: this needs a confirmation`, { hint });
   const ask = createInterface({ input: input.stdin, output: input.stderr });
   try {
     const answer = await ask.question(`${what}\nType ${name} to go on: `, { signal: input.signal });

@@ -8,7 +8,10 @@ import { type Identities, type Manifest, openIdentities, type Repository } from 
 import type { CliContext } from './context.ts';
 import { type OptionValues, textOption, type VerbOption } from './verb.ts';
 
-export const databaseOption: VerbOption = { flags: '-d, --database <name>', description: 'the database, when the configuration has several' };
+export const databaseOption: VerbOption = {
+  flags: '-d, --database <name>',
+  description: 'the database, when the configuration has several',
+};
 export const identityOption: VerbOption = {
   flags: '-i, --identity <file>',
   description: 'the recovery identity (or the variables HELVINO_IDENTITY, HELVINO_IDENTITY_FILE)',
@@ -30,15 +33,27 @@ export async function openAsHost(context: CliContext, options: OptionValues): Pr
   const chosen = chooseDatabase(loaded, textOption(options, 'database'));
   const surroundings = surroundingsOf(loaded, context.env);
   const repositoryHandle = await openConfigured(chosen.repository, surroundings);
-  return { ...chosen, loaded, repositoryHandle, connection: () => connectionOf(chosen.database, surroundings) };
+  return {
+    ...chosen,
+    loaded,
+    repositoryHandle,
+    connection: () => connectionOf(chosen.database, surroundings),
+  };
 }
 
 /** Undefined when none was given. */
-export async function identitiesOf(context: CliContext, options: OptionValues): Promise<Identities | undefined> {
+export async function identitiesOf(
+  context: CliContext,
+  options: OptionValues,
+): Promise<Identities | undefined> {
   const file = textOption(options, 'identity') ?? context.env.HELVINO_IDENTITY_FILE;
   const source = file !== undefined ? { file } : { env: 'HELVINO_IDENTITY' };
   if (file === undefined && !context.env.HELVINO_IDENTITY) return undefined;
-  const { text, place } = await readSecret(source, { env: context.env, directory: context.cwd, what: 'the recovery identity' });
+  const { text, place } = await readSecret(source, {
+    env: context.env,
+    directory: context.cwd,
+    what: 'the recovery identity',
+  });
   return openIdentities(text, place);
 }
 
@@ -60,7 +75,11 @@ export interface ReadAccess {
 }
 
 /** As someone who reads: by configuration, or by place and identity alone. */
-export async function openToRead(context: CliContext, options: OptionValues, { all = false } = {}): Promise<ReadAccess> {
+export async function openToRead(
+  context: CliContext,
+  options: OptionValues,
+  { all = false } = {},
+): Promise<ReadAccess> {
   const identities = await identitiesOf(context, options);
   const path = textOption(options, 'repositoryPath');
   const named = textOption(options, 'database');
@@ -88,12 +107,19 @@ async function onlyDatabase(repository: Repository): Promise<string | undefined>
 }
 
 /** The manifest that the user means; `latest` if he says nothing. */
-export async function chosenManifest({ repository, database }: ReadAccess, wanted = 'latest'): Promise<Manifest> {
+export async function chosenManifest(
+  { repository, database }: ReadAccess,
+  wanted = 'latest',
+): Promise<Manifest> {
   if (database === undefined) {
     const names = [...new Set((await repository.backups()).map((backup) => backup.database))];
-    throw new HelvinoError('USAGE', `the repository holds backups of ${names.length} databases: say which one`, {
-      hint: names.length > 0 ? `--database ${names.join(' | ')}` : 'it holds no backup yet',
-    });
+    throw new HelvinoError(
+      'USAGE',
+      `the repository holds backups of ${names.length} databases: say which one`,
+      {
+        hint: names.length > 0 ? `--database ${names.join(' | ')}` : 'it holds no backup yet',
+      },
+    );
   }
   const name = chooseBackup(await repository.backups(database), wanted, database);
   return repository.manifest(database, name.id);

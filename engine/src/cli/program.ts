@@ -11,7 +11,10 @@ export interface ParsedCommand {
 
 /** Options that every verb takes. */
 export const globalOptions = [
-  { flags: '--config <file>', description: 'the configuration (default: ./helvino.yaml, then /etc/helvino/helvino.yaml)' },
+  {
+    flags: '--config <file>',
+    description: 'the configuration (default: ./helvino.yaml, then /etc/helvino/helvino.yaml)',
+  },
   { flags: '--json', description: 'one JSON object on standard output, errors too' },
   { flags: '--quiet', description: 'no progress' },
 ] as const;
@@ -37,7 +40,11 @@ export function buildProgram(input: ProgramInput, onCommand: (parsed: ParsedComm
   return program;
 }
 
-function addVerb({ program, groups }: { program: Command; groups: Map<string, Command> }, verb: Verb, onCommand: (parsed: ParsedCommand) => void): void {
+function addVerb(
+  { program, groups }: { program: Command; groups: Map<string, Command> },
+  verb: Verb,
+  onCommand: (parsed: ParsedCommand) => void,
+): void {
   const [first = '', second] = verb.name.split(' ');
   let parent = program;
   if (second !== undefined) {
@@ -68,7 +75,12 @@ const groupSummaries: Readonly<Record<string, string>> = {
 function helpTail(verb: Verb): string {
   const parts = [...(verb.details ?? []).map((paragraph) => `\n${paragraph}`)];
   parts.push('\nExamples:', ...verb.examples.map((example) => `  ${example}`));
-  if (verb.exits) parts.push('\nExit status:', '  0   good', ...verb.exits.map(({ status, meaning }) => `  ${String(status).padEnd(3)} ${meaning}`));
+  if (verb.exits)
+    parts.push(
+      '\nExit status:',
+      '  0   good',
+      ...verb.exits.map(({ status, meaning }) => `  ${String(status).padEnd(3)} ${meaning}`),
+    );
   return parts.join('\n');
 }
 
@@ -90,7 +102,9 @@ export async function parseArguments(program: Command, argv: readonly string[]):
     const message = thrown.message.replace(/^error: /, '').replaceAll("'", '"');
     const [what = message, suggestion] = message.split('\n');
     throw new HelvinoError('USAGE', what === '(outputHelp)' ? 'no verb was given' : what, {
-      hint: suggestion?.replace(/^\(|\)$/g, '').toLowerCase() ?? '`helvino --help` lists the verbs; `helvino <verb> --help` explains one',
+      hint:
+        suggestion?.replace(/^\(|\)$/g, '').toLowerCase() ??
+        '`helvino --help` lists the verbs; `helvino <verb> --help` explains one',
     });
   }
 }

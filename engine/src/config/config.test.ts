@@ -5,13 +5,31 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { HelvinoError } from '../base/errors.ts';
-import { addDatabase, chooseDatabase, loadConfig, newConfigText, parseDuration, parseSize, readSecret, setRecipients } from './index.ts';
+import {
+  addDatabase,
+  chooseDatabase,
+  loadConfig,
+  newConfigText,
+  parseDuration,
+  parseSize,
+  readSecret,
+  setRecipients,
+} from './index.ts';
 import { parseConfig } from './load.ts';
 
 const recipient = 'age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq';
 const text = newConfigText({
-  repository: { name: 'main', path: '/var/backups/helvino', recipients: [recipient], catalogKeyFile: './helvino.catalog.key' },
-  database: { name: 'shop', connection: { url: 'postgresql://backup@db/postgres', password: { env: 'SHOP_PASSWORD' } }, repository: 'main' },
+  repository: {
+    name: 'main',
+    path: '/var/backups/helvino',
+    recipients: [recipient],
+    catalogKeyFile: './helvino.catalog.key',
+  },
+  database: {
+    name: 'shop',
+    connection: { url: 'postgresql://backup@db/postgres', password: { env: 'SHOP_PASSWORD' } },
+    repository: 'main',
+  },
 });
 
 function message(wrong: string): string {
@@ -34,12 +52,21 @@ test('a new file – is valid and has the defaults', () => {
 });
 
 test('an unknown key – named with its place and what was meant', () => {
-  assert.match(message(text.replace('catalogKey:', 'catalogkey:')), /helvino\.yaml:11:17: repositories\.main: unknown "catalogkey".*did you mean "catalogKey"/s);
+  assert.match(
+    message(text.replace('catalogKey:', 'catalogkey:')),
+    /helvino\.yaml:11:17: repositories\.main: unknown "catalogkey".*did you mean "catalogKey"/s,
+  );
 });
 
 test('a wrong value – named with its path and place', () => {
-  assert.match(message(text.replace('type: fs', 'type: ftp')), /helvino\.yaml:6:22: repositories\.main\.storage\.type/);
-  assert.match(message(text.replace('repository: main', 'repository: other')), /no repository "other" \| repositories: main/);
+  assert.match(
+    message(text.replace('type: fs', 'type: ftp')),
+    /helvino\.yaml:6:22: repositories\.main\.storage\.type/,
+  );
+  assert.match(
+    message(text.replace('repository: main', 'repository: other')),
+    /no repository "other" \| repositories: main/,
+  );
   assert.match(message(`${text}    backup: { maxRate: fast }\n`), /"fast" is not a size/);
 });
 
@@ -51,21 +78,36 @@ test('adding a database and changing recipients – comments stay', () => {
   const added = addDatabase(text, { name: 'other', connection: { service: 'other' }, repository: 'main' });
   assert.match(added, /# Who can restore/);
   assert.deepEqual(Object.keys(parseConfig(added, 'f').databases), ['shop', 'other']);
-  assert.throws(() => addDatabase(added, { name: 'other', connection: {}, repository: 'main' }), { code: 'CONFIG_INVALID' });
+  assert.throws(() => addDatabase(added, { name: 'other', connection: {}, repository: 'main' }), {
+    code: 'CONFIG_INVALID',
+  });
   const second = recipient.replace('qqq', 'ppp');
-  assert.deepEqual(parseConfig(setRecipients(text, 'main', [recipient, second]), 'f').repositories.main?.recipients, [recipient, second]);
+  assert.deepEqual(
+    parseConfig(setRecipients(text, 'main', [recipient, second]), 'f').repositories.main?.recipients,
+    [recipient, second],
+  );
 });
 
 test('choosing a database – the only one, the named one, or an error with the names', () => {
-  const two = { config: parseConfig(addDatabase(text, { name: 'other', connection: {}, repository: 'main' }), 'f'), file: 'f', directory: '/' };
-  assert.equal(chooseDatabase({ config: parseConfig(text, 'f'), file: 'f', directory: '/' }, undefined).name, 'shop');
+  const two = {
+    config: parseConfig(addDatabase(text, { name: 'other', connection: {}, repository: 'main' }), 'f'),
+    file: 'f',
+    directory: '/',
+  };
+  assert.equal(
+    chooseDatabase({ config: parseConfig(text, 'f'), file: 'f', directory: '/' }, undefined).name,
+    'shop',
+  );
   assert.equal(chooseDatabase(two, 'other').name, 'other');
   assert.throws(() => chooseDatabase(two, undefined), { code: 'USAGE', hint: '--database shop | other' });
   assert.throws(() => chooseDatabase(two, 'nope'), { code: 'USAGE' });
 });
 
 test('no file – both places are named', async () => {
-  await assert.rejects(loadConfig({ env: {}, cwd: '/nonexistent' }), { code: 'CONFIG_NOT_FOUND', message: /\/nonexistent\/helvino\.yaml and \/etc\/helvino\/helvino\.yaml/ });
+  await assert.rejects(loadConfig({ env: {}, cwd: '/nonexistent' }), {
+    code: 'CONFIG_NOT_FOUND',
+    message: /\/nonexistent\/helvino\.yaml and \/etc\/helvino\/helvino\.yaml/,
+  });
 });
 
 test('HELVINO_CONFIG and --config – found, the option wins', async (t) => {
@@ -73,15 +115,25 @@ test('HELVINO_CONFIG and --config – found, the option wins', async (t) => {
   t.after(() => rm(directory, { recursive: true }));
   await writeFile(join(directory, 'a.yaml'), text);
   await writeFile(join(directory, 'b.yaml'), text);
-  assert.equal((await loadConfig({ env: { HELVINO_CONFIG: join(directory, 'a.yaml') }, cwd: '/' })).file, join(directory, 'a.yaml'));
-  assert.equal((await loadConfig({ file: 'b.yaml', env: { HELVINO_CONFIG: join(directory, 'a.yaml') }, cwd: directory })).file, join(directory, 'b.yaml'));
+  assert.equal(
+    (await loadConfig({ env: { HELVINO_CONFIG: join(directory, 'a.yaml') }, cwd: '/' })).file,
+    join(directory, 'a.yaml'),
+  );
+  assert.equal(
+    (await loadConfig({ file: 'b.yaml', env: { HELVINO_CONFIG: join(directory, 'a.yaml') }, cwd: directory }))
+      .file,
+    join(directory, 'b.yaml'),
+  );
 });
 
 test('a secret that is missing – its place is named', async () => {
   const options = { env: { GOOD: 'x' }, directory: '/nonexistent', what: 'the password' };
   assert.equal((await readSecret({ env: 'GOOD' }, options)).text, 'x');
   await assert.rejects(readSecret({ env: 'BAD' }, options), { code: 'KEY_MISSING', message: /variable BAD/ });
-  await assert.rejects(readSecret({ file: 'key' }, options), { code: 'KEY_MISSING', message: /\/nonexistent\/key/ });
+  await assert.rejects(readSecret({ file: 'key' }, options), {
+    code: 'KEY_MISSING',
+    message: /\/nonexistent\/key/,
+  });
 });
 
 test('sizes and durations – as people write them', () => {
@@ -90,19 +142,28 @@ test('sizes and durations – as people write them', () => {
   assert.equal(parseSize('4096'), 4096);
   assert.equal(parseDuration('15m'), 900);
   assert.equal(parseDuration('7 d'), 604_800);
-  for (const wrong of ['', 'fast', '5 parsecs', '-3 MiB', '1e9']) assert.throws(() => parseSize(wrong), { code: 'CONFIG_INVALID' });
-  for (const wrong of ['', '5', 'soon', '3 y']) assert.throws(() => parseDuration(wrong), { code: 'CONFIG_INVALID' });
+  for (const wrong of ['', 'fast', '5 parsecs', '-3 MiB', '1e9'])
+    assert.throws(() => parseSize(wrong), { code: 'CONFIG_INVALID' });
+  for (const wrong of ['', '5', 'soon', '3 y'])
+    assert.throws(() => parseDuration(wrong), { code: 'CONFIG_INVALID' });
 });
 
 test('any text as configuration – a clear error or a configuration, never anything else', () => {
   fc.assert(
-    fc.property(fc.oneof(fc.string(), fc.json(), fc.nat(text.length).map((cut) => text.slice(0, cut))), (wrong) => {
-      try {
-        parseConfig(wrong, 'f');
-      } catch (thrown) {
-        assert.ok(thrown instanceof HelvinoError && thrown.code === 'CONFIG_INVALID', String(thrown));
-      }
-    }),
+    fc.property(
+      fc.oneof(
+        fc.string(),
+        fc.json(),
+        fc.nat(text.length).map((cut) => text.slice(0, cut)),
+      ),
+      (wrong) => {
+        try {
+          parseConfig(wrong, 'f');
+        } catch (thrown) {
+          assert.ok(thrown instanceof HelvinoError && thrown.code === 'CONFIG_INVALID', String(thrown));
+        }
+      },
+    ),
     { numRuns: 500 },
   );
 });

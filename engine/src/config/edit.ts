@@ -37,9 +37,14 @@ databases:
 export function addDatabase(text: string, database: NewDatabase): string {
   const document = read(text);
   if (document.hasIn(['databases', database.name])) {
-    throw new HelvinoError('CONFIG_INVALID', `the configuration has a database "${database.name}"`, { hint: 'choose another name with --database' });
+    throw new HelvinoError('CONFIG_INVALID', `the configuration has a database "${database.name}"`, {
+      hint: 'choose another name with --database',
+    });
   }
-  document.setIn(['databases', database.name], document.createNode({ connection: database.connection, repository: database.repository }));
+  document.setIn(
+    ['databases', database.name],
+    document.createNode({ connection: database.connection, repository: database.repository }),
+  );
   return document.toString({ lineWidth: 0 });
 }
 
@@ -51,6 +56,10 @@ export function setRecipients(text: string, repository: string, recipients: read
 
 function read(text: string): Document {
   const document = parseDocument(text);
-  if (document.errors[0]) throw new HelvinoError('CONFIG_INVALID', `the configuration is not valid YAML: ${document.errors[0].message}`);
+  if (document.errors[0])
+    throw new HelvinoError(
+      'CONFIG_INVALID',
+      `the configuration is not valid YAML: ${document.errors[0].message}`,
+    );
   return document;
 }

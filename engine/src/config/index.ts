@@ -5,7 +5,14 @@
  */
 export { addDatabase, newConfigText, setRecipients } from './edit.ts';
 export { type Environment, processEnvironment } from './env.ts';
-export { type ChosenDatabase, chooseDatabase, configPlaces, type LoadedConfig, loadConfig, parseConfig as parseConfigText } from './load.ts';
+export {
+  type ChosenDatabase,
+  chooseDatabase,
+  configPlaces,
+  type LoadedConfig,
+  loadConfig,
+  parseConfig as parseConfigText,
+} from './load.ts';
 export { type Config, configSchema, type DatabaseConfig, type RepositoryConfig } from './schema.ts';
 export { readSecret, type SecretSource } from './secret.ts';
 export { parseDuration, parseSize } from './units.ts';

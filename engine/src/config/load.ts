@@ -23,19 +23,29 @@ export function configPlaces({ file, env, cwd }: { file?: string; env: Environme
 }
 
 /** Throws CONFIG_NOT_FOUND, CONFIG_INVALID. */
-export async function loadConfig(options: { file?: string; env: Environment; cwd: string }): Promise<LoadedConfig> {
+export async function loadConfig(options: {
+  file?: string;
+  env: Environment;
+  cwd: string;
+}): Promise<LoadedConfig> {
   const places = configPlaces(options);
   for (const file of places) {
     const text = await readFile(file, 'utf8').catch((thrown: unknown) => {
       if (systemCode(thrown) === 'ENOENT') return undefined;
-      throw new HelvinoError('CONFIG_INVALID', `${file} cannot be read: ${(thrown as Error).message}`, { cause: thrown });
+      throw new HelvinoError('CONFIG_INVALID', `${file} cannot be read: ${(thrown as Error).message}`, {
+        cause: thrown,
+      });
     });
     if (text !== undefined) return { config: parseConfig(text, file), file, directory: dirname(file) };
   }
-  throw new HelvinoError('CONFIG_NOT_FOUND', `no configuration was found; looked at ${places.join(' and ')}`, {
-    hint: 'make one with `helvino init`, or name it with --config',
-    context: { places },
-  });
+  throw new HelvinoError(
+    'CONFIG_NOT_FOUND',
+    `no configuration was found; looked at ${places.join(' and ')}`,
+    {
+      hint: 'make one with `helvino init`, or name it with --config',
+      context: { places },
+    },
+  );
 }
 
 export function parseConfig(text: string, file: string): Config {
@@ -44,7 +54,11 @@ export function parseConfig(text: string, file: string): Config {
   const [error] = document.errors;
   if (error) {
     const at = lines.linePos(error.pos[0]);
-    throw new HelvinoError('CONFIG_INVALID', `${file}:${at.line}:${at.col}: ${error.message.split('\n')[0]}`, { hint: 'this is not valid YAML' });
+    throw new HelvinoError(
+      'CONFIG_INVALID',
+      `${file}:${at.line}:${at.col}: ${error.message.split('\n')[0]}`,
+      { hint: 'this is not valid YAML' },
+    );
   }
   const value: unknown = document.toJS();
   const parsed = configSchema.safeParse(value);
@@ -53,7 +67,10 @@ export function parseConfig(text: string, file: string): Config {
   return parsed.data;
 }
 
-function invalid(error: z.ZodError, { document, lines, file }: { document: Document; lines: LineCounter; file: string }): HelvinoError {
+function invalid(
+  error: z.ZodError,
+  { document, lines, file }: { document: Document; lines: LineCounter; file: string },
+): HelvinoError {
   const problems = error.issues.map((issue) => {
     const inside = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
     const at = placeOf(document, lines, [...issue.path, ...inside] as (string | number)[]);
@@ -63,7 +80,9 @@ function invalid(error: z.ZodError, { document, lines, file }: { document: Docum
   const unknown = error.issues.flatMap((issue) => (issue.code === 'unrecognized_keys' ? issue.keys : []));
   const known = error.issues.length > 0 && unknown.length > 0 ? suggest(unknown[0]!) : undefined;
   return new HelvinoError('CONFIG_INVALID', problems.join('; '), {
-    hint: known ? `did you mean "${known}"? all keys are in docs/reference/configuration.md` : 'all keys are in docs/reference/configuration.md',
+    hint: known
+      ? `did you mean "${known}"? all keys are in docs/reference/configuration.md`
+      : 'all keys are in docs/reference/configuration.md',
     context: { problems },
   });
 }
@@ -86,13 +105,41 @@ function placeOf(document: Document, lines: LineCounter, path: readonly (string 
 }
 
 const knownKeys = [
-  'version', 'repositories', 'databases', 'storage', 'type', 'path', 'recipients', 'catalogKey', 'compression', 'level', 'connection', 'url', 'service',
-  'password', 'env', 'file', 'repository', 'backup', 'kind', 'checkpoint', 'maxRate', 'verifyChecksums', 'fingerprint', 'fingerprintMaxBytes', 'drill',
-  'directory', 'binDir', 'fetchServers', 'readyTimeout',
+  'version',
+  'repositories',
+  'databases',
+  'storage',
+  'type',
+  'path',
+  'recipients',
+  'catalogKey',
+  'compression',
+  'level',
+  'connection',
+  'url',
+  'service',
+  'password',
+  'env',
+  'file',
+  'repository',
+  'backup',
+  'kind',
+  'checkpoint',
+  'maxRate',
+  'verifyChecksums',
+  'fingerprint',
+  'fingerprintMaxBytes',
+  'drill',
+  'directory',
+  'binDir',
+  'fetchServers',
+  'readyTimeout',
 ];
 
 function suggest(wrong: string): string | undefined {
-  const near = knownKeys.map((key) => ({ key, distance: editDistance(wrong.toLowerCase(), key.toLowerCase()) })).sort((a, b) => a.distance - b.distance)[0]!;
+  const near = knownKeys
+    .map((key) => ({ key, distance: editDistance(wrong.toLowerCase(), key.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance)[0]!;
   return near.distance <= 2 ? near.key : undefined;
 }
 
@@ -100,7 +147,8 @@ function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
-    for (let j = 1; j <= b.length; j++) next.push(Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    for (let j = 1; j <= b.length; j++)
+      next.push(Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
     row = next;
   }
   return row[b.length]!;
@@ -109,9 +157,13 @@ function editDistance(a: string, b: string): number {
 function checkReferences(config: Config, file: string): void {
   for (const [name, database] of Object.entries(config.databases)) {
     if (config.repositories[database.repository]) continue;
-    throw new HelvinoError('CONFIG_INVALID', `${file}: databases.${name}.repository: there is no repository "${database.repository}"`, {
-      hint: `repositories: ${Object.keys(config.repositories).join(', ') || 'none'}`,
-    });
+    throw new HelvinoError(
+      'CONFIG_INVALID',
+      `${file}: databases.${name}.repository: there is no repository "${database.repository}"`,
+      {
+        hint: `repositories: ${Object.keys(config.repositories).join(', ') || 'none'}`,
+      },
+    );
   }
 }
 
@@ -128,8 +180,18 @@ export function chooseDatabase({ config, file }: LoadedConfig, wanted: string | 
   const name = wanted ?? (names.length === 1 ? names[0]! : undefined);
   const database = name === undefined ? undefined : config.databases[name];
   if (name !== undefined && database) {
-    return { name, database, repositoryName: database.repository, repository: config.repositories[database.repository]! };
+    return {
+      name,
+      database,
+      repositoryName: database.repository,
+      repository: config.repositories[database.repository]!,
+    };
   }
-  const message = wanted === undefined ? `${file} protects ${names.length} databases: say which one` : `${file} has no database "${wanted}"`;
-  throw new HelvinoError('USAGE', message, { hint: `--database ${names.join(' | ') || '(none yet: helvino init)'}` });
+  const message =
+    wanted === undefined
+      ? `${file} protects ${names.length} databases: say which one`
+      : `${file} has no database "${wanted}"`;
+  throw new HelvinoError('USAGE', message, {
+    hint: `--database ${names.join(' | ') || '(none yet: helvino init)'}`,
+  });
 }

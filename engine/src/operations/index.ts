@@ -4,13 +4,13 @@
  * `unproven`, never `passed`; nothing is left behind when an operation ends, however it ends.
  */
 export { backup } from './backup/backup.ts';
-export { demo, type DemoResult } from './demo/demo.ts';
+export { type DemoResult, demo } from './demo/demo.ts';
 export { drill } from './drill/drill.ts';
 export type { DrillReport } from './drill/report.ts';
-export { type ListedBackup, listBackups } from './list.ts';
-export { planRestore, restore } from './restore/restore.ts';
-export { verify, type VerifyReport } from './verify/verify.ts';
 export { changeFutureRecipients, changeRecipients, rotateCatalogKey } from './keys/change-keys.ts';
 export { renderKit } from './keys/kit.ts';
+export { type ListedBackup, listBackups } from './list.ts';
+export { planRestore, restore } from './restore/restore.ts';
 export { checkServer, type Finding } from './setup/check-server.ts';
 export { init } from './setup/init.ts';
+export { type VerifyReport, verify } from './verify/verify.ts';

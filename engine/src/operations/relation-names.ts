@@ -9,7 +9,11 @@ interface NamedFile {
 }
 
 /** Which table each file belongs to, for those of `paths` that belong to one. `paths` as in the backup. */
-export async function tablesOf(repository: Repository, manifest: Manifest, paths: ReadonlySet<string>): Promise<Map<string, string>> {
+export async function tablesOf(
+  repository: Repository,
+  manifest: Manifest,
+  paths: ReadonlySet<string>,
+): Promise<Map<string, string>> {
   const wanted = new Set([...paths].map(relationFile));
   const tables = new Map<string, string>();
   for await (const value of repository.section(manifest, 'relations')) {
@@ -29,7 +33,11 @@ function relationFile(path: string): string {
   return path.replace(/(\/\d+)(_(fsm|vm|init))?(\.\d+)?$/, '$1');
 }
 
-export async function describeFiles(repository: Repository, manifest: Manifest, paths: readonly string[]): Promise<string> {
+export async function describeFiles(
+  repository: Repository,
+  manifest: Manifest,
+  paths: readonly string[],
+): Promise<string> {
   const tables = await tablesOf(repository, manifest, new Set(paths)).catch(() => new Map<string, string>());
   const shown = paths.slice(0, 5).map((path) => (tables.has(path) ? `${path} (${tables.get(path)})` : path));
   if (paths.length > 5) shown.push(`${paths.length - 5} more`);

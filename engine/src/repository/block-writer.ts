@@ -31,7 +31,13 @@ export async function writeBlocks(
 ): Promise<WrittenBlocks> {
   const hasher = contentHasherOf(repository.ring.current);
   const known = new Map(parent?.blocks.map((block) => [`${block.hash} ${block.first}`, block]));
-  const result = { blocks: [] as BlockRef[], sharedPacks: new Set<string>(), files: 0, bytes: 0, dataPacks: new Map<string, string>() };
+  const result = {
+    blocks: [] as BlockRef[],
+    sharedPacks: new Set<string>(),
+    files: 0,
+    bytes: 0,
+    dataPacks: new Map<string, string>(),
+  };
   for (const group of groups(files)) {
     for (const file of group) {
       result.files++;
@@ -53,7 +59,10 @@ function* groups(files: Iterable<FileEntry>): Generator<FileEntry[]> {
   let weight = 0;
   for (const file of files) {
     const alone = file.extents.length >= manyExtents;
-    if (group.length > 0 && (alone || weight >= blockWeight || (weight >= smallestWeight && isBoundary(file.path)))) {
+    if (
+      group.length > 0 &&
+      (alone || weight >= blockWeight || (weight >= smallestWeight && isBoundary(file.path)))
+    ) {
       yield group;
       group = [];
       weight = 0;

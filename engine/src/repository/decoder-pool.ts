@@ -28,7 +28,12 @@ export class DecoderPool {
   readonly #workers: { worker: Worker; queued: number }[] = [];
   readonly #pending = new Map<
     number,
-    { resolve: (outcome: DecodeOutcome) => void; reject: (reason: unknown) => void; worker: number; buffer: number }
+    {
+      resolve: (outcome: DecodeOutcome) => void;
+      reject: (reason: unknown) => void;
+      worker: number;
+      buffer: number;
+    }
   >();
   #nextJob = 0;
 

@@ -79,12 +79,25 @@ function encode(job: EncodeJob): void {
   }
   const placed = end > 0 ? builder!.add(slot.subarray(0, end), fresh) : undefined;
   const packId = builder!.identity.id;
-  port.postMessage({ type: 'done', job: job.job, slot: job.slot, packId, placed, results } satisfies FromEncoder);
+  port.postMessage({
+    type: 'done',
+    job: job.job,
+    slot: job.slot,
+    packId,
+    placed,
+    results,
+  } satisfies FromEncoder);
   if (builder!.full) close();
 }
 
 function close(): void {
   const [body, directory] = builder!.finish();
-  port.postMessage({ type: 'packed', buffer, packId: builder!.identity.id, length: body.length, directory } satisfies FromEncoder);
+  port.postMessage({
+    type: 'packed',
+    buffer,
+    packId: builder!.identity.id,
+    length: body.length,
+    directory,
+  } satisfies FromEncoder);
   builder = undefined;
 }

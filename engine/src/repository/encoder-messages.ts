@@ -9,7 +9,10 @@ export interface EncodeJob {
   readonly segments: readonly { readonly length: number; readonly old?: Uint8Array }[];
 }
 
-export type ToEncoder = EncodeJob | { readonly type: 'buffer'; readonly buffer: number; readonly packId: string } | { readonly type: 'flush' };
+export type ToEncoder =
+  | EncodeJob
+  | { readonly type: 'buffer'; readonly buffer: number; readonly packId: string }
+  | { readonly type: 'flush' };
 
 export interface SegmentResult {
   readonly kind: 'new' | 'same' | 'zero';
@@ -28,5 +31,11 @@ export type FromEncoder =
       readonly placed: PlacedChunk | undefined;
       readonly results: readonly SegmentResult[];
     }
-  | { readonly type: 'packed'; readonly buffer: number; readonly packId: string; readonly length: number; readonly directory: Uint8Array }
+  | {
+      readonly type: 'packed';
+      readonly buffer: number;
+      readonly packId: string;
+      readonly length: number;
+      readonly directory: Uint8Array;
+    }
   | { readonly type: 'flushed' };

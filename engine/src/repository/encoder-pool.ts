@@ -10,11 +10,11 @@ import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
 import type { StorageDriver } from '../storage/driver.ts';
 import { deriveKey } from './crypto.ts';
-import { readBack } from './read-back.ts';
 import type { EncodeJob, FromEncoder, ToEncoder } from './encoder-messages.ts';
 import type { ChunkRef } from './extents.ts';
 import { packName } from './layout.ts';
 import { maxChunk, packCapacity } from './pack-builder.ts';
+import { readBack } from './read-back.ts';
 
 /** How many slots a caller may take after `congestion()` has said that there is room. */
 const reserve = 6;
@@ -90,7 +90,8 @@ export class EncoderPool {
   /** Call only after `congestion()` was undefined; up to six slots can then be taken. */
   take(): Slot {
     const index = this.#freeSlots.pop();
-    if (index === undefined) throw new HelvinoError('INTERNAL', 'no slot is free: congestion was not awaited');
+    if (index === undefined)
+      throw new HelvinoError('INTERNAL', 'no slot is free: congestion was not awaited');
     return { index, bytes: new Uint8Array(this.#slots, index * maxChunk, maxChunk) };
   }
 

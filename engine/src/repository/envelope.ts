@@ -15,24 +15,35 @@ const largest = 1 << 30;
 /** Which kind of object: eight characters, the last a line feed. */
 export type Magic = 'HVMANF1\n' | 'HVPROOF\n';
 
-export function sealEnvelope(plain: Uint8Array, { ring, name, magic }: { ring: CatalogRing; name: string; magic: Magic }): Buffer {
+export function sealEnvelope(
+  plain: Uint8Array,
+  { ring, name, magic }: { ring: CatalogRing; name: string; magic: Magic },
+): Buffer {
   const head = Buffer.concat([Buffer.from(magic), Buffer.from(ring.currentId, 'hex'), randomBytes(12)]);
   const key = deriveKey(ring.current, head.subarray(16), magic.trimEnd());
   return Buffer.concat([head, ...seal(key, compress(plain, 3), Buffer.concat([head, Buffer.from(name)]))]);
 }
 
 /** Throws REPOSITORY_DAMAGED or KEY_WRONG. */
-export function openEnvelope(bytes: Uint8Array, { ring, name, magic }: { ring: CatalogRing; name: string; magic: Magic }): Uint8Array {
+export function openEnvelope(
+  bytes: Uint8Array,
+  { ring, name, magic }: { ring: CatalogRing; name: string; magic: Magic },
+): Uint8Array {
   const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const head = whole.subarray(0, headLength);
-  if (whole.length < headLength || head.toString('latin1', 0, 8) !== magic) throw damagedObject(name, 'it does not begin as it should');
+  if (whole.length < headLength || head.toString('latin1', 0, 8) !== magic)
+    throw damagedObject(name, 'it does not begin as it should');
   const keyId = head.toString('hex', 8, 16);
   const key = ring.find(keyId);
   if (key === undefined) {
-    throw new HelvinoError('KEY_WRONG', `${name} is sealed with the catalog key ${keyId}, which was not given`, {
-      hint: 'give the catalog key of this repository; `helvino key kit` tells how to get it back with the recovery identity',
-      context: { object: name, keyId, given: ring.keys.length },
-    });
+    throw new HelvinoError(
+      'KEY_WRONG',
+      `${name} is sealed with the catalog key ${keyId}, which was not given`,
+      {
+        hint: 'give the catalog key of this repository; `helvino key kit` tells how to get it back with the recovery identity',
+        context: { object: name, keyId, given: ring.keys.length },
+      },
+    );
   }
   const aad = Buffer.concat([head, Buffer.from(name)]);
   const packed = unseal(deriveKey(key, head.subarray(16), magic.trimEnd()), whole.subarray(headLength), aad);

@@ -7,31 +7,55 @@ import { type ChunkRef, type Extent, overlayExtents, type Patch } from './extent
 const chunkBytes = (chunk: ChunkRef, at: number): number => ((chunk.index * 31 + at) % 255) + 1;
 
 function play(extents: readonly Extent[]): number[] {
-  return extents.flatMap(({ length, chunk, start }) => Array.from({ length }, (_, i) => (chunk ? chunkBytes(chunk, start + i) : 0)));
+  return extents.flatMap(({ length, chunk, start }) =>
+    Array.from({ length }, (_, i) => (chunk ? chunkBytes(chunk, start + i) : 0)),
+  );
 }
 
-const chunkRef = (index: number): ChunkRef => ({ pack: 'aa'.repeat(16), keyId: 'bb'.repeat(8), index, offset: 48, stored: 100, raw: 64 });
-const extent = fc.record({ index: fc.nat(20), start: fc.nat(32), length: fc.integer({ min: 1, max: 12 }), zero: fc.boolean() }).map(
-  ({ index, start, length, zero }): Extent => (zero ? { length, start: 0 } : { length, chunk: chunkRef(index), start, hash: new Uint8Array(16) }),
-);
+const chunkRef = (index: number): ChunkRef => ({
+  pack: 'aa'.repeat(16),
+  keyId: 'bb'.repeat(8),
+  index,
+  offset: 48,
+  stored: 100,
+  raw: 64,
+});
+const extent = fc
+  .record({
+    index: fc.nat(20),
+    start: fc.nat(32),
+    length: fc.integer({ min: 1, max: 12 }),
+    zero: fc.boolean(),
+  })
+  .map(
+    ({ index, start, length, zero }): Extent =>
+      zero ? { length, start: 0 } : { length, chunk: chunkRef(index), start, hash: new Uint8Array(16) },
+  );
 
 test('any old view, patches, size and truncation – the overlay plays out as the bytes do', () => {
   const patchList = fc.array(fc.record({ skip: fc.nat(10), extent }), { maxLength: 8 });
   fc.assert(
-    fc.property(fc.array(extent, { maxLength: 10 }), patchList, fc.nat(60), fc.nat(60), (old, raw, tail, keepBelow) => {
-      const patches: Patch[] = [];
-      let at = 0;
-      for (const { skip, extent: patch } of raw) {
-        patches.push({ at: at + skip, extent: patch });
-        at += skip + patch.length;
-      }
-      const size = at + tail;
-      const expected = new Array<number>(size).fill(0);
-      for (const [i, byte] of play(old).entries()) if (i < Math.min(size, keepBelow)) expected[i] = byte;
-      for (const patch of patches) for (const [i, byte] of play([patch.extent]).entries()) expected[patch.at + i] = byte;
-      const result = overlayExtents(old, patches, { size, keepBelow });
-      assert.deepEqual(play(result), expected);
-    }),
+    fc.property(
+      fc.array(extent, { maxLength: 10 }),
+      patchList,
+      fc.nat(60),
+      fc.nat(60),
+      (old, raw, tail, keepBelow) => {
+        const patches: Patch[] = [];
+        let at = 0;
+        for (const { skip, extent: patch } of raw) {
+          patches.push({ at: at + skip, extent: patch });
+          at += skip + patch.length;
+        }
+        const size = at + tail;
+        const expected = new Array<number>(size).fill(0);
+        for (const [i, byte] of play(old).entries()) if (i < Math.min(size, keepBelow)) expected[i] = byte;
+        for (const patch of patches)
+          for (const [i, byte] of play([patch.extent]).entries()) expected[patch.at + i] = byte;
+        const result = overlayExtents(old, patches, { size, keepBelow });
+        assert.deepEqual(play(result), expected);
+      },
+    ),
     { numRuns: 500 },
   );
 });

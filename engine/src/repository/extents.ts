@@ -62,7 +62,12 @@ export function sliceExtents(extents: readonly Extent[], from: number, to: numbe
     const end = Math.min(to, at + extent.length);
     if (begin < end) {
       if (end - begin === extent.length) out.push(extent);
-      else out.push({ length: end - begin, chunk: extent.chunk, start: extent.chunk ? extent.start + begin - at : 0 });
+      else
+        out.push({
+          length: end - begin,
+          chunk: extent.chunk,
+          start: extent.chunk ? extent.start + begin - at : 0,
+        });
     }
     at += extent.length;
     if (at >= to) break;
@@ -131,7 +136,12 @@ class ExtentCursor {
       }
       const stop = Math.min(end, to);
       if (at === this.#base && stop === end) yield extent;
-      else yield { length: stop - at, chunk: extent.chunk, start: extent.chunk ? extent.start + at - this.#base : 0 };
+      else
+        yield {
+          length: stop - at,
+          chunk: extent.chunk,
+          start: extent.chunk ? extent.start + at - this.#base : 0,
+        };
       at = stop;
     }
   }
@@ -140,6 +150,7 @@ class ExtentCursor {
 /** Appends, joining with the extent before where the two are one run of zeroes or of one chunk. */
 function push(out: Extent[], extent: Extent): void {
   const last = out.at(-1);
-  if (last && !last.chunk && !extent.chunk) out[out.length - 1] = { length: last.length + extent.length, start: 0 };
+  if (last && !last.chunk && !extent.chunk)
+    out[out.length - 1] = { length: last.length + extent.length, start: 0 };
   else out.push(extent);
 }

@@ -28,7 +28,13 @@ export function encodeFileBlock(files: readonly FileEntry[]): Buffer {
 }
 
 function writeFile(out: BinaryWriter, file: FileEntry, packs: Map<string, number>): void {
-  out.text(file.path).uint(types.indexOf(file.type)).uint(file.mode).uint(file.uid).uint(file.gid).uint(file.mtime);
+  out
+    .text(file.path)
+    .uint(types.indexOf(file.type))
+    .uint(file.mode)
+    .uint(file.uid)
+    .uint(file.gid)
+    .uint(file.mtime);
   if (file.type === 'symlink') out.text(file.target ?? '');
   if (file.type !== 'file') return;
   out.uint(file.size).uint(file.chunkSize).uint(file.extents.length);
@@ -78,7 +84,14 @@ function readFile(reader: BinaryReader, packs: { pack: string; keyId: string }[]
   if (!isSafePath(path)) throw reader.damaged(`names the path ${JSON.stringify(path)}`);
   const type = types[reader.uint()];
   if (type === undefined) throw reader.damaged('has an unknown file type');
-  const entry = { path, type, mode: reader.uint(), uid: reader.uint(), gid: reader.uint(), mtime: reader.uint() };
+  const entry = {
+    path,
+    type,
+    mode: reader.uint(),
+    uid: reader.uint(),
+    gid: reader.uint(),
+    mtime: reader.uint(),
+  };
   if (type === 'symlink') return { ...entry, size: 0, chunkSize: 0, target: reader.text(), extents: [] };
   if (type === 'directory') return { ...entry, size: 0, chunkSize: 0, extents: [] };
   const size = reader.uint();
@@ -96,7 +109,11 @@ function readFile(reader: BinaryReader, packs: { pack: string; keyId: string }[]
   return { ...entry, size, chunkSize, extents };
 }
 
-function readExtent(reader: BinaryReader, packs: { pack: string; keyId: string }[], before?: ChunkRef): Extent {
+function readExtent(
+  reader: BinaryReader,
+  packs: { pack: string; keyId: string }[],
+  before?: ChunkRef,
+): Extent {
   const flags = reader.uint();
   const length = reader.uint();
   let chunk: ChunkRef | undefined;
@@ -120,5 +137,9 @@ function readChunkRef(reader: BinaryReader, packs: { pack: string; keyId: string
 
 /** Relative, and stays below the directory that it is relative to. */
 function isSafePath(path: string): boolean {
-  return path !== '' && !path.includes('\0') && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+  return (
+    path !== '' &&
+    !path.includes('\0') &&
+    path.split('/').every((part) => part !== '' && part !== '.' && part !== '..')
+  );
 }

@@ -3,32 +3,78 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { HelvinoError } from '../base/errors.ts';
-import { ContentHasher, newKey } from './crypto.ts';
+import { ContentHasher, deriveKey, newKey } from './crypto.ts';
 import { openEnvelope, sealEnvelope } from './envelope.ts';
 import type { FileEntry } from './extents.ts';
 import { decodeFileBlock, encodeFileBlock } from './file-block.ts';
 import { catalogRing, formatCatalogRing, parseCatalogRing } from './keys.ts';
 import { decodeManifest, encodeManifest, type ManifestDraft } from './manifest.ts';
 import { PackBuilder, packCapacity } from './pack-builder.ts';
-import { decodeDirectory, decodeHeader, directoryLength, headerLength, openChunk, trailerLength } from './pack-format.ts';
-import { deriveKey } from './crypto.ts';
+import {
+  decodeDirectory,
+  decodeHeader,
+  directoryLength,
+  headerLength,
+  openChunk,
+  trailerLength,
+} from './pack-format.ts';
 import { BinaryReader, BinaryWriter } from './varint.ts';
 
-const hex = (bytes: number) => fc.uint8Array({ minLength: bytes, maxLength: bytes }).map((b) => Buffer.from(b).toString('hex'));
+const hex = (bytes: number) =>
+  fc.uint8Array({ minLength: bytes, maxLength: bytes }).map((b) => Buffer.from(b).toString('hex'));
 const count = fc.integer({ min: 0, max: 2 ** 40 });
 const chunk = fc
-  .record({ pack: hex(16), keyId: hex(8), index: fc.nat(1000), offset: count, stored: fc.nat(1 << 20), raw: fc.integer({ min: 2000, max: 1 << 20 }) })
-  .chain((ref) => fc.record({ ref: fc.constant(ref), start: fc.nat(999), length: fc.integer({ min: 1, max: 1000 }), hash: fc.option(fc.uint8Array({ minLength: 16, maxLength: 16 }), { nil: undefined }) }));
+  .record({
+    pack: hex(16),
+    keyId: hex(8),
+    index: fc.nat(1000),
+    offset: count,
+    stored: fc.nat(1 << 20),
+    raw: fc.integer({ min: 2000, max: 1 << 20 }),
+  })
+  .chain((ref) =>
+    fc.record({
+      ref: fc.constant(ref),
+      start: fc.nat(999),
+      length: fc.integer({ min: 1, max: 1000 }),
+      hash: fc.option(fc.uint8Array({ minLength: 16, maxLength: 16 }), { nil: undefined }),
+    }),
+  );
 const extent = fc.oneof(
-  fc.integer({ min: 1, max: 2 ** 33 }).map((length) => ({ length, start: 0, chunk: undefined, hash: undefined })),
+  fc
+    .integer({ min: 1, max: 2 ** 33 })
+    .map((length) => ({ length, start: 0, chunk: undefined, hash: undefined })),
   chunk.map(({ ref, start, length, hash }) => ({ length, start, chunk: ref, hash })),
 );
 const name = fc.stringMatching(/^[a-z0-9_]{1,12}(\/[a-z0-9_.-]{1,12}x){0,3}$/);
 const fileEntry: fc.Arbitrary<FileEntry> = fc
-  .record({ path: name, type: fc.constantFrom('file', 'directory', 'symlink'), mode: fc.nat(0o7777), uid: count, gid: count, mtime: count, chunkSize: count, extents: fc.array(extent, { maxLength: 6 }) })
+  .record({
+    path: name,
+    type: fc.constantFrom('file', 'directory', 'symlink'),
+    mode: fc.nat(0o7777),
+    uid: count,
+    gid: count,
+    mtime: count,
+    chunkSize: count,
+    extents: fc.array(extent, { maxLength: 6 }),
+  })
   .map(({ type, extents, chunkSize, ...rest }) => {
-    if (type !== 'file') return { ...rest, type, size: 0, chunkSize: 0, extents: [], ...(type === 'symlink' ? { target: '/mnt/ts' } : {}) } as FileEntry;
-    return { ...rest, type, chunkSize, extents, size: extents.reduce((sum, e) => sum + e.length, 0) } as FileEntry;
+    if (type !== 'file')
+      return {
+        ...rest,
+        type,
+        size: 0,
+        chunkSize: 0,
+        extents: [],
+        ...(type === 'symlink' ? { target: '/mnt/ts' } : {}),
+      } as FileEntry;
+    return {
+      ...rest,
+      type,
+      chunkSize,
+      extents,
+      size: extents.reduce((sum, e) => sum + e.length, 0),
+    } as FileEntry;
   });
 
 /** Runs `read`; what it throws must be a HelvinoError of the repository. */
@@ -45,9 +91,14 @@ test('integers and texts – come back as they were written', () => {
   fc.assert(
     fc.property(fc.array(fc.oneof(fc.maxSafeNat(), fc.string())), (values) => {
       const writer = new BinaryWriter();
-      for (const value of values) typeof value === 'number' ? writer.uint(value) : writer.text(value.toWellFormed());
+      for (const value of values)
+        typeof value === 'number' ? writer.uint(value) : writer.text(value.toWellFormed());
       const reader = new BinaryReader(writer.take(), 'test');
-      for (const value of values) assert.equal(typeof value === 'number' ? reader.uint() : reader.text(), typeof value === 'number' ? value : value.toWellFormed());
+      for (const value of values)
+        assert.equal(
+          typeof value === 'number' ? reader.uint() : reader.text(),
+          typeof value === 'number' ? value : value.toWellFormed(),
+        );
       reader.end();
     }),
   );
@@ -56,7 +107,15 @@ test('integers and texts – come back as they were written', () => {
 test('file entries – come back as they were written', () => {
   fc.assert(
     fc.property(fc.array(fileEntry, { maxLength: 8 }), (files) => {
-      const hexed = (list: readonly FileEntry[]) => JSON.parse(JSON.stringify(list.map((f) => ({ ...f, extents: f.extents.map((e) => ({ ...e, hash: e.hash && Buffer.from(e.hash).toString('hex') })) }))));
+      const hexed = (list: readonly FileEntry[]) =>
+        JSON.parse(
+          JSON.stringify(
+            list.map((f) => ({
+              ...f,
+              extents: f.extents.map((e) => ({ ...e, hash: e.hash && Buffer.from(e.hash).toString('hex') })),
+            })),
+          ),
+        );
       assert.deepEqual(hexed([...decodeFileBlock(encodeFileBlock(files), 'test')]), hexed(files));
     }),
     { numRuns: 300 },
@@ -65,22 +124,45 @@ test('file entries – come back as they were written', () => {
 
 test('a file block that was cut, changed or made up – a clear error or a valid list, never anything else', () => {
   fc.assert(
-    fc.property(fc.array(fileEntry, { minLength: 1, maxLength: 4 }), fc.nat(), fc.nat(255), fc.boolean(), (files, at, byte, cut) => {
-      const bytes = encodeFileBlock(files);
-      const place = at % bytes.length;
-      const bad = cut ? bytes.subarray(0, place) : Buffer.from(bytes);
-      if (!cut) bad[place] = byte;
-      onlyOurErrors(() => [...decodeFileBlock(bad, 'test')]);
-    }),
+    fc.property(
+      fc.array(fileEntry, { minLength: 1, maxLength: 4 }),
+      fc.nat(),
+      fc.nat(255),
+      fc.boolean(),
+      (files, at, byte, cut) => {
+        const bytes = encodeFileBlock(files);
+        const place = at % bytes.length;
+        const bad = cut ? bytes.subarray(0, place) : Buffer.from(bytes);
+        if (!cut) bad[place] = byte;
+        onlyOurErrors(() => [...decodeFileBlock(bad, 'test')]);
+      },
+    ),
     { numRuns: 2000 },
   );
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => onlyOurErrors(() => [...decodeFileBlock(bytes, 'test')])), { numRuns: 2000 });
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) =>
+      onlyOurErrors(() => [...decodeFileBlock(bytes, 'test')]),
+    ),
+    { numRuns: 2000 },
+  );
 });
 
 test('a path that leaves the directory – refused', () => {
   for (const path of ['../etc/passwd', 'a/../../b', '/etc/passwd', 'a//b', '.', 'a\0b']) {
-    const entry: FileEntry = { path, type: 'directory', mode: 0o700, uid: 0, gid: 0, mtime: 0, size: 0, chunkSize: 0, extents: [] };
-    assert.throws(() => [...decodeFileBlock(encodeFileBlock([entry]), 'test')], { code: 'REPOSITORY_DAMAGED' });
+    const entry: FileEntry = {
+      path,
+      type: 'directory',
+      mode: 0o700,
+      uid: 0,
+      gid: 0,
+      mtime: 0,
+      size: 0,
+      chunkSize: 0,
+      extents: [],
+    };
+    assert.throws(() => [...decodeFileBlock(encodeFileBlock([entry]), 'test')], {
+      code: 'REPOSITORY_DAMAGED',
+    });
   }
 });
 
@@ -91,8 +173,17 @@ const packId = randomBytes(16).toString('hex');
 
 function buildPack(chunks: readonly Uint8Array[]) {
   const identity = { id: packId, keyId: '11'.repeat(8), catalogKeyId: '22'.repeat(8), kind: 'data' as const };
-  const builder = new PackBuilder({ buffer: Buffer.alloc(packCapacity), identity, key: dataKey, catalogKey, hasher, level: 1 });
-  const placed = chunks.map((plain) => builder.add(plain, [{ length: plain.length, hash: hasher.hash(plain) }]));
+  const builder = new PackBuilder({
+    buffer: Buffer.alloc(packCapacity),
+    identity,
+    key: dataKey,
+    catalogKey,
+    hasher,
+    level: 1,
+  });
+  const placed = chunks.map((plain) =>
+    builder.add(plain, [{ length: plain.length, hash: hasher.hash(plain) }]),
+  );
   return { object: Buffer.concat(builder.finish()), placed };
 }
 
@@ -100,7 +191,12 @@ function readDirectory(object: Buffer) {
   decodeHeader(object.subarray(0, headerLength), packId);
   const length = directoryLength(object.subarray(-trailerLength), object.length, packId);
   const body = object.length - trailerLength - length;
-  return decodeDirectory(object.subarray(0, headerLength), object.subarray(body, body + length), catalogKey, packId);
+  return decodeDirectory(
+    object.subarray(0, headerLength),
+    object.subarray(body, body + length),
+    catalogKey,
+    packId,
+  );
 }
 
 test('a pack – its chunks come back, compressed or not, and its directory describes them', () => {
@@ -109,18 +205,30 @@ test('a pack – its chunks come back, compressed or not, and its directory desc
   const key = deriveKey(dataKey, Buffer.from(packId, 'hex'), 'chunk');
   for (const [i, place] of placed.entries()) {
     const sealed = object.subarray(place.offset, place.offset + place.stored);
-    assert.deepEqual(Buffer.from(openChunk(key, { pack: packId, index: i, raw: place.raw }, sealed)), chunks[i]);
+    assert.deepEqual(
+      Buffer.from(openChunk(key, { pack: packId, index: i, raw: place.raw }, sealed)),
+      chunks[i],
+    );
   }
-  assert.deepEqual(readDirectory(object).map((c) => [c.stored, c.raw, c.segments.length]), placed.map((p) => [p.stored, p.raw, 1]));
+  assert.deepEqual(
+    readDirectory(object).map((c) => [c.stored, c.raw, c.segments.length]),
+    placed.map((p) => [p.stored, p.raw, 1]),
+  );
 });
 
 test('a chunk under another number, another pack or another key – does not open', () => {
   const { object, placed } = buildPack([randomBytes(100), randomBytes(100)]);
   const key = deriveKey(dataKey, Buffer.from(packId, 'hex'), 'chunk');
   const sealed = object.subarray(placed[0]!.offset, placed[0]!.offset + placed[0]!.stored);
-  assert.throws(() => openChunk(key, { pack: packId, index: 1, raw: 100 }, sealed), { code: 'REPOSITORY_DAMAGED' });
-  assert.throws(() => openChunk(key, { pack: 'ff'.repeat(16), index: 0, raw: 100 }, sealed), { code: 'REPOSITORY_DAMAGED' });
-  assert.throws(() => openChunk(newKey(), { pack: packId, index: 0, raw: 100 }, sealed), { code: 'REPOSITORY_DAMAGED' });
+  assert.throws(() => openChunk(key, { pack: packId, index: 1, raw: 100 }, sealed), {
+    code: 'REPOSITORY_DAMAGED',
+  });
+  assert.throws(() => openChunk(key, { pack: 'ff'.repeat(16), index: 0, raw: 100 }, sealed), {
+    code: 'REPOSITORY_DAMAGED',
+  });
+  assert.throws(() => openChunk(newKey(), { pack: packId, index: 0, raw: 100 }, sealed), {
+    code: 'REPOSITORY_DAMAGED',
+  });
 });
 
 test('any byte of a pack changed – header, directory, trailer or chunk says so', () => {
@@ -132,9 +240,17 @@ test('any byte of a pack changed – header, directory, trailer or chunk says so
     bad[at] = bad[at]! ^ 0x20;
     const readAll = () => {
       readDirectory(bad);
-      openChunk(key, { pack: packId, index: 0, raw: plain.length }, bad.subarray(placed[0]!.offset, placed[0]!.offset + placed[0]!.stored));
+      openChunk(
+        key,
+        { pack: packId, index: 0, raw: plain.length },
+        bad.subarray(placed[0]!.offset, placed[0]!.offset + placed[0]!.stored),
+      );
     };
-    assert.throws(readAll, (thrown) => thrown instanceof HelvinoError && thrown.code === 'REPOSITORY_DAMAGED', `byte ${at}`);
+    assert.throws(
+      readAll,
+      (thrown) => thrown instanceof HelvinoError && thrown.code === 'REPOSITORY_DAMAGED',
+      `byte ${at}`,
+    );
   }
 });
 
@@ -148,9 +264,19 @@ test('random bytes as a pack – never anything but a clear error', () => {
 });
 
 const draft: ManifestDraft = {
-  id: '20261125T120000Z-00000000', database: 'shop', kind: 'full', notes: { version: '1.4.2' }, started: '2026-11-25T12:00:00Z',
-  finished: '2026-11-25T12:00:09Z', program: '0.1.0', hashKeyId: 'aa', packs: [], blocks: [], sections: {},
-  totals: { files: 0, bytes: 0, received: 0, fresh: 0, stored: 0, referenced: 0 }, facts: { method: 'physical' },
+  id: '20261125T120000Z-00000000',
+  database: 'shop',
+  kind: 'full',
+  notes: { version: '1.4.2' },
+  started: '2026-11-25T12:00:00Z',
+  finished: '2026-11-25T12:00:09Z',
+  program: '0.1.0',
+  hashKeyId: 'aa',
+  packs: [],
+  blocks: [],
+  sections: {},
+  totals: { files: 0, bytes: 0, received: 0, fresh: 0, stored: 0, referenced: 0 },
+  facts: { method: 'physical' },
 };
 
 test('a manifest – opens under its own name only, and with its own key only', () => {
@@ -158,7 +284,9 @@ test('a manifest – opens under its own name only, and with its own key only', 
   const bytes = encodeManifest(draft, ring, 'backups/shop/a');
   assert.equal(decodeManifest(bytes, ring, 'backups/shop/a').notes.version, '1.4.2');
   assert.throws(() => decodeManifest(bytes, ring, 'backups/shop/b'), { code: 'REPOSITORY_DAMAGED' });
-  assert.throws(() => decodeManifest(bytes, catalogRing([newKey()]), 'backups/shop/a'), { code: 'KEY_WRONG' });
+  assert.throws(() => decodeManifest(bytes, catalogRing([newKey()]), 'backups/shop/a'), {
+    code: 'KEY_WRONG',
+  });
 });
 
 test('a manifest changed or cut at any byte – refused', () => {
@@ -174,7 +302,11 @@ test('a manifest changed or cut at any byte – refused', () => {
 
 test('a manifest of a newer format – said so', () => {
   const ring = catalogRing([newKey()]);
-  const newer = sealEnvelope(Buffer.from(JSON.stringify({ ...draft, format: 2 })), { ring, name: 'n', magic: 'HVMANF1\n' });
+  const newer = sealEnvelope(Buffer.from(JSON.stringify({ ...draft, format: 2 })), {
+    ring,
+    name: 'n',
+    magic: 'HVMANF1\n',
+  });
   assert.throws(() => decodeManifest(newer, ring, 'n'), { code: 'REPOSITORY_TOO_NEW' });
 });
 
@@ -191,7 +323,9 @@ test('a manifest that lacks what it needs – damaged, not a type error', () => 
 test('a proof under the kind of a manifest – does not open', () => {
   const ring = catalogRing([newKey()]);
   const sealed = sealEnvelope(Buffer.from('{}'), { ring, name: 'n', magic: 'HVPROOF\n' });
-  assert.throws(() => openEnvelope(sealed, { ring, name: 'n', magic: 'HVMANF1\n' }), { code: 'REPOSITORY_DAMAGED' });
+  assert.throws(() => openEnvelope(sealed, { ring, name: 'n', magic: 'HVMANF1\n' }), {
+    code: 'REPOSITORY_DAMAGED',
+  });
 });
 
 test('a catalog key file – newest first, comments ignored, nonsense refused', () => {

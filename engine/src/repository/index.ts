@@ -11,9 +11,16 @@
  */
 export { type WrittenBlocks, writeBlocks } from './block-writer.ts';
 export { applyCollect, type CollectPlan, planCollect, readMarks } from './collect.ts';
-export { type ChunkProblem, type DecodeChunk, type DecodedPiece, type DecoderBuffer, DecoderPool } from './decoder-pool.ts';
+export {
+  type ChunkProblem,
+  type DecodeChunk,
+  type DecodedPiece,
+  type DecoderBuffer,
+  DecoderPool,
+} from './decoder-pool.ts';
 export { type EncodedSegment, EncoderPool, type Slot, type StoredPack } from './encoder-pool.ts';
 export { type ChunkRef, type Extent, type FileEntry, overlayExtents } from './extents.ts';
+export { addCatalogKey, planReseal, type ResealPlan, reseal } from './key-ring-changes.ts';
 export {
   type CatalogRing,
   contentHasherOf,
@@ -24,10 +31,9 @@ export {
   parseCatalogRing,
   recipientOf,
 } from './keys.ts';
-export { addCatalogKey, planReseal, reseal, type ResealPlan } from './key-ring-changes.ts';
+export { packName } from './layout.ts';
 export { Lease, liveLeases } from './lease.ts';
 export type { Manifest } from './manifest.ts';
-export { packName } from './layout.ts';
 export { type PackContents, readPackContents } from './pack-reader.ts';
 export { createRepository, openRepository, type Repository } from './repository.ts';
 export { StructureWriter } from './structure.ts';

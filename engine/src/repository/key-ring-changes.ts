@@ -4,7 +4,7 @@
  */
 import { HelvinoError } from '../base/errors.ts';
 import { newKey } from './crypto.ts';
-import { catalogRing, type CatalogRing, checkRecipient, type Identities, openKey, sealKey } from './keys.ts';
+import { type CatalogRing, catalogRing, checkRecipient, type Identities, openKey, sealKey } from './keys.ts';
 import { catalogKeysPrefix, dataKeysPrefix, sealingName } from './layout.ts';
 import type { Repository } from './repository.ts';
 
@@ -18,7 +18,9 @@ export interface ResealPlan {
 /** What sealing every key to exactly `recipients` takes. */
 export async function planReseal(repository: Repository, recipients: readonly string[]): Promise<ResealPlan> {
   if (recipients.length === 0) {
-    throw new HelvinoError('USAGE', 'the last recipient cannot be removed: nobody could restore', { hint: 'add another recipient first' });
+    throw new HelvinoError('USAGE', 'the last recipient cannot be removed: nobody could restore', {
+      hint: 'add another recipient first',
+    });
   }
   for (const recipient of recipients) await checkRecipient(recipient);
   let keys = 0;
@@ -39,22 +41,37 @@ export async function planReseal(repository: Repository, recipients: readonly st
 }
 
 /** Seals every key to exactly `recipients`. Needs an identity that opens them all. Throws KEY_WRONG before it changes anything. */
-export async function reseal(repository: Repository, { recipients, identities }: { recipients: readonly string[]; identities: Identities }): Promise<ResealPlan> {
+export async function reseal(
+  repository: Repository,
+  { recipients, identities }: { recipients: readonly string[]; identities: Identities },
+): Promise<ResealPlan> {
   const plan = await planReseal(repository, recipients);
   const opened: { prefix: string; key: Buffer }[] = [];
   for (const prefix of [catalogKeysPrefix, dataKeysPrefix]) {
     for (const keyId of await repository.sealedKeys(prefix === dataKeysPrefix ? 'data' : 'catalog')) {
-      opened.push({ prefix, key: await openKey(repository.driver, { prefix, keyId, repositoryId: repository.id, identities }) });
+      opened.push({
+        prefix,
+        key: await openKey(repository.driver, { prefix, keyId, repositoryId: repository.id, identities }),
+      });
     }
   }
-  for (const { prefix, key } of opened) await sealKey(repository.driver, { prefix, key, repositoryId: repository.id, recipients });
+  for (const { prefix, key } of opened)
+    await sealKey(repository.driver, { prefix, key, repositoryId: repository.id, recipients });
   for (const name of plan.obsolete) await repository.driver.remove(name);
   return plan;
 }
 
 /** A new catalog key before the old ones: what is written from now on is opened by it. The next backup is a full one. */
-export async function addCatalogKey(repository: Repository, recipients: readonly string[]): Promise<CatalogRing> {
+export async function addCatalogKey(
+  repository: Repository,
+  recipients: readonly string[],
+): Promise<CatalogRing> {
   const key = newKey();
-  await sealKey(repository.driver, { prefix: catalogKeysPrefix, key, repositoryId: repository.id, recipients });
+  await sealKey(repository.driver, {
+    prefix: catalogKeysPrefix,
+    key,
+    repositoryId: repository.id,
+    recipients,
+  });
   return catalogRing([key, ...repository.ring.keys]);
 }

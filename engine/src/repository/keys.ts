@@ -28,7 +28,13 @@ export function catalogRing(keys: readonly Buffer[]): CatalogRing {
   const [current] = keys;
   if (current === undefined) throw new HelvinoError('KEY_MISSING', 'the catalog key is empty');
   const byId = new Map(keys.map((key) => [keyIdOf(key), key]));
-  return { current, currentId: keyIdOf(current), find: (keyId) => byId.get(keyId), keys, ids: [...byId.keys()] };
+  return {
+    current,
+    currentId: keyIdOf(current),
+    find: (keyId) => byId.get(keyId),
+    keys,
+    ids: [...byId.keys()],
+  };
 }
 
 /** Text form: one key a line, `helvino-catalog-key-1:<base64url>`; lines that begin with # are comments. */
@@ -84,7 +90,10 @@ export interface Identities {
 
 /** `text`: an age identity file: lines AGE-SECRET-KEY-1…, comments begin with #. */
 export async function openIdentities(text: string, place: string): Promise<Identities> {
-  const lines = text.split('\n').map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#'));
+  const lines = text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
   const decrypter = new Decrypter();
   const recipients: string[] = [];
   try {
@@ -113,7 +122,12 @@ export async function openIdentities(text: string, place: string): Promise<Ident
 
 export async function sealKey(
   driver: StorageDriver,
-  { prefix, key, repositoryId, recipients }: { prefix: string; key: Buffer; repositoryId: string; recipients: readonly string[] },
+  {
+    prefix,
+    key,
+    repositoryId,
+    recipients,
+  }: { prefix: string; key: Buffer; repositoryId: string; recipients: readonly string[] },
 ): Promise<string> {
   const keyId = keyIdOf(key);
   const encrypter = new Encrypter();
@@ -136,7 +150,12 @@ export async function sealKey(
 /** Throws KEY_WRONG when none of the identities opens any sealing of the key. */
 export async function openKey(
   driver: StorageDriver,
-  { prefix, keyId, repositoryId, identities }: { prefix: string; keyId: string; repositoryId: string; identities: Identities },
+  {
+    prefix,
+    keyId,
+    repositoryId,
+    identities,
+  }: { prefix: string; keyId: string; repositoryId: string; identities: Identities },
 ): Promise<Buffer> {
   let sealings = 0;
   for await (const object of driver.list(`${prefix}${keyId}/`)) {
@@ -165,5 +184,7 @@ function parseSealedKey(opened: Uint8Array, keyId: string, repositoryId: string,
   } catch {
     // reported below, like a wrong content
   }
-  throw new HelvinoError('REPOSITORY_DAMAGED', `${name} holds another key than its name says`, { context: { object: name } });
+  throw new HelvinoError('REPOSITORY_DAMAGED', `${name} holds another key than its name says`, {
+    context: { object: name },
+  });
 }

@@ -44,6 +44,9 @@ export function proofPrefix(backupId: string): string {
 
 /** One name per set of recipients, so that sealing twice to the same set is the same object. */
 export function sealingName(prefix: string, keyId: string, recipients: readonly string[]): string {
-  const set = createHash('sha256').update([...recipients].sort().join('\n')).digest('hex').slice(0, 16);
+  const set = createHash('sha256')
+    .update([...recipients].sort().join('\n'))
+    .digest('hex')
+    .slice(0, 16);
   return `${prefix}${keyId}/${set}`;
 }

@@ -24,7 +24,12 @@ const blockRef = structureRef.extend({
   /** Content hash of the block's plain bytes, hexadecimal. */
   hash: z.string(),
 });
-const packFacts = z.object({ id: z.string(), keyId: z.string(), size: z.number().int(), structure: z.boolean().optional() });
+const packFacts = z.object({
+  id: z.string(),
+  keyId: z.string(),
+  size: z.number().int(),
+  structure: z.boolean().optional(),
+});
 
 const manifestSchema = z.object({
   format: z.number().int(),
@@ -70,7 +75,11 @@ export type BlockRef = z.infer<typeof blockRef>;
 export type StructureRef = z.infer<typeof structureRef>;
 
 export function encodeManifest(draft: ManifestDraft, ring: CatalogRing, name: string): Buffer {
-  return sealEnvelope(Buffer.from(JSON.stringify({ format: manifestFormat, ...draft })), { ring, name, magic });
+  return sealEnvelope(Buffer.from(JSON.stringify({ format: manifestFormat, ...draft })), {
+    ring,
+    name,
+    magic,
+  });
 }
 
 /** Throws REPOSITORY_DAMAGED, REPOSITORY_TOO_NEW or KEY_WRONG. */
@@ -78,10 +87,14 @@ export function decodeManifest(bytes: Uint8Array, ring: CatalogRing, name: strin
   const json: unknown = JSON.parse(Buffer.from(openEnvelope(bytes, { ring, name, magic })).toString('utf8'));
   const format = (json as { format?: unknown } | null)?.format;
   if (typeof format === 'number' && format > manifestFormat) {
-    throw new HelvinoError('REPOSITORY_TOO_NEW', `${name} has format ${format}; this version reads up to ${manifestFormat}`, {
-      hint: 'use a newer Helvino',
-      context: { object: name, format },
-    });
+    throw new HelvinoError(
+      'REPOSITORY_TOO_NEW',
+      `${name} has format ${format}; this version reads up to ${manifestFormat}`,
+      {
+        hint: 'use a newer Helvino',
+        context: { object: name, format },
+      },
+    );
   }
   const parsed = manifestSchema.safeParse(json);
   if (!parsed.success) throw damagedObject(name, z.prettifyError(parsed.error));

@@ -2,7 +2,16 @@
 import type { StorageDriver } from '../storage/driver.ts';
 import type { CatalogRing } from './keys.ts';
 import { packName } from './layout.ts';
-import { damagedPack, decodeDirectory, decodeHeader, directoryLength, headerLength, type PackChunk, type PackIdentity, trailerLength } from './pack-format.ts';
+import {
+  damagedPack,
+  decodeDirectory,
+  decodeHeader,
+  directoryLength,
+  headerLength,
+  type PackChunk,
+  type PackIdentity,
+  trailerLength,
+} from './pack-format.ts';
 
 export interface PackContents {
   readonly identity: PackIdentity;
@@ -13,7 +22,11 @@ export interface PackContents {
 }
 
 /** Reads header and directory; checks that they describe every byte. Throws REPOSITORY_DAMAGED, KEY_WRONG, STORAGE_*. */
-export async function readPackContents(driver: StorageDriver, packId: string, ring: CatalogRing): Promise<PackContents> {
+export async function readPackContents(
+  driver: StorageDriver,
+  packId: string,
+  ring: CatalogRing,
+): Promise<PackContents> {
   const name = packName(packId);
   const size = (await driver.head(name))?.size;
   if (size === undefined) throw damagedPack(packId, 'it is missing');

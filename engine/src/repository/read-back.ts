@@ -5,7 +5,11 @@ import type { StorageDriver } from '../storage/driver.ts';
 const step = 1 << 20;
 
 /** Reads an object that was just written and compares it with what it should be. Throws STORAGE_IO. */
-export async function readBack(driver: StorageDriver, name: string, pieces: readonly Uint8Array[]): Promise<void> {
+export async function readBack(
+  driver: StorageDriver,
+  name: string,
+  pieces: readonly Uint8Array[],
+): Promise<void> {
   const buffer = Buffer.allocUnsafe(step);
   let offset = 0;
   for (const piece of pieces) {
@@ -13,10 +17,14 @@ export async function readBack(driver: StorageDriver, name: string, pieces: read
       const meant = piece.subarray(at, at + step);
       const got = await driver.get(name, { offset, length: meant.length }, buffer.subarray(0, meant.length));
       if (Buffer.compare(got, meant) !== 0) {
-        throw new HelvinoError('STORAGE_IO', `${name} reads back differently from what was written (within 1 MiB from byte ${offset})`, {
-          hint: 'the disk or the network changes data: check its health before you trust anything that it holds',
-          context: { object: name, offset },
-        });
+        throw new HelvinoError(
+          'STORAGE_IO',
+          `${name} reads back differently from what was written (within 1 MiB from byte ${offset})`,
+          {
+            hint: 'the disk or the network changes data: check its health before you trust anything that it holds',
+            context: { object: name, offset },
+          },
+        );
       }
       offset += meant.length;
     }

@@ -21,7 +21,14 @@ import {
   proofPrefix,
 } from './layout.ts';
 import { liveLeases } from './lease.ts';
-import { type BlockRef, decodeManifest, encodeManifest, type Manifest, type ManifestDraft, type StructureRef } from './manifest.ts';
+import {
+  type BlockRef,
+  decodeManifest,
+  encodeManifest,
+  type Manifest,
+  type ManifestDraft,
+  type StructureRef,
+} from './manifest.ts';
 import { readStructure } from './structure.ts';
 
 /** The newest repository format that this version reads and writes. */
@@ -46,8 +53,13 @@ export async function createRepository(
   driver: StorageDriver,
   { recipients, clock = systemClock }: { recipients: readonly string[]; clock?: Clock },
 ): Promise<Repository> {
-  if (recipients.length === 0) throw new HelvinoError('KEY_MISSING', 'a repository needs at least one recovery recipient');
-  const descriptor: Descriptor = { format: repositoryFormat, id: randomHex(16), created: clock.now().toISOString() };
+  if (recipients.length === 0)
+    throw new HelvinoError('KEY_MISSING', 'a repository needs at least one recovery recipient');
+  const descriptor: Descriptor = {
+    format: repositoryFormat,
+    id: randomHex(16),
+    created: clock.now().toISOString(),
+  };
   if ((await driver.head(descriptorName)) !== undefined) throw exists(driver);
   const key = newKey();
   // The sealed key first: a repository must never exist whose catalog key is nowhere.
@@ -82,7 +94,11 @@ export async function openRepository(
       hint: 'give the catalog key file of this host, or the recovery identity (--identity FILE)',
     });
   }
-  return new Repository(driver, descriptor, await recoverCatalogRing(driver, descriptor.id, access.identities));
+  return new Repository(
+    driver,
+    descriptor,
+    await recoverCatalogRing(driver, descriptor.id, access.identities),
+  );
 }
 
 async function readDescriptor(driver: StorageDriver): Promise<Descriptor> {
@@ -121,7 +137,11 @@ function parseDescriptor(text: string, place: string): Descriptor {
 }
 
 /** Newest key first, by the store's clock. */
-export async function recoverCatalogRing(driver: StorageDriver, repositoryId: string, identities: Identities): Promise<CatalogRing> {
+export async function recoverCatalogRing(
+  driver: StorageDriver,
+  repositoryId: string,
+  identities: Identities,
+): Promise<CatalogRing> {
   const written = new Map<string, number>();
   for await (const object of driver.list(catalogKeysPrefix)) {
     const keyId = object.name.slice(catalogKeysPrefix.length).split('/')[0]!;
@@ -149,9 +169,12 @@ export class Repository {
   /** Names only, in order of database and time; reads nothing else. */
   async backups(database?: string): Promise<BackupName[]> {
     const names: BackupName[] = [];
-    for await (const object of this.driver.list(database === undefined ? backupsPrefix : `${backupsPrefix}${database}/`)) {
+    for await (const object of this.driver.list(
+      database === undefined ? backupsPrefix : `${backupsPrefix}${database}/`,
+    )) {
       const [, owner, id] = object.name.split('/');
-      if (owner !== undefined && id !== undefined) names.push({ database: owner, id, committed: object.modified });
+      if (owner !== undefined && id !== undefined)
+        names.push({ database: owner, id, committed: object.modified });
     }
     return names;
   }
@@ -183,7 +206,9 @@ export class Repository {
 
   /** Backups that the ledger has and that are not there; and enters those that are there and were not entered. */
   async reconcileLedger(): Promise<{ database: string; id: string }[]> {
-    const present = new Map((await this.backups()).map((backup) => [`${backup.database}/${backup.id}`, backup]));
+    const present = new Map(
+      (await this.backups()).map((backup) => [`${backup.database}/${backup.id}`, backup]),
+    );
     const lost: { database: string; id: string }[] = [];
     for await (const object of this.driver.list(ledgerPrefix)) {
       const [, database = '', id = ''] = object.name.split('/');
@@ -224,7 +249,11 @@ export class Repository {
   /** Keeps the result of a drill of a backup: what a later `list` shows and what retention protects. */
   async putProof(backupId: string, proofId: string, proof: unknown): Promise<void> {
     const name = `${proofPrefix(backupId)}${proofId}`;
-    const body = sealEnvelope(Buffer.from(JSON.stringify(proof)), { ring: this.ring, name, magic: 'HVPROOF\n' });
+    const body = sealEnvelope(Buffer.from(JSON.stringify(proof)), {
+      ring: this.ring,
+      name,
+      magic: 'HVPROOF\n',
+    });
     await this.driver.put(name, [body], { ifAbsent: true });
   }
 
@@ -242,7 +271,8 @@ export class Repository {
   async sealedKeys(kind: 'data' | 'catalog'): Promise<Set<string>> {
     const prefix = kind === 'data' ? dataKeysPrefix : catalogKeysPrefix;
     const keyIds = new Set<string>();
-    for await (const object of this.driver.list(prefix)) keyIds.add(object.name.slice(prefix.length).split('/')[0]!);
+    for await (const object of this.driver.list(prefix))
+      keyIds.add(object.name.slice(prefix.length).split('/')[0]!);
     return keyIds;
   }
 
@@ -250,7 +280,8 @@ export class Repository {
   async structure(manifest: Manifest, ref: StructureRef): Promise<Uint8Array> {
     const keyId = manifest.packs.find((pack) => pack.id === ref.pack)?.keyId ?? this.ring.currentId;
     const key = this.ring.find(keyId);
-    if (key === undefined) throw new HelvinoError('KEY_WRONG', `the catalog key ${keyId} was not given`, { context: { keyId } });
+    if (key === undefined)
+      throw new HelvinoError('KEY_WRONG', `the catalog key ${keyId} was not given`, { context: { keyId } });
     return readStructure(this.driver, key, ref);
   }
 
@@ -275,7 +306,12 @@ export class Repository {
   /** A new data key, sealed to the recipients before it is used. */
   async newDataKey(recipients: readonly string[]): Promise<{ key: Buffer; keyId: string }> {
     const key = newKey();
-    const keyId = await sealKey(this.driver, { prefix: dataKeysPrefix, key, repositoryId: this.id, recipients });
+    const keyId = await sealKey(this.driver, {
+      prefix: dataKeysPrefix,
+      key,
+      repositoryId: this.id,
+      recipients,
+    });
     return { key, keyId };
   }
 

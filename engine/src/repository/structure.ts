@@ -31,7 +31,8 @@ export class StructureWriter {
 
   /** At most 8 MiB. */
   async add(plain: Uint8Array): Promise<StructureRef> {
-    if (plain.length > maxStructure) throw new HelvinoError('INTERNAL', `a structure chunk of ${plain.length} bytes is too large`);
+    if (plain.length > maxStructure)
+      throw new HelvinoError('INTERNAL', `a structure chunk of ${plain.length} bytes is too large`);
     this.#builder ??= this.#open();
     const hash = contentHasherOf(this.#ring.current).hash(plain);
     const placed = this.#builder.add(plain, [{ length: plain.length, hash }]);
@@ -86,7 +87,11 @@ export class StructureWriter {
 }
 
 /** Plain bytes of a structure chunk; `keyId` is that of its pack. Throws REPOSITORY_DAMAGED, STORAGE_*. */
-export async function readStructure(driver: StorageDriver, key: Uint8Array, ref: StructureRef): Promise<Uint8Array> {
+export async function readStructure(
+  driver: StorageDriver,
+  key: Uint8Array,
+  ref: StructureRef,
+): Promise<Uint8Array> {
   const sealed = await driver.get(packName(ref.pack), { offset: ref.offset, length: ref.stored });
   if (ref.raw > maxStructure) throw damagedPack(ref.pack, `chunk ${ref.index} claims ${ref.raw} bytes`);
   return openChunk(deriveKey(key, Buffer.from(ref.pack, 'hex'), 'chunk'), ref, sealed);

@@ -82,7 +82,8 @@ export class BinaryReader {
   /** A number of things that each take at least `least` bytes: bounded by what is left, so that memory is bounded too. */
   count(least: number): number {
     const value = this.uint();
-    if (value * least > this.remaining) throw this.damaged(`claims ${value} entries in ${this.remaining} bytes`);
+    if (value * least > this.remaining)
+      throw this.damaged(`claims ${value} entries in ${this.remaining} bytes`);
     return value;
   }
 
@@ -102,9 +103,13 @@ export class BinaryReader {
   }
 
   damaged(why: string): HelvinoError {
-    return new HelvinoError('REPOSITORY_DAMAGED', `${this.#what} ${why} (at byte ${this.#at} of ${this.#bytes.length})`, {
-      hint: 'run `helvino verify` to see which backups are touched; restore from another backup or copy',
-      context: { object: this.#what },
-    });
+    return new HelvinoError(
+      'REPOSITORY_DAMAGED',
+      `${this.#what} ${why} (at byte ${this.#at} of ${this.#bytes.length})`,
+      {
+        hint: 'run `helvino verify` to see which backups are touched; restore from another backup or copy',
+        context: { object: this.#what },
+      },
+    );
   }
 }

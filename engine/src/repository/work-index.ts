@@ -13,7 +13,12 @@ import { decodeFileBlock, encodeFileBlock } from './file-block.ts';
 export class WorkIndex {
   readonly #place: string;
   readonly #database: DatabaseSync;
-  readonly #statements: { addParent: StatementSync; parent: StatementSync; add: StatementSync; files: StatementSync };
+  readonly #statements: {
+    addParent: StatementSync;
+    parent: StatementSync;
+    add: StatementSync;
+    files: StatementSync;
+  };
 
   constructor(directory = tmpdir()) {
     this.#place = join(directory, `helvino-index-${process.pid}-${randomHex(6)}.sqlite`);
@@ -53,7 +58,8 @@ export class WorkIndex {
 
   /** New files, in order of path (bytes of UTF-8). */
   *files(): Generator<FileEntry> {
-    for (const row of this.#statements.files.iterate()) yield decodeOne(row.entry as Uint8Array, String(row.path));
+    for (const row of this.#statements.files.iterate())
+      yield decodeOne(row.entry as Uint8Array, String(row.path));
   }
 
   close(): void {

@@ -85,10 +85,14 @@ export class ProgressDisplay implements Progress {
     if (this.#total) {
       const share = Math.min(1, this.#done / this.#total);
       if (this.#stream.isTTY) parts.push(`[${'='.repeat(Math.round(share * barWidth)).padEnd(barWidth)}]`);
-      parts.push(`${Math.floor(share * 100)} %`, `${this.#amount(this.#done)} of ${this.#amount(this.#total)}`);
+      parts.push(
+        `${Math.floor(share * 100)} %`,
+        `${this.#amount(this.#done)} of ${this.#amount(this.#total)}`,
+      );
     } else parts.push(this.#amount(this.#done));
     if (rate !== undefined) parts.push(`${this.#amount(rate)}/s`);
-    if (this.#total && rate && this.#done < this.#total) parts.push(`${formatDuration((this.#total - this.#done) / rate)} left`);
+    if (this.#total && rate && this.#done < this.#total)
+      parts.push(`${formatDuration((this.#total - this.#done) / rate)} left`);
     return parts.join('  ');
   }
 

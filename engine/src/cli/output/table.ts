@@ -7,10 +7,18 @@ export interface Column {
 
 /** One line a row; the last column is not padded. */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
-  const widths = columns.map(({ title }, i) => Math.max(title.length, ...rows.map((row) => (row[i] ?? '').length)));
+  const widths = columns.map(({ title }, i) =>
+    Math.max(title.length, ...rows.map((row) => (row[i] ?? '').length)),
+  );
   const line = (cells: readonly string[]) =>
     cells
-      .map((cell, i) => (columns[i]?.align === 'right' ? cell.padStart(widths[i]!) : i === columns.length - 1 ? cell : cell.padEnd(widths[i]!)))
+      .map((cell, i) =>
+        columns[i]?.align === 'right'
+          ? cell.padStart(widths[i]!)
+          : i === columns.length - 1
+            ? cell
+            : cell.padEnd(widths[i]!),
+      )
       .join('  ')
       .trimEnd();
   return [line(columns.map(({ title }) => title)), ...rows.map(line)];

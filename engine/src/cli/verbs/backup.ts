@@ -21,11 +21,22 @@ export const backupVerb: Verb = {
     { flags: '--incremental', description: 'fail if there is no backup to build on' },
     { flags: '--label <text>', description: 'a label, also written to backup_label' },
     { flags: '--note <key=value...>', description: 'annotations, e.g. --note version=1.4.2' },
-    { flags: '--checkpoint <kind>', description: 'fast: at once; spread: gently', choices: ['fast', 'spread'] },
+    {
+      flags: '--checkpoint <kind>',
+      description: 'fast: at once; spread: gently',
+      choices: ['fast', 'spread'],
+    },
     { flags: '--max-rate <rate>', description: 'the most bytes a second to take, e.g. "50 MiB"' },
     { flags: '--no-verify-checksums', description: 'go on although pages of the source are damaged' },
-    { flags: '--fingerprint <mode>', description: 'what to record of the tables for drills', choices: ['auto', 'full', 'counts', 'off'] },
-    { flags: '--new-cluster', description: 'the database is a new cluster from now on (after initdb or pg_upgrade)' },
+    {
+      flags: '--fingerprint <mode>',
+      description: 'what to record of the tables for drills',
+      choices: ['auto', 'full', 'counts', 'off'],
+    },
+    {
+      flags: '--new-cluster',
+      description: 'the database is a new cluster from now on (after initdb or pg_upgrade)',
+    },
   ],
   examples: ['helvino backup', 'helvino backup --full --label pre-deploy --note version=1.4.2'],
   async run(context, options) {
@@ -43,7 +54,9 @@ export const backupVerb: Verb = {
       checkpoint: (textOption(options, 'checkpoint') as 'fast' | 'spread' | undefined) ?? settings.checkpoint,
       maxRateKiB: rate === undefined ? undefined : rateKiB(rate),
       verifyChecksums: options.verifyChecksums !== false && settings.verifyChecksums,
-      fingerprint: (textOption(options, 'fingerprint') as typeof settings.fingerprint | undefined) ?? settings.fingerprint,
+      fingerprint:
+        (textOption(options, 'fingerprint') as typeof settings.fingerprint | undefined) ??
+        settings.fingerprint,
       fingerprintMaxBytes: settings.fingerprintMaxBytes,
       label: textOption(options, 'label'),
       notes: notesOf(options),
@@ -55,7 +68,10 @@ export const backupVerb: Verb = {
       signal: context.signal,
     });
     const seconds = (context.clock.monotonic() - begun) / 1000;
-    return { data: backupData(manifest, seconds), text: backupText(manifest, backupFacts(manifest), seconds) };
+    return {
+      data: backupData(manifest, seconds),
+      text: backupText(manifest, backupFacts(manifest), seconds),
+    };
   },
 };
 
@@ -63,14 +79,19 @@ export const backupVerb: Verb = {
 function rateKiB(bytes: number): number {
   const kib = Math.round(bytes / 1024);
   if (kib >= 32 && kib <= 1024 * 1024) return kib;
-  throw new HelvinoError('USAGE', `a rate of ${formatBytes(bytes)}/s is not possible: 32 KiB/s to 1 GiB/s are`, { hint: 'change --max-rate or backup.maxRate' });
+  throw new HelvinoError(
+    'USAGE',
+    `a rate of ${formatBytes(bytes)}/s is not possible: 32 KiB/s to 1 GiB/s are`,
+    { hint: 'change --max-rate or backup.maxRate' },
+  );
 }
 
 function notesOf(options: OptionValues): Record<string, string> {
   const notes: Record<string, string> = {};
   for (const note of listOption(options, 'note')) {
     const at = note.indexOf('=');
-    if (at < 1) throw new HelvinoError('USAGE', `the note "${note}" has no name`, { hint: 'write --note name=value' });
+    if (at < 1)
+      throw new HelvinoError('USAGE', `the note "${note}" has no name`, { hint: 'write --note name=value' });
     notes[note.slice(0, at)] = note.slice(at + 1);
   }
   return notes;
@@ -87,7 +108,10 @@ function backupText(manifest: Manifest, source: BackupFacts, seconds: number): s
     `backup ${manifest.id} of ${manifest.database} is complete`,
     ...facts([
       ['kind', manifest.parent ? `incremental on ${manifest.parent} (${source.transfer})` : 'full'],
-      ['cluster', `${formatBytes(totals.bytes)}, ${totals.files} files, PostgreSQL ${source.serverVersionText}`],
+      [
+        'cluster',
+        `${formatBytes(totals.bytes)}, ${totals.files} files, PostgreSQL ${source.serverVersionText}`,
+      ],
       ['received', formatBytes(totals.received)],
       ['stored', `${formatBytes(totals.stored)} new; ${formatBytes(totals.referenced)} make up this backup`],
       ['restores to', `${source.walEnd} on timeline ${source.timeline}`],

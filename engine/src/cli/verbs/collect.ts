@@ -28,19 +28,23 @@ export const collectVerb: Verb = {
     const bytes = done.removed.reduce((sum, pack) => sum + pack.size, 0);
     return {
       data: { applied: true, plan, marked: done.marked, removed: done.removed },
-      text: [`${done.removed.length} packs removed (${formatBytes(bytes)}), ${done.marked} marked; ${plan.wait.length} wait`],
+      text: [
+        `${done.removed.length} packs removed (${formatBytes(bytes)}), ${done.marked} marked; ${plan.wait.length} wait`,
+      ],
     };
   },
 };
 
 function planText(plan: CollectPlan): string[] {
-  const sum = (packs: readonly { size: number }[]) => formatBytes(packs.reduce((total, pack) => total + pack.size, 0));
+  const sum = (packs: readonly { size: number }[]) =>
+    formatBytes(packs.reduce((total, pack) => total + pack.size, 0));
   const lines = [
     `kept    ${plan.kept.packs} packs, ${formatBytes(plan.kept.bytes)}: named by backups`,
     `remove  ${plan.remove.length} packs, ${sum(plan.remove)}: marked before, and the grace time is over`,
     `mark    ${plan.mark.length} packs, ${sum(plan.mark)}: garbage, to be removed by a later run`,
   ];
   for (const pack of plan.wait) lines.push(`wait    ${pack.id}, ${formatBytes(pack.size)}: ${pack.reason}`);
-  if (plan.remove.length + plan.mark.length > 0) lines.push('nothing was done: `helvino collect --apply` does it');
+  if (plan.remove.length + plan.mark.length > 0)
+    lines.push('nothing was done: `helvino collect --apply` does it');
   return lines;
 }

@@ -10,7 +10,12 @@ const check: Verb = {
     const databases = Object.keys(config.databases);
     return {
       data: { file, databases, repositories: Object.keys(config.repositories) },
-      text: facts([['file', file], ['databases', databases.join(', ') || 'none'], ['repositories', Object.keys(config.repositories).join(', ')], ['state', 'valid']]),
+      text: facts([
+        ['file', file],
+        ['databases', databases.join(', ') || 'none'],
+        ['repositories', Object.keys(config.repositories).join(', ')],
+        ['state', 'valid'],
+      ]),
     };
   },
 };

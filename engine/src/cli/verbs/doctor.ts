@@ -13,7 +13,11 @@ export const doctorVerb: Verb = {
     const host = await openAsHost(context, options);
     const backups = await host.repositoryHandle.backups(host.name);
     const { place } = host.repositoryHandle.driver.capabilities;
-    const own = { name: 'repository', state: 'good' as const, detail: `${place}, ${backups.length} backups of ${host.name}` };
+    const own = {
+      name: 'repository',
+      state: 'good' as const,
+      detail: `${place}, ${backups.length} backups of ${host.name}`,
+    };
     const check = await checkServer(await host.connection());
     const findings = [own, ...check.findings];
     return { data: { ...check, findings }, text: findingsText(findings), exit: check.ready ? 0 : 1 };

@@ -1,6 +1,13 @@
 import { resolve } from 'node:path';
 import { drill } from '../../operations/index.ts';
-import { chosenManifest, databaseOption, identityOption, neededIdentities, openToRead, repositoryOption } from '../open.ts';
+import {
+  chosenManifest,
+  databaseOption,
+  identityOption,
+  neededIdentities,
+  openToRead,
+  repositoryOption,
+} from '../open.ts';
 import { drillText } from '../output/drill-text.ts';
 import { textOption, type Verb } from '../verb.ts';
 
@@ -38,7 +45,10 @@ export const drillVerb: Verb = {
       repository: access.repository,
       identities,
       manifest,
-      parent: directory !== undefined ? resolve(context.cwd, directory) : settings?.directory && resolve(base, settings.directory),
+      parent:
+        directory !== undefined
+          ? resolve(context.cwd, directory)
+          : settings?.directory && resolve(base, settings.directory),
       binDirs: binDir ? [resolve(base, binDir)] : [],
       fetchServers: options.fetch !== false && (settings?.fetchServers ?? true),
       env: context.env,
@@ -48,6 +58,10 @@ export const drillVerb: Verb = {
       progress: context.progress,
       signal: context.signal,
     });
-    return { data: report, text: drillText(report), exit: { proven: 0, failed: 1, 'partly proven': 2 }[report.verdict] };
+    return {
+      data: report,
+      text: drillText(report),
+      exit: { proven: 0, failed: 1, 'partly proven': 2 }[report.verdict],
+    };
   },
 };

@@ -15,14 +15,24 @@ export const initVerb: Verb = {
   ],
   options: [
     { flags: '-d, --database <name>', description: 'a name for the database', default: 'main' },
-    { flags: '--url <url>', description: 'PostgreSQL URL or keyword=value string (without it: the PG* variables)' },
+    {
+      flags: '--url <url>',
+      description: 'PostgreSQL URL or keyword=value string (without it: the PG* variables)',
+    },
     { flags: '--service <name>', description: 'a service of pg_service.conf' },
     { flags: '--password-env <name>', description: 'the environment variable that has the password' },
     { flags: '--password-file <file>', description: 'the file that has the password' },
     { flags: '--path <folder>', description: 'where the repository is made' },
     { flags: '--repository <name>', description: 'a name for the repository', default: 'main' },
-    { flags: '--recipient <age1...>', description: 'who can restore (may be repeated); no identity is made then' },
-    { flags: '--identity-out <file>', description: 'where the new recovery identity is written', default: 'helvino-recovery-identity.txt' },
+    {
+      flags: '--recipient <age1...>',
+      description: 'who can restore (may be repeated); no identity is made then',
+    },
+    {
+      flags: '--identity-out <file>',
+      description: 'where the new recovery identity is written',
+      default: 'helvino-recovery-identity.txt',
+    },
     { flags: '--no-check', description: 'do not connect to the server' },
   ],
   examples: [
@@ -31,7 +41,10 @@ export const initVerb: Verb = {
   ],
   exits: [{ status: 1, meaning: 'all was made, but the server is not ready for backups' }],
   async run(context, options) {
-    const file = resolve(context.cwd, textOption(options, 'config') ?? context.env.HELVINO_CONFIG ?? 'helvino.yaml');
+    const file = resolve(
+      context.cwd,
+      textOption(options, 'config') ?? context.env.HELVINO_CONFIG ?? 'helvino.yaml',
+    );
     const database = textOption(options, 'database') ?? 'main';
     const made = await init({
       file,
@@ -40,16 +53,32 @@ export const initVerb: Verb = {
       repositoryName: textOption(options, 'repository') ?? 'main',
       path: textOption(options, 'path') && resolve(context.cwd, textOption(options, 'path')!),
       recipients: listOption(options, 'recipient'),
-      identityFile: resolve(context.cwd, textOption(options, 'identityOut') ?? 'helvino-recovery-identity.txt'),
+      identityFile: resolve(
+        context.cwd,
+        textOption(options, 'identityOut') ?? 'helvino-recovery-identity.txt',
+      ),
       env: context.env,
     });
     const text = [...made.written.map((path) => `wrote ${path}`)];
-    if (made.identityFile) text.push(`KEEP ${made.identityFile} SAFE AND AWAY FROM THIS HOST: without it no backup can be restored.`);
+    if (made.identityFile)
+      text.push(
+        `KEEP ${made.identityFile} SAFE AND AWAY FROM THIS HOST: without it no backup can be restored.`,
+      );
     if (options.check === false) return { data: { ...made, check: undefined }, text };
     const loaded = await loadConfig({ file, env: context.env, cwd: context.cwd });
-    const connection = await connectionOf(chooseDatabase(loaded, database).database, surroundingsOf(loaded, context.env));
+    const connection = await connectionOf(
+      chooseDatabase(loaded, database).database,
+      surroundingsOf(loaded, context.env),
+    );
     const check = await checkServer(connection);
-    text.push('', ...findingsText(check.findings), '', check.ready ? 'Ready. Next: helvino backup' : 'Not ready: see MISSING above; then `helvino doctor` checks again');
+    text.push(
+      '',
+      ...findingsText(check.findings),
+      '',
+      check.ready
+        ? 'Ready. Next: helvino backup'
+        : 'Not ready: see MISSING above; then `helvino doctor` checks again',
+    );
     return { data: { ...made, check }, text, exit: check.ready ? 0 : 1 };
   },
 };
@@ -63,7 +92,11 @@ function connectionFrom(options: OptionValues): Record<string, unknown> {
   }
   const [env, file] = [textOption(options, 'passwordEnv'), textOption(options, 'passwordFile')];
   const password = env !== undefined ? { env } : file !== undefined ? { file } : undefined;
-  return { ...(url === undefined ? {} : { url }), ...(service === undefined ? {} : { service }), ...(password ? { password } : {}) };
+  return {
+    ...(url === undefined ? {} : { url }),
+    ...(service === undefined ? {} : { service }),
+    ...(password ? { password } : {}),
+  };
 }
 
 function hasPassword(url: string): boolean {

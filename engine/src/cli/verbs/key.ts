@@ -3,11 +3,30 @@ import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
 import { backupFacts } from '../../catalog/index.ts';
 import { chooseDatabase } from '../../config/index.ts';
-import { changeFutureRecipients, changeRecipients, listBackups, renderKit, rotateCatalogKey } from '../../operations/index.ts';
+import {
+  changeFutureRecipients,
+  changeRecipients,
+  listBackups,
+  renderKit,
+  rotateCatalogKey,
+} from '../../operations/index.ts';
 import { openConfigured, surroundingsOf } from '../../operations/open.ts';
-import { createIdentity, formatCatalogRing, planReseal, recipientOf, type Repository } from '../../repository/index.ts';
+import {
+  createIdentity,
+  formatCatalogRing,
+  planReseal,
+  type Repository,
+  recipientOf,
+} from '../../repository/index.ts';
 import type { CliContext } from '../context.ts';
-import { databaseOption, identitiesOf, identityOption, neededIdentities, openToRead, repositoryOption } from '../open.ts';
+import {
+  databaseOption,
+  identitiesOf,
+  identityOption,
+  neededIdentities,
+  openToRead,
+  repositoryOption,
+} from '../open.ts';
 import { type OptionValues, textOption, type Verb } from '../verb.ts';
 
 interface KeyAccess {
@@ -25,7 +44,14 @@ async function openKeys(context: CliContext, options: OptionValues): Promise<Key
   const repository = await openConfigured(chosen.repository, surroundingsOf(loaded, context.env));
   const { catalogKey, recipients } = chosen.repository;
   const catalogKeyFile = 'file' in catalogKey ? resolve(loaded.directory, catalogKey.file) : undefined;
-  return { repository, file: loaded.file, repositoryName: chosen.repositoryName, recipients, directory: loaded.directory, catalogKeyFile };
+  return {
+    repository,
+    file: loaded.file,
+    repositoryName: chosen.repositoryName,
+    recipients,
+    directory: loaded.directory,
+    catalogKeyFile,
+  };
 }
 
 const newKey: Verb = {
@@ -38,7 +64,8 @@ const newKey: Verb = {
     const identity = await createIdentity();
     const recipient = await recipientOf(identity);
     const output = textOption(options, 'output');
-    if (output === undefined) return { data: { identity, recipient }, text: [`# recipient: ${recipient}`, identity] };
+    if (output === undefined)
+      return { data: { identity, recipient }, text: [`# recipient: ${recipient}`, identity] };
     await writeNew(resolve(context.cwd, output), `# recipient: ${recipient}\n${identity}\n`);
     return { data: { file: output, recipient }, text: [`wrote ${output}`, `recipient: ${recipient}`] };
   },
@@ -48,7 +75,10 @@ async function writeNew(file: string, text: string): Promise<void> {
   try {
     await writeFile(file, text, { mode: 0o600, flag: 'wx' });
   } catch (cause) {
-    throw new HelvinoError('TARGET_IO', `${file} cannot be written: ${(cause as Error).message}`, { cause, hint: 'choose a file that does not exist, in a folder that you may write to' });
+    throw new HelvinoError('TARGET_IO', `${file} cannot be written: ${(cause as Error).message}`, {
+      cause,
+      hint: 'choose a file that does not exist, in a folder that you may write to',
+    });
   }
 }
 
@@ -60,14 +90,22 @@ const list: Verb = {
   async run(context, options) {
     const access = await openKeys(context, options);
     const { keys, obsolete } = await planReseal(access.repository, access.recipients);
-    const data = { recipients: access.recipients, catalogKeys: access.repository.ring.ids, dataKeys: (await access.repository.sealedKeys('data')).size, toSeal: keys, obsolete: obsolete.length };
+    const data = {
+      recipients: access.recipients,
+      catalogKeys: access.repository.ring.ids,
+      dataKeys: (await access.repository.sealedKeys('data')).size,
+      toSeal: keys,
+      obsolete: obsolete.length,
+    };
     return {
       data,
       text: [
         ...access.recipients.map((recipient) => `recipient    ${recipient}`),
         ...data.catalogKeys.map((id) => `catalog key  ${id}`),
         `data keys    ${data.dataKeys}`,
-        keys + obsolete.length === 0 ? 'every key is sealed to exactly these recipients' : `${keys} keys are not yet sealed to exactly these recipients: run \`helvino key add\` or \`key remove\` with --identity`,
+        keys + obsolete.length === 0
+          ? 'every key is sealed to exactly these recipients'
+          : `${keys} keys are not yet sealed to exactly these recipients: run \`helvino key add\` or \`key remove\` with --identity`,
       ],
     };
   },
@@ -76,41 +114,87 @@ const list: Verb = {
 const add: Verb = {
   name: 'key add',
   summary: 'add a recipient: who can restore',
-  details: ['With the recovery identity every old backup is opened to the new recipient, too; without it only backups made from now on.'],
+  details: [
+    'With the recovery identity every old backup is opened to the new recipient, too; without it only backups made from now on.',
+  ],
   arguments: [{ name: '<recipient>', description: 'an age recipient: age1...' }],
-  options: [databaseOption, identityOption, { flags: '--future-only', description: 'only backups made from now on; needs no identity' }, { flags: '--dry-run', description: 'only say what would be done' }],
+  options: [
+    databaseOption,
+    identityOption,
+    { flags: '--future-only', description: 'only backups made from now on; needs no identity' },
+    { flags: '--dry-run', description: 'only say what would be done' },
+  ],
   examples: ['helvino key add age1... --identity identity.txt'],
   run: (context, options, [recipient = '']) =>
-    change(context, options, (recipients) => (recipients.includes(recipient) ? recipients : [...recipients, recipient]), `${recipient} can restore`),
+    change(
+      context,
+      options,
+      (recipients) => (recipients.includes(recipient) ? recipients : [...recipients, recipient]),
+      `${recipient} can restore`,
+    ),
 };
 
 const remove: Verb = {
   name: 'key remove',
   summary: 'remove a recipient',
-  details: ['Old backups are sealed anew without it. Whoever kept a copy of the old sealed keys can still open those backups.'],
+  details: [
+    'Old backups are sealed anew without it. Whoever kept a copy of the old sealed keys can still open those backups.',
+  ],
   arguments: [{ name: '<recipient>', description: 'the recipient to remove' }],
-  options: [databaseOption, identityOption, { flags: '--future-only', description: 'only backups made from now on; needs no identity' }, { flags: '--dry-run', description: 'only say what would be done' }, { flags: '--confirm <recipient>', description: 'the recipient again, instead of typing it' }],
+  options: [
+    databaseOption,
+    identityOption,
+    { flags: '--future-only', description: 'only backups made from now on; needs no identity' },
+    { flags: '--dry-run', description: 'only say what would be done' },
+    { flags: '--confirm <recipient>', description: 'the recipient again, instead of typing it' },
+  ],
   examples: ['helvino key remove age1... --identity identity.txt'],
   async run(context, options, [recipient = '']) {
     const { recipients } = await openKeys(context, options);
-    if (!recipients.includes(recipient)) throw new HelvinoError('USAGE', `${recipient} is not a recipient`, { hint: '`helvino key list` shows them' });
-    if (!options.dryRun) await context.confirm(`Remove the recipient ${recipient}`, recipient, textOption(options, 'confirm'));
-    return change(context, options, (present) => present.filter((r) => r !== recipient), `${recipient} cannot restore`);
+    if (!recipients.includes(recipient))
+      throw new HelvinoError('USAGE', `${recipient} is not a recipient`, {
+        hint: '`helvino key list` shows them',
+      });
+    if (!options.dryRun)
+      await context.confirm(`Remove the recipient ${recipient}`, recipient, textOption(options, 'confirm'));
+    return change(
+      context,
+      options,
+      (present) => present.filter((r) => r !== recipient),
+      `${recipient} cannot restore`,
+    );
   },
 };
 
-async function change(context: CliContext, options: OptionValues, next: (recipients: readonly string[]) => readonly string[], says: string) {
+async function change(
+  context: CliContext,
+  options: OptionValues,
+  next: (recipients: readonly string[]) => readonly string[],
+  says: string,
+) {
   const access = await openKeys(context, options);
   const recipients = next(access.recipients);
   const plan = await planReseal(access.repository, recipients);
   const request = { ...access, recipients };
-  if (options.dryRun) return { data: { applied: false, recipients, ...plan }, text: [`${plan.keys} keys would be sealed anew, ${plan.obsolete.length} old sealings removed; nothing was done`] };
+  if (options.dryRun)
+    return {
+      data: { applied: false, recipients, ...plan },
+      text: [
+        `${plan.keys} keys would be sealed anew, ${plan.obsolete.length} old sealings removed; nothing was done`,
+      ],
+    };
   if (options.futureOnly) {
     await changeFutureRecipients(request);
-    return { data: { applied: true, futureOnly: true, recipients }, text: [`backups made from now on: ${says}`, 'old backups stay as they are'] };
+    return {
+      data: { applied: true, futureOnly: true, recipients },
+      text: [`backups made from now on: ${says}`, 'old backups stay as they are'],
+    };
   }
   await changeRecipients(request, await neededIdentities(context, options));
-  return { data: { applied: true, recipients, ...plan }, text: [`${plan.keys} keys were sealed anew; ${says} every backup`] };
+  return {
+    data: { applied: true, recipients, ...plan },
+    text: [`${plan.keys} keys were sealed anew; ${says} every backup`],
+  };
 }
 
 const rotate: Verb = {
@@ -120,32 +204,71 @@ const rotate: Verb = {
     'A new identity takes the place of the one given: every key is sealed to it, and the old one opens nothing any more.',
     'With --catalog this host gets a new catalog key; old structure stays readable, and the next backup is a full one.',
   ],
-  options: [databaseOption, identityOption, { flags: '-o, --output <file>', description: 'where the new identity is written', default: 'helvino-recovery-identity.new.txt' }, { flags: '--catalog', description: 'replace the catalog key instead' }],
+  options: [
+    databaseOption,
+    identityOption,
+    {
+      flags: '-o, --output <file>',
+      description: 'where the new identity is written',
+      default: 'helvino-recovery-identity.new.txt',
+    },
+    { flags: '--catalog', description: 'replace the catalog key instead' },
+  ],
   examples: ['helvino key rotate --identity old.txt --output new.txt', 'helvino key rotate --catalog'],
   async run(context, options) {
     const access = await openKeys(context, options);
     if (options.catalog) {
-      if (access.catalogKeyFile === undefined) throw new HelvinoError('USAGE', 'the catalog key is in an environment variable, which cannot be changed from here', { hint: 'use a file for catalogKey' });
+      if (access.catalogKeyFile === undefined)
+        throw new HelvinoError(
+          'USAGE',
+          'the catalog key is in an environment variable, which cannot be changed from here',
+          { hint: 'use a file for catalogKey' },
+        );
       const keyId = await rotateCatalogKey(access, access.catalogKeyFile);
-      return { data: { catalogKey: keyId, file: access.catalogKeyFile }, text: [`catalog key ${keyId} is in ${access.catalogKeyFile}; the next backup is a full one`] };
+      return {
+        data: { catalogKey: keyId, file: access.catalogKeyFile },
+        text: [`catalog key ${keyId} is in ${access.catalogKeyFile}; the next backup is a full one`],
+      };
     }
     const identities = await neededIdentities(context, options);
     const output = resolve(context.cwd, textOption(options, 'output') ?? 'helvino-recovery-identity.new.txt');
     const identity = await createIdentity();
     const recipient = await recipientOf(identity);
     // On disk before anything is sealed to it.
-    await writeNew(output, `# Helvino recovery identity. Keep it off this host.\n# recipient: ${recipient}\n${identity}\n`);
+    await writeNew(
+      output,
+      `# Helvino recovery identity. Keep it off this host.\n# recipient: ${recipient}\n${identity}\n`,
+    );
     const kept = access.recipients.filter((r) => !identities.recipients.includes(r));
     const plan = await changeRecipients({ ...access, recipients: [...kept, recipient] }, identities);
-    return { data: { recipient, file: output, ...plan }, text: [`wrote ${output}`, `${plan.keys} keys were sealed to ${recipient}; the old identity opens nothing any more`] };
+    return {
+      data: { recipient, file: output, ...plan },
+      text: [
+        `wrote ${output}`,
+        `${plan.keys} keys were sealed to ${recipient}; the old identity opens nothing any more`,
+      ],
+    };
   },
 };
 
 const kit: Verb = {
   name: 'key kit',
   summary: 'make the recovery kit: a page to print, with what is needed when nothing else is left',
-  options: [databaseOption, identityOption, repositoryOption, { flags: '-o, --output <file>', description: 'where it is written', default: 'helvino-recovery-kit.html' }, { flags: '--with-identity', description: 'print the recovery identity itself on it' }],
-  examples: ['helvino key kit', 'helvino key kit --with-identity --identity identity.txt --output /media/usb/kit.html'],
+  options: [
+    databaseOption,
+    identityOption,
+    repositoryOption,
+    {
+      flags: '-o, --output <file>',
+      description: 'where it is written',
+      default: 'helvino-recovery-kit.html',
+    },
+    { flags: '--with-identity', description: 'print the recovery identity itself on it' },
+  ],
+  examples: [
+    'helvino key kit',
+    'helvino key kit --with-identity --identity identity.txt --output /media/usb/kit.html',
+  ],
   async run(context, options) {
     const access = await openToRead(context, options, { all: true });
     const identity = options.withIdentity ? await identityText(context, options) : undefined;
@@ -153,13 +276,38 @@ const kit: Verb = {
     const databases = [...new Set(backups.map((b) => b.database))].map((name) => {
       const own = backups.filter((b) => b.database === name);
       const newest = own.at(-1)?.manifest;
-      return { name, backups: own.length, newest: newest?.finished, postgres: newest && backupFacts(newest).serverVersionText };
+      return {
+        name,
+        backups: own.length,
+        newest: newest?.finished,
+        postgres: newest && backupFacts(newest).serverVersionText,
+      };
     });
-    const recipients = access.chosen?.repository.recipients ?? Object.values(access.loaded?.config.repositories ?? {})[0]?.recipients ?? access.identities?.recipients ?? [];
+    const recipients =
+      access.chosen?.repository.recipients ??
+      Object.values(access.loaded?.config.repositories ?? {})[0]?.recipients ??
+      access.identities?.recipients ??
+      [];
     const output = resolve(context.cwd, textOption(options, 'output') ?? 'helvino-recovery-kit.html');
     const { repository, clock, program } = { ...context, repository: access.repository };
-    await writeNew(output, renderKit({ made: clock.now().toISOString(), repositoryId: repository.id, place: repository.driver.capabilities.place, format: 1, recipients, catalogKeyIds: repository.ring.ids, databases, identity, program }));
-    return { data: { file: output, withIdentity: identity !== undefined }, text: [`wrote ${output}: print it, and keep it where neither this host nor the repository is`] };
+    await writeNew(
+      output,
+      renderKit({
+        made: clock.now().toISOString(),
+        repositoryId: repository.id,
+        place: repository.driver.capabilities.place,
+        format: 1,
+        recipients,
+        catalogKeyIds: repository.ring.ids,
+        databases,
+        identity,
+        program,
+      }),
+    );
+    return {
+      data: { file: output, withIdentity: identity !== undefined },
+      text: [`wrote ${output}: print it, and keep it where neither this host nor the repository is`],
+    };
   },
 };
 
@@ -167,8 +315,14 @@ async function identityText(context: CliContext, options: OptionValues): Promise
   await neededIdentities(context, options);
   const { readFile } = await import('node:fs/promises');
   const file = textOption(options, 'identity') ?? context.env.HELVINO_IDENTITY_FILE;
-  const text = file === undefined ? (context.env.HELVINO_IDENTITY ?? '') : await readFile(resolve(context.cwd, file), 'utf8');
-  return text.split('\n').filter((line) => line.startsWith('AGE-SECRET-KEY-')).join('\n');
+  const text =
+    file === undefined
+      ? (context.env.HELVINO_IDENTITY ?? '')
+      : await readFile(resolve(context.cwd, file), 'utf8');
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('AGE-SECRET-KEY-'))
+    .join('\n');
 }
 
 const catalog: Verb = {

@@ -9,7 +9,11 @@ export const listVerb: Verb = {
   name: 'list',
   summary: 'list the backups',
   options: [databaseOption, identityOption, repositoryOption],
-  examples: ['helvino list', 'helvino list --json', 'helvino list --repository-path /mnt/copy --identity identity.txt'],
+  examples: [
+    'helvino list',
+    'helvino list --json',
+    'helvino list --repository-path /mnt/copy --identity identity.txt',
+  ],
   async run(context, options) {
     const access = await openToRead(context, options, { all: true });
     const backups = await listBackups(access.repository, access.database);
@@ -17,11 +21,29 @@ export const listVerb: Verb = {
   },
 };
 
-function listData({ manifest, damaged, proof, database, id, committed }: ListedBackup): Record<string, unknown> {
+function listData({
+  manifest,
+  damaged,
+  proof,
+  database,
+  id,
+  committed,
+}: ListedBackup): Record<string, unknown> {
   const base = { database, id, committed: committed.toISOString() };
   if (!manifest) return { ...base, damaged };
   const { kind, parent, label, notes, started, finished, totals, facts } = manifest;
-  return { ...base, kind, parent, label, notes, started, finished, totals, source: facts, proof: proof ?? { verdict: 'unproven' } };
+  return {
+    ...base,
+    kind,
+    parent,
+    label,
+    notes,
+    started,
+    finished,
+    totals,
+    source: facts,
+    proof: proof ?? { verdict: 'unproven' },
+  };
 }
 
 function listText(backups: readonly ListedBackup[]): string[] {
@@ -29,11 +51,31 @@ function listText(backups: readonly ListedBackup[]): string[] {
   const rows = backups.map(({ manifest, damaged, proof, database, id }) => {
     if (!manifest) return [database, id, 'damaged', '', '', '', '', damaged ?? ''];
     const { serverVersionText, walEnd } = backupFacts(manifest);
-    const proven = proof ? `${proof.verdict} ${formatTime(new Date(proof.finished)).slice(0, 10)}` : 'unproven';
-    return [database, id, manifest.kind, formatTime(new Date(manifest.finished)), formatBytes(manifest.totals.bytes), formatBytes(manifest.totals.stored), proven, [`PG ${serverVersionText}`, walEnd, manifest.label].filter(Boolean).join(' ')];
+    const proven = proof
+      ? `${proof.verdict} ${formatTime(new Date(proof.finished)).slice(0, 10)}`
+      : 'unproven';
+    return [
+      database,
+      id,
+      manifest.kind,
+      formatTime(new Date(manifest.finished)),
+      formatBytes(manifest.totals.bytes),
+      formatBytes(manifest.totals.stored),
+      proven,
+      [`PG ${serverVersionText}`, walEnd, manifest.label].filter(Boolean).join(' '),
+    ];
   });
   return table(
-    [{ title: 'database' }, { title: 'backup' }, { title: 'kind' }, { title: 'finished' }, { title: 'cluster', align: 'right' }, { title: 'stored', align: 'right' }, { title: 'restore' }, { title: '' }],
+    [
+      { title: 'database' },
+      { title: 'backup' },
+      { title: 'kind' },
+      { title: 'finished' },
+      { title: 'cluster', align: 'right' },
+      { title: 'stored', align: 'right' },
+      { title: 'restore' },
+      { title: '' },
+    ],
     rows,
   );
 }

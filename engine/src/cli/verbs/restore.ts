@@ -3,7 +3,14 @@ import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes, formatDuration } from '../../base/format.ts';
 import { backupFacts } from '../../catalog/index.ts';
 import { planRestore, restore } from '../../operations/index.ts';
-import { chosenManifest, databaseOption, identityOption, neededIdentities, openToRead, repositoryOption } from '../open.ts';
+import {
+  chosenManifest,
+  databaseOption,
+  identityOption,
+  neededIdentities,
+  openToRead,
+  repositoryOption,
+} from '../open.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
 
 export const restoreVerb: Verb = {
@@ -20,8 +27,14 @@ export const restoreVerb: Verb = {
     repositoryOption,
     { flags: '-t, --to-directory <folder>', description: 'the data directory' },
     { flags: '--delta', description: 'rewrite only what differs, remove what is not in the backup' },
-    { flags: '--tablespace <old=new...>', description: 'another place for a tablespace (by location or oid; *=folder for all)' },
-    { flags: '--owner <user>', description: 'owner of the files, as user or user:group (root only; default postgres)' },
+    {
+      flags: '--tablespace <old=new...>',
+      description: 'another place for a tablespace (by location or oid; *=folder for all)',
+    },
+    {
+      flags: '--owner <user>',
+      description: 'owner of the files, as user or user:group (root only; default postgres)',
+    },
     { flags: '--same-timeline', description: 'do not begin a new timeline' },
     { flags: '--dry-run', description: 'check everything, write nothing' },
     { flags: '--confirm <folder>', description: 'with --delta: the folder again, instead of typing it' },
@@ -35,7 +48,10 @@ export const restoreVerb: Verb = {
     const identities = access.identities ?? (await neededIdentities(context, options));
     const manifest = await chosenManifest({ ...access, identities }, wanted);
     const to = textOption(options, 'toDirectory');
-    if (to === undefined) throw new HelvinoError('USAGE', 'no directory was given', { hint: '--to-directory FOLDER: the data directory to restore into' });
+    if (to === undefined)
+      throw new HelvinoError('USAGE', 'no directory was given', {
+        hint: '--to-directory FOLDER: the data directory to restore into',
+      });
     const request = {
       repository: access.repository,
       identities,
@@ -52,8 +68,17 @@ export const restoreVerb: Verb = {
     const plan = await planRestore(request);
     const source = backupFacts(manifest);
     const what = `backup ${manifest.id} of ${manifest.database} (PostgreSQL ${source.serverVersionText}, ${formatBytes(plan.bytes)}) into ${request.directory}`;
-    if (options.dryRun) return { data: { backup: manifest.id, directory: request.directory, plan }, text: [`would restore ${what}`, `the directory is ${plan.state}; nothing was written`] };
-    if (plan.state === 'existing') await context.confirm(`Overwrite ${request.directory} with ${what}`, request.directory, textOption(options, 'confirm'));
+    if (options.dryRun)
+      return {
+        data: { backup: manifest.id, directory: request.directory, plan },
+        text: [`would restore ${what}`, `the directory is ${plan.state}; nothing was written`],
+      };
+    if (plan.state === 'existing')
+      await context.confirm(
+        `Overwrite ${request.directory} with ${what}`,
+        request.directory,
+        textOption(options, 'confirm'),
+      );
     const result = await restore(request);
     const major = Math.floor(source.serverVersion / 10000);
     return {
@@ -72,7 +97,10 @@ function tablespacesOf(options: OptionValues): Map<string, string> {
   const mapping = new Map<string, string>();
   for (const pair of listOption(options, 'tablespace')) {
     const at = pair.indexOf('=');
-    if (at < 1) throw new HelvinoError('USAGE', `the tablespace mapping "${pair}" has no "="`, { hint: 'write --tablespace /old/place=/new/place' });
+    if (at < 1)
+      throw new HelvinoError('USAGE', `the tablespace mapping "${pair}" has no "="`, {
+        hint: 'write --tablespace /old/place=/new/place',
+      });
     mapping.set(pair.slice(0, at), resolve(pair.slice(at + 1)));
   }
   return mapping;

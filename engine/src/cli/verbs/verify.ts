@@ -1,6 +1,6 @@
 import { formatBytes } from '../../base/format.ts';
-import { verify, type VerifyReport } from '../../operations/index.ts';
 import { chooseBackup } from '../../catalog/index.ts';
+import { type VerifyReport, verify } from '../../operations/index.ts';
 import { databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
 import type { Verb } from '../verb.ts';
 
@@ -12,15 +12,29 @@ export const verifyVerb: Verb = {
     'the recovery identity every byte decrypted, too. Damage is named by object, backup, file and table.',
   ],
   arguments: [{ name: '[backup]', description: 'only this backup' }],
-  options: [databaseOption, identityOption, repositoryOption, { flags: '--read-data', description: 'read every byte' }],
+  options: [
+    databaseOption,
+    identityOption,
+    repositoryOption,
+    { flags: '--read-data', description: 'read every byte' },
+  ],
   examples: ['helvino verify', 'helvino verify --read-data --identity identity.txt'],
   exits: [{ status: 1, meaning: 'damage was found' }],
   async run(context, options, [wanted]) {
     const access = await openToRead(context, options, { all: true });
     const { repository, database, identities } = access;
     const names = await repository.backups(database);
-    const backupId = wanted === undefined ? undefined : chooseBackup(names, wanted, database ?? 'any database').id;
-    const report = await verify({ repository, database, backupId, readData: options.readData === true, identities, progress: context.progress, signal: context.signal });
+    const backupId =
+      wanted === undefined ? undefined : chooseBackup(names, wanted, database ?? 'any database').id;
+    const report = await verify({
+      repository,
+      database,
+      backupId,
+      readData: options.readData === true,
+      identities,
+      progress: context.progress,
+      signal: context.signal,
+    });
     return { data: report, text: verifyText(report), exit: report.verdict === 'passed' ? 0 : 1 };
   },
 };
@@ -37,11 +51,14 @@ function verifyText(report: VerifyReport): string[] {
     lines.push(`${backup.state === 'good' ? 'good    ' : 'DAMAGED '} ${backup.id} of ${backup.database}`);
     for (const damage of backup.damage) {
       lines.push(`  ${damage.object}: ${damage.why}`);
-      for (const file of damage.files) lines.push(`    touches ${file.path}${file.table ? ` (${file.table})` : ''}`);
+      for (const file of damage.files)
+        lines.push(`    touches ${file.path}${file.table ? ` (${file.table})` : ''}`);
       if (damage.moreFiles > 0) lines.push(`    and ${damage.moreFiles} more files`);
     }
   }
   const read = report.bytesRead > 0 ? `, ${formatBytes(report.bytesRead)} read` : '';
-  lines.push(`${report.verdict}: ${report.backups.length} backups, ${report.packs} packs${read} (${depths[report.depth]})`);
+  lines.push(
+    `${report.verdict}: ${report.backups.length} backups, ${report.packs} packs${read} (${depths[report.depth]})`,
+  );
   return lines;
 }

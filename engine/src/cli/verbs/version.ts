@@ -5,7 +5,11 @@ export const versionVerb: Verb = {
   summary: 'print the versions of Helvino and Node.js',
   examples: ['helvino version --json'],
   async run(context) {
-    const data = { helvino: context.program, node: process.version, platform: `${process.platform}-${process.arch}` };
+    const data = {
+      helvino: context.program,
+      node: process.version,
+      platform: `${process.platform}-${process.arch}`,
+    };
     return { data, text: [`helvino ${data.helvino} (Node.js ${data.node}, ${data.platform})`] };
   },
 };

@@ -8,7 +8,12 @@ import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { backupId } from '../../base/ids.ts';
 import type { Progress } from '../../base/progress.ts';
-import { type ConnectionParams, connectSql, describeConnection, openReplication } from '../../postgres/index.ts';
+import {
+  type ConnectionParams,
+  connectSql,
+  describeConnection,
+  openReplication,
+} from '../../postgres/index.ts';
 import { EncoderPool, Lease, type Manifest, type Repository, WorkIndex } from '../../repository/index.ts';
 import { chooseParent, type Parent, type WantedKind } from './choose-parent.ts';
 import { commitBackup } from './commit.ts';
@@ -48,66 +53,80 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   const { repository, clock, progress, signal } = options;
   const started = clock.now();
   const id = backupId(started);
+  await using cleanup = new AsyncDisposableStack();
   progress.phase('connecting');
   const sql = await connectSql(options.connection);
-  const cleanup: (() => Promise<void> | void)[] = [() => sql.end()];
-  try {
-    // 1. What is there, and what it is compared with.
-    const source = await readSource(sql);
-    const parent = await chooseParent(repository, { ...options, source });
+  cleanup.defer(() => quietly(sql.end()));
 
-    // 2. From here on the parent, and what this run writes, is safe from collection.
-    const lease = await Lease.acquire(repository.driver, clock, { kind: 'backup', uses: parent ? [parent.manifest.id] : [] });
-    cleanup.push(() => lease.release());
-    if (parent) await assertStillThere(repository, options.database, parent);
-    const dataKey = await repository.newDataKey(options.recipients);
+  // 1. What is there, and what it is compared with.
+  const source = await readSource(sql);
+  const parent = await chooseParent(repository, { ...options, source });
 
-    // 3. The parent's files go into a scratch table for look-up.
-    const index = new WorkIndex();
-    cleanup.push(() => index.close());
-    if (parent) for await (const file of repository.files(parent.manifest)) index.addParent(file);
+  // 2. From here on the parent, and what this run writes, is safe from collection.
+  const uses = parent ? [parent.manifest.id] : [];
+  const lease = await Lease.acquire(repository.driver, clock, { kind: 'backup', uses });
+  cleanup.defer(() => lease.release());
+  if (parent) await assertStillThere(repository, options.database, parent);
 
-    // 4. The data, then the WAL up to a point at which the source's content is known.
-    const pool = new EncoderPool({
-      driver: repository.driver,
-      dataKey: dataKey.key,
-      dataKeyId: dataKey.keyId,
-      catalogKey: repository.ring.current,
-      catalogKeyId: repository.ring.currentId,
-      level: options.level,
-      workers: Math.max(2, Math.min(8, availableParallelism())),
-    });
-    cleanup.push(() => pool.close());
-    const connection = await openReplication(options.connection);
-    cleanup.push(() => connection.close());
-    const ingest = new Ingest(pool, index);
-    const fingerprint = new SourceFingerprint(options, source);
-    cleanup.push(() => fingerprint.close());
-    const transferred = await transfer(connection, { options, source, parent, pool, ingest, index, fingerprint });
+  // 3. The parent's files go into a scratch table for look-up.
+  const index = new WorkIndex();
+  cleanup.defer(() => index.close());
+  if (parent) for await (const file of repository.files(parent.manifest)) index.addParent(file);
 
-    // 5. What helps to prove and to explain the backup later.
-    progress.phase('reading table names and contents of the source');
-    const relations = await readRelations(options.connection, source);
-    const tables = await fingerprint.tables(progress, signal);
+  // 4. The data, then the WAL up to a point at which the source's content is known.
+  const pool = await openPool(options);
+  cleanup.defer(() => pool.close());
+  const connection = await openReplication(options.connection);
+  cleanup.defer(() => quietly(connection.close()));
+  const ingest = new Ingest(pool, index);
+  const fingerprint = new SourceFingerprint(options, source);
+  cleanup.defer(() => quietly(fingerprint.close()));
+  const context = { options, source, parent, pool, ingest, index, fingerprint };
+  const transferred = await transfer(connection, context);
 
-    // 6. Everything durable, everything checked, then the manifest.
-    progress.phase('finishing');
-    ingest.flush();
-    await pool.finish();
-    signal.throwIfAborted();
-    return await commitBackup({ options, id, started, source, parent, transferred, relations, tables, pool, ingest, index, lease });
-  } finally {
-    for (const step of cleanup.reverse()) await Promise.resolve(step()).catch(() => undefined);
-  }
+  // 5. What helps to prove and to explain the backup later.
+  progress.phase('reading table names and contents of the source');
+  const relations = await readRelations(options.connection, source);
+  const tables = await fingerprint.tables(progress, signal);
+
+  // 6. Everything durable, everything checked, then the manifest.
+  progress.phase('finishing');
+  ingest.flush();
+  await pool.finish();
+  signal.throwIfAborted();
+  return commitBackup({ ...context, id, started, transferred, relations, tables, lease });
+}
+
+/** A data key of its own for each run, sealed to the recipients before it is used, and forgotten after it. */
+async function openPool({ repository, recipients, level }: BackupOptions): Promise<EncoderPool> {
+  const { key, keyId } = await repository.newDataKey(recipients);
+  return new EncoderPool({
+    driver: repository.driver,
+    dataKey: key,
+    dataKeyId: keyId,
+    catalogKey: repository.ring.current,
+    catalogKeyId: repository.ring.currentId,
+    level,
+    workers: Math.max(2, Math.min(8, availableParallelism())),
+  });
+}
+
+/** What fails while cleaning up must not hide what happened before. */
+async function quietly(work: Promise<unknown> | undefined): Promise<void> {
+  await Promise.resolve(work).catch(() => undefined);
 }
 
 /** The lease came after the choice: if the parent was removed in between, its packs may go too. */
 async function assertStillThere(repository: Repository, database: string, parent: Parent): Promise<void> {
   const names = await repository.backups(database);
   if (names.some((name) => name.id === parent.manifest.id)) return;
-  throw new HelvinoError('REPOSITORY_BUSY', `the parent backup ${parent.manifest.id} was removed while this backup began`, {
-    hint: 'run the backup again',
-  });
+  throw new HelvinoError(
+    'REPOSITORY_BUSY',
+    `the parent backup ${parent.manifest.id} was removed while this backup began`,
+    {
+      hint: 'run the backup again',
+    },
+  );
 }
 
 /** A place for people, without secrets. */

@@ -98,7 +98,11 @@ class SegmentFiles {
     const file = { type: 'file' as const, mode: 0o600, ...owner, mtime, linkTarget: undefined };
     this.#ingest.archive(undefined);
     // Marked as archived, so that a restored server does not archive it again under the same name.
-    this.#ingest.entry({ ...file, path: `pg_wal/archive_status/${path.slice('pg_wal/'.length)}.done`, size: 0 });
+    this.#ingest.entry({
+      ...file,
+      path: `pg_wal/archive_status/${path.slice('pg_wal/'.length)}.done`,
+      size: 0,
+    });
     this.#ingest.entryEnd();
     this.#ingest.entry({ ...file, path, size: segmentSize });
     this.#left = segmentSize;

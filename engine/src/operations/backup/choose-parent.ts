@@ -1,6 +1,7 @@
 /** Which earlier backup the new one is compared with, and how the data is to come. */
-import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
+
 import { HelvinoError } from '../../base/errors.ts';
+import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
 import type { Manifest, Repository } from '../../repository/index.ts';
 import type { SourceFacts } from './source.ts';
 
@@ -18,23 +19,37 @@ export interface Parent {
  */
 export async function chooseParent(
   repository: Repository,
-  { database, kind, source, newCluster }: { database: string; kind: WantedKind; source: SourceFacts; newCluster: boolean },
+  {
+    database,
+    kind,
+    source,
+    newCluster,
+  }: { database: string; kind: WantedKind; source: SourceFacts; newCluster: boolean },
 ): Promise<Parent | undefined> {
   const newest = await newestReadable(repository, database);
   if (newest && newest.facts.systemId !== source.systemId && !newCluster) {
     throw new HelvinoError(
       'SERVER_WRONG_CLUSTER',
       `the server's system identifier is ${source.systemId}; the backups of ${database} are of ${newest.facts.systemId}`,
-      { hint: 'check the connection; if the cluster was made anew (initdb, pg_upgrade), say so with --new-cluster' },
+      {
+        hint: 'check the connection; if the cluster was made anew (initdb, pg_upgrade), say so with --new-cluster',
+      },
     );
   }
   if (kind === 'full') return undefined;
-  const usable = newest && newest.facts.systemId === source.systemId && newest.manifest.hashKeyId === repository.ring.currentId;
+  const usable =
+    newest &&
+    newest.facts.systemId === source.systemId &&
+    newest.manifest.hashKeyId === repository.ring.currentId;
   if (usable) return newest;
   if (kind === 'auto') return undefined;
-  throw new HelvinoError('BACKUP_NOT_FOUND', `there is no backup of ${database} that an incremental one could build on`, {
-    hint: 'make a full backup first: `helvino backup --full`',
-  });
+  throw new HelvinoError(
+    'BACKUP_NOT_FOUND',
+    `there is no backup of ${database} that an incremental one could build on`,
+    {
+      hint: 'make a full backup first: `helvino backup --full`',
+    },
+  );
 }
 
 /** Newest first, skipping damaged manifests: those are `verify`'s to report, and must not stop backups. */

@@ -39,7 +39,10 @@ export async function commitBackup(context: CommitContext): Promise<Manifest> {
   const { options, parent, pool, lease } = context;
   const { repository } = options;
   const writer = new StructureWriter(repository.driver, repository.ring);
-  const written = await writeBlocks(repository, writer, { files: context.index.files(), parent: parent?.manifest });
+  const written = await writeBlocks(repository, writer, {
+    files: context.index.files(),
+    parent: parent?.manifest,
+  });
   const sections = {
     relations: await writer.addSection(context.relations),
     tables: await writer.addSection(context.tables.tables),
@@ -106,7 +109,11 @@ type PackFacts = Manifest['packs'][number];
 
 function packsOf(
   written: WrittenBlocks,
-  { fresh, structure, parent }: { fresh: readonly StoredPack[]; structure: readonly StoredPack[]; parent: Manifest | undefined },
+  {
+    fresh,
+    structure,
+    parent,
+  }: { fresh: readonly StoredPack[]; structure: readonly StoredPack[]; parent: Manifest | undefined },
 ): PackFacts[] {
   const known = new Map<string, PackFacts>(parent?.packs.map((pack) => [pack.id, pack]));
   for (const pack of fresh) known.set(pack.id, { ...pack });
@@ -114,7 +121,8 @@ function packsOf(
   const wanted = [...written.dataPacks.keys(), ...written.sharedPacks, ...structure.map((pack) => pack.id)];
   return [...new Set(wanted)].sort().map((id) => {
     const facts = known.get(id);
-    if (facts === undefined) throw new HelvinoError('INTERNAL', `pack ${id} is referred to but neither new nor in the parent`);
+    if (facts === undefined)
+      throw new HelvinoError('INTERNAL', `pack ${id} is referred to but neither new nor in the parent`);
     return facts;
   });
 }
@@ -124,8 +132,12 @@ async function assertNotMarked({ options }: CommitContext, packs: readonly PackF
   const marks = await readMarks(options.repository.driver);
   const marked = packs.filter((pack) => marks.has(pack.id));
   if (marked.length === 0) return;
-  throw new HelvinoError('REPOSITORY_BUSY', `${marked.length} packs that this backup shares with its parent are being collected`, {
-    hint: 'run `helvino collect --apply`, then the backup again',
-    context: { packs: marked.map((pack) => pack.id) },
-  });
+  throw new HelvinoError(
+    'REPOSITORY_BUSY',
+    `${marked.length} packs that this backup shares with its parent are being collected`,
+    {
+      hint: 'run `helvino collect --apply`, then the backup again',
+      context: { packs: marked.map((pack) => pack.id) },
+    },
+  );
 }

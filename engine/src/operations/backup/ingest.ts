@@ -71,13 +71,32 @@ export class Ingest implements TarHandler {
   #base(path: string, header: TarEntry): FileBase {
     const parent = this.#index.parent(path);
     const { mode, uid, gid, mtime, size } = header;
-    return { path, mode: mode & 0o7777, uid, gid, mtime, size, parent: parent?.type === 'file' ? parent : undefined };
+    return {
+      path,
+      mode: mode & 0o7777,
+      uid,
+      gid,
+      mtime,
+      size,
+      parent: parent?.type === 'file' ? parent : undefined,
+    };
   }
 }
 
 function plainEntry(path: string, header: TarEntry): FileEntry {
   const { type, mode, uid, gid, mtime, linkTarget } = header;
-  return { path, type, mode: mode & 0o7777, uid, gid, mtime, size: 0, chunkSize: 0, target: linkTarget, extents: [] };
+  return {
+    path,
+    type,
+    mode: mode & 0o7777,
+    uid,
+    gid,
+    mtime,
+    size: 0,
+    chunkSize: 0,
+    target: linkTarget,
+    extents: [],
+  };
 }
 
 interface FileBase {
@@ -131,7 +150,17 @@ class PlainOpenFile implements OpenFile {
     if (extent) this.#extents[ordinal] = extent;
     if (--this.#waiting > 0) return;
     const { path, mode, uid, gid, mtime, size } = this.#base;
-    this.#index.add({ path, type: 'file', mode, uid, gid, mtime, size, chunkSize: this.#chunkSize, extents: this.#extents });
+    this.#index.add({
+      path,
+      type: 'file',
+      mode,
+      uid,
+      gid,
+      mtime,
+      size,
+      chunkSize: this.#chunkSize,
+      extents: this.#extents,
+    });
   }
 
   #next(): void {
@@ -167,7 +196,10 @@ class LabelFile implements OpenFile {
 
   end(): void {
     const lines = Buffer.concat(this.#pieces).toString('latin1').split('\n');
-    const text = Buffer.from(lines.filter((line) => !line.startsWith('INCREMENTAL FROM ')).join('\n'), 'latin1');
+    const text = Buffer.from(
+      lines.filter((line) => !line.startsWith('INCREMENTAL FROM ')).join('\n'),
+      'latin1',
+    );
     const file = new PlainOpenFile({ ...this.#base, size: text.length }, this.#feeder, this.#index);
     file.data(text);
     file.end();
@@ -208,10 +240,14 @@ class IncrementalOpenFile implements OpenFile {
 
   constructor(base: FileBase, feeder: SegmentFeeder, index: WorkIndex) {
     if (base.parent === undefined) {
-      throw new HelvinoError('PROTOCOL', `the server sent changed blocks of ${base.path}, which the parent backup does not have`, {
-        hint: 'run `helvino backup --full`',
-        context: { path: base.path },
-      });
+      throw new HelvinoError(
+        'PROTOCOL',
+        `the server sent changed blocks of ${base.path}, which the parent backup does not have`,
+        {
+          hint: 'run `helvino backup --full`',
+          context: { path: base.path },
+        },
+      );
     }
     this.#base = { ...base, parent: base.parent };
     this.#feeder = feeder;
@@ -241,7 +277,17 @@ class IncrementalOpenFile implements OpenFile {
     const view = { truncationBlocks: this.#truncationBlocks, blocks: this.#blocks };
     const extents = foldIncremental({ ...view, old: parent.extents, runs: this.#runs as BlockRun[] });
     const size = foldedBlocks(view) * blockSize;
-    this.#index.add({ path, type: 'file', mode, uid, gid, mtime, size, chunkSize: parent.chunkSize, extents });
+    this.#index.add({
+      path,
+      type: 'file',
+      mode,
+      uid,
+      gid,
+      mtime,
+      size,
+      chunkSize: parent.chunkSize,
+      extents,
+    });
   }
 
   #pages(bytes: Uint8Array): void {

@@ -1,5 +1,10 @@
 /** Which file belongs to which table: kept with the backup, so that damage can be named by table without a server. */
-import { type ConnectionParams, connectSql, type RelationFile, relationsByFile } from '../../postgres/index.ts';
+import {
+  type ConnectionParams,
+  connectSql,
+  type RelationFile,
+  relationsByFile,
+} from '../../postgres/index.ts';
 import type { SourceFacts } from './source.ts';
 
 export interface NamedFile extends RelationFile {

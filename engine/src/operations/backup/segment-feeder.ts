@@ -71,7 +71,11 @@ export class SegmentFeeder {
     this.#slot = undefined;
     this.#pieces = [];
     this.#used = 0;
-    this.#pool.submit(slot, pieces.map(({ length, old }) => ({ length, old })), (segments) => this.#deliver(pieces, segments));
+    this.#pool.submit(
+      slot,
+      pieces.map(({ length, old }) => ({ length, old })),
+      (segments) => this.#deliver(pieces, segments),
+    );
   }
 
   #deliver(pieces: readonly Piece[], segments: readonly EncodedSegment[]): void {

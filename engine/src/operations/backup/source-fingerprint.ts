@@ -4,7 +4,14 @@
  */
 import type { Client } from 'pg';
 import type { Progress } from '../../base/progress.ts';
-import { connectSql, fingerprintDatabase, formatLsn, takeQuietPoint, type QuietPoint, type TableFingerprint } from '../../postgres/index.ts';
+import {
+  connectSql,
+  fingerprintDatabase,
+  formatLsn,
+  type QuietPoint,
+  type TableFingerprint,
+  takeQuietPoint,
+} from '../../postgres/index.ts';
 import type { BackupOptions } from './backup.ts';
 import type { SourceFacts } from './source.ts';
 
@@ -38,7 +45,11 @@ export class SourceFingerprint {
     progress.phase('waiting for a quiet moment of the source');
     try {
       const open = (database: string) => connectSql(connection, { database });
-      const point = await takeQuietPoint(open, { databases: this.#source.databases, walSegmentSize: this.#source.walSegmentSize, signal });
+      const point = await takeQuietPoint(open, {
+        databases: this.#source.databases,
+        walSegmentSize: this.#source.walSegmentSize,
+        signal,
+      });
       if (point.state === 'busy') return this.#without(point.reason);
       this.#point = point.point;
       progress.note('info', `the content of the source is recorded as of ${formatLsn(point.point.lsn)}`);
@@ -58,7 +69,11 @@ export class SourceFingerprint {
       }
     } catch (thrown) {
       signal.throwIfAborted();
-      return { state: 'unproven', reason: `the source could not be read: ${(thrown as Error).message}`, tables: [] };
+      return {
+        state: 'unproven',
+        reason: `the source could not be read: ${(thrown as Error).message}`,
+        tables: [],
+      };
     } finally {
       await this.close();
     }

@@ -35,10 +35,14 @@ export async function readSource(client: Client): Promise<SourceFacts> {
   const serverVersion = Number(row.version);
   const serverVersionText = String(row.version_text).split(' ')[0]!;
   if (serverVersion < oldest || serverVersion > newest) {
-    throw new HelvinoError('SERVER_VERSION', `the server is PostgreSQL ${serverVersionText}; versions 14 to 18 are supported`, {
-      hint: 'use a Helvino version that supports it',
-      context: { serverVersion },
-    });
+    throw new HelvinoError(
+      'SERVER_VERSION',
+      `the server is PostgreSQL ${serverVersionText}; versions 14 to 18 are supported`,
+      {
+        hint: 'use a Helvino version that supports it',
+        context: { serverVersion },
+      },
+    );
   }
   const databases = await client.query<{ datname: string }>(
     `select datname from pg_database where datallowconn and has_database_privilege(datname, 'connect') order by datname`,
@@ -59,7 +63,9 @@ export async function readSource(client: Client): Promise<SourceFacts> {
 
 async function databaseBytes(client: Client): Promise<number | undefined> {
   try {
-    const { rows } = await client.query<{ bytes: string }>('select sum(pg_database_size(oid))::text as bytes from pg_database');
+    const { rows } = await client.query<{ bytes: string }>(
+      'select sum(pg_database_size(oid))::text as bytes from pg_database',
+    );
     return Number(rows[0]!.bytes);
   } catch {
     // a role without pg_read_all_stats: the estimate is only for display

@@ -5,7 +5,13 @@
  */
 import { HelvinoError } from '../../base/errors.ts';
 import { randomHex } from '../../base/ids.ts';
-import { backupManifest, formatLsn, parseLsn, type ReplicationConnection, timelineHistoryName } from '../../postgres/index.ts';
+import {
+  backupManifest,
+  formatLsn,
+  parseLsn,
+  type ReplicationConnection,
+  timelineHistoryName,
+} from '../../postgres/index.ts';
 import type { EncoderPool, WorkIndex } from '../../repository/index.ts';
 import { TarReader } from '../../tar/index.ts';
 import type { BackupOptions } from './backup.ts';
@@ -35,7 +41,10 @@ export interface TransferContext {
   readonly fingerprint: SourceFingerprint;
 }
 
-export async function transfer(connection: ReplicationConnection, context: TransferContext): Promise<Transferred> {
+export async function transfer(
+  connection: ReplicationConnection,
+  context: TransferContext,
+): Promise<Transferred> {
   const { options, source, ingest } = context;
   const warnings: string[] = [];
   const warn = (message: string) => {
@@ -44,9 +53,13 @@ export async function transfer(connection: ReplicationConnection, context: Trans
   };
   const { systemId } = await connection.identify();
   if (systemId !== source.systemId) {
-    throw new HelvinoError('SERVER_WRONG_CLUSTER', `the replication connection leads to cluster ${systemId}, the other to ${source.systemId}`, {
-      hint: 'a connection pooler or several hosts in the connection: name one server',
-    });
+    throw new HelvinoError(
+      'SERVER_WRONG_CLUSTER',
+      `the replication connection leads to cluster ${systemId}, the other to ${source.systemId}`,
+      {
+        hint: 'a connection pooler or several hosts in the connection: name one server',
+      },
+    );
   }
   const slot = await keepWal(connection, warn);
   const incremental = await offerParent(connection, context, warn);
@@ -55,14 +68,24 @@ export async function transfer(connection: ReplicationConnection, context: Trans
   const walEnd = quiet !== undefined && quiet > base.stopLsn ? quiet : base.stopLsn;
   options.progress.phase('receiving the WAL that the backup needs');
   await historyFile(connection, base.timeline, ingest);
-  const span = { ...base, endLsn: walEnd, segmentSize: source.walSegmentSize, slot, mtime: seconds(options), owner: base.owner };
+  const span = {
+    ...base,
+    endLsn: walEnd,
+    segmentSize: source.walSegmentSize,
+    slot,
+    mtime: seconds(options),
+    owner: base.owner,
+  };
   await captureWal(connection, { span, ingest, pool: context.pool });
   const kind = incremental ? 'changed-pages' : context.parent ? 'changed-chunks' : 'all';
   return { ...base, walEnd, transfer: kind, warnings };
 }
 
 /** A temporary slot keeps the WAL from the backup's start on; it goes with the connection. */
-async function keepWal(connection: ReplicationConnection, warn: (message: string) => void): Promise<string | undefined> {
+async function keepWal(
+  connection: ReplicationConnection,
+  warn: (message: string) => void,
+): Promise<string | undefined> {
   const name = `helvino_backup_${randomHex(4)}`;
   try {
     await connection.createTemporarySlot(name);
@@ -75,7 +98,11 @@ async function keepWal(connection: ReplicationConnection, warn: (message: string
 }
 
 /** True when the server has taken the parent's file list and will send changed pages only. */
-async function offerParent(connection: ReplicationConnection, context: TransferContext, warn: (message: string) => void): Promise<boolean> {
+async function offerParent(
+  connection: ReplicationConnection,
+  context: TransferContext,
+  warn: (message: string) => void,
+): Promise<boolean> {
   const { parent, source, index } = context;
   if (!parent || source.serverVersion < 170000 || !source.summarizeWal) return false;
   if (parent.facts.serverVersion < 170000) return false;
@@ -85,7 +112,9 @@ async function offerParent(connection: ReplicationConnection, context: TransferC
       if (file.type === 'file' && !file.path.startsWith('pg_wal/')) yield file;
     }
   };
-  const walRanges = [{ timeline: facts.timeline, startLsn: parseLsn(facts.startLsn), endLsn: parseLsn(facts.stopLsn) }];
+  const walRanges = [
+    { timeline: facts.timeline, startLsn: parseLsn(facts.startLsn), endLsn: parseLsn(facts.stopLsn) },
+  ];
   try {
     await connection.uploadManifest(backupManifest({ systemId: source.systemId, files: files(), walRanges }));
     return true;
@@ -136,9 +165,15 @@ async function receive(
     },
     {
       started: (info) => {
-        tablespaces = info.tablespaces.flatMap((t) => (t.oid === undefined ? [] : [{ oid: t.oid, location: t.location }]));
+        tablespaces = info.tablespaces.flatMap((t) =>
+          t.oid === undefined ? [] : [{ oid: t.oid, location: t.location }],
+        );
         const kib = info.tablespaces.reduce((sum, t) => sum + (t.sizeKiB ?? 0), 0);
-        progress.phase(incremental ? 'receiving changed pages' : 'receiving', incremental || kib === 0 ? undefined : kib * 1024, 'bytes');
+        progress.phase(
+          incremental ? 'receiving changed pages' : 'receiving',
+          incremental || kib === 0 ? undefined : kib * 1024,
+          'bytes',
+        );
       },
       archive: ({ oid }) => {
         tar?.end();
@@ -157,16 +192,33 @@ async function receive(
   );
   tar?.end();
   if (result.startTimeline !== result.stopTimeline) {
-    throw new HelvinoError('SERVER_ERROR', `the server was promoted during the backup (timeline ${result.startTimeline} to ${result.stopTimeline})`, {
-      hint: 'run the backup again; nothing was kept of this one',
-    });
+    throw new HelvinoError(
+      'SERVER_ERROR',
+      `the server was promoted during the backup (timeline ${result.startTimeline} to ${result.stopTimeline})`,
+      {
+        hint: 'run the backup again; nothing was kept of this one',
+      },
+    );
   }
-  progress.note('info', `base backup from ${formatLsn(result.startLsn)} to ${formatLsn(result.stopLsn)} of PostgreSQL ${source.serverVersionText}`);
-  return { timeline: result.startTimeline, startLsn: result.startLsn, stopLsn: result.stopLsn, tablespaces, owner };
+  progress.note(
+    'info',
+    `base backup from ${formatLsn(result.startLsn)} to ${formatLsn(result.stopLsn)} of PostgreSQL ${source.serverVersionText}`,
+  );
+  return {
+    timeline: result.startTimeline,
+    startLsn: result.startLsn,
+    stopLsn: result.stopLsn,
+    tablespaces,
+    owner,
+  };
 }
 
 /** Recovery on a timeline after the first reads its history. */
-async function historyFile(connection: ReplicationConnection, timeline: number, ingest: Ingest): Promise<void> {
+async function historyFile(
+  connection: ReplicationConnection,
+  timeline: number,
+  ingest: Ingest,
+): Promise<void> {
   if (timeline === 1) return;
   const content = await connection.timelineHistory(timeline);
   const name = timelineHistoryName(timeline);
@@ -175,7 +227,16 @@ async function historyFile(connection: ReplicationConnection, timeline: number, 
     [`pg_wal/archive_status/${name}.done`, new Uint8Array(0)],
   ] as const) {
     ingest.archive(undefined);
-    ingest.entry({ path, type: 'file', mode: 0o600, uid: 0, gid: 0, mtime: 0, size: bytes.length, linkTarget: undefined });
+    ingest.entry({
+      path,
+      type: 'file',
+      mode: 0o600,
+      uid: 0,
+      gid: 0,
+      mtime: 0,
+      size: bytes.length,
+      linkTarget: undefined,
+    });
     if (bytes.length > 0) ingest.data(bytes);
     ingest.entryEnd();
   }

@@ -51,19 +51,30 @@ export async function loadDemoRows(client: Client, size: DemoSize): Promise<void
     [size.conversations, size.organizations],
   );
   await addMessages(client, { from: 1, to: size.messages, conversations: size.conversations });
-  await client.query(`create index on messages (conversation_id, created_at); create index on conversations (organization_id)`);
+  await client.query(
+    `create index on messages (conversation_id, created_at); create index on conversations (organization_id)`,
+  );
   await client.query('analyze');
 }
 
 /** The load between the two backups: new messages, and changes here and there. Returns how many rows it touched. */
 export async function demoLoad(client: Client, size: DemoSize): Promise<number> {
-  await addMessages(client, { from: size.messages + 1, to: size.messages + 5_000, conversations: size.conversations });
-  const updated = await client.query(`update conversations set status = 'closed' where id in (select id from conversations where status = 'open' order by id limit 500)`);
+  await addMessages(client, {
+    from: size.messages + 1,
+    to: size.messages + 5_000,
+    conversations: size.conversations,
+  });
+  const updated = await client.query(
+    `update conversations set status = 'closed' where id in (select id from conversations where status = 'open' order by id limit 500)`,
+  );
   const deleted = await client.query('delete from messages where id % 1009 = 0');
   return 5_000 + (updated.rowCount ?? 0) + (deleted.rowCount ?? 0);
 }
 
-async function addMessages(client: Client, range: { from: number; to: number; conversations: number }): Promise<void> {
+async function addMessages(
+  client: Client,
+  range: { from: number; to: number; conversations: number },
+): Promise<void> {
   await client.query(
     `insert into messages (conversation_id, author, body, meta, created_at)
      select md5('conversation ' || 1 + (i * 7919::bigint) % $3::int)::uuid, 'user' || (i * 31::bigint) % 5000 || '@example.com',

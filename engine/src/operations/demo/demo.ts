@@ -17,7 +17,15 @@ import {
   startLocalServer,
   sweepScratch,
 } from '../../postgres/index.ts';
-import { createIdentity, createRepository, formatCatalogRing, type Manifest, openIdentities, recipientOf, type Repository } from '../../repository/index.ts';
+import {
+  createIdentity,
+  createRepository,
+  formatCatalogRing,
+  type Manifest,
+  openIdentities,
+  type Repository,
+  recipientOf,
+} from '../../repository/index.ts';
 import { openFsDriver } from '../../storage/index.ts';
 import { backup } from '../backup/backup.ts';
 import { drill } from '../drill/drill.ts';
@@ -67,7 +75,11 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
   try {
     const result = await run.all();
     done = true;
-    return { ...result, seconds: (options.clock.monotonic() - begun) / 1000, kept: options.keep ? scratch.directory : undefined };
+    return {
+      ...result,
+      seconds: (options.clock.monotonic() - begun) / 1000,
+      kept: options.keep ? scratch.directory : undefined,
+    };
   } finally {
     await run.stop();
     if (done && options.keep) await scratch.keep();
@@ -101,8 +113,23 @@ class DemoRun {
     const changedRows = await this.#sql(server, (client) => demoLoad(client, demoSize));
     const incremental = await this.#backup(server, { repository, recipient, kind: 'incremental' });
     const identities = await openIdentities(identity, 'the demo');
-    const report = await drill({ ...this.#options, repository, identities, manifest: incremental.manifest, parent: this.#scratch.directory, binDirs: [], fetchServers: true, readyTimeoutMs: 120_000 });
-    return { server: report.server ?? '', rows, changedRows, backups: [full.row, incremental.row], drill: report };
+    const report = await drill({
+      ...this.#options,
+      repository,
+      identities,
+      manifest: incremental.manifest,
+      parent: this.#scratch.directory,
+      binDirs: [],
+      fetchServers: true,
+      readyTimeoutMs: 120_000,
+    });
+    return {
+      server: report.server ?? '',
+      rows,
+      changedRows,
+      backups: [full.row, incremental.row],
+      drill: report,
+    };
   }
 
   async stop(): Promise<void> {
@@ -114,8 +141,21 @@ class DemoRun {
     const dataDir = join(this.#scratch.directory, 'server');
     await initCluster({ binaries, dataDir, checksums: true });
     // A throw-away server: not flushing makes the demo quick, and nothing that it shows depends on it.
-    const settings = { summarize_wal: 'on', wal_level: 'replica', max_wal_senders: '5', max_replication_slots: '5', fsync: 'off', max_wal_size: '1GB' };
-    this.#server = await startLocalServer({ binaries, dataDir, runDir: this.#scratch.directory, settings, readyTimeoutMs: 60_000 });
+    const settings = {
+      summarize_wal: 'on',
+      wal_level: 'replica',
+      max_wal_senders: '5',
+      max_replication_slots: '5',
+      fsync: 'off',
+      max_wal_size: '1GB',
+    };
+    this.#server = await startLocalServer({
+      binaries,
+      dataDir,
+      runDir: this.#scratch.directory,
+      settings,
+      readyTimeoutMs: 60_000,
+    });
     return this.#server.connection;
   }
 
@@ -129,7 +169,17 @@ class DemoRun {
     return { repository, identity, recipient };
   }
 
-  async #writeConfig({ root, identity, recipient, repository }: { root: string; identity: string; recipient: string; repository: Repository }): Promise<void> {
+  async #writeConfig({
+    root,
+    identity,
+    recipient,
+    repository,
+  }: {
+    root: string;
+    identity: string;
+    recipient: string;
+    repository: Repository;
+  }): Promise<void> {
     const here = this.#scratch.directory;
     const url = `postgresql:///postgres?host=${encodeURIComponent(join(here, 'run'))}&port=5432&user=postgres`;
     await writeFile(join(here, 'catalog.key'), formatCatalogRing(repository.ring.keys), { mode: 0o600 });
@@ -149,7 +199,10 @@ class DemoRun {
     await writeFile(join(here, 'helvino.yaml'), `${text.join('\n')}\n`, { mode: 0o600 });
   }
 
-  async #backup(connection: ConnectionParams, what: { repository: Repository; recipient: string; kind: 'full' | 'incremental' }): Promise<{ manifest: Manifest; row: DemoBackup }> {
+  async #backup(
+    connection: ConnectionParams,
+    what: { repository: Repository; recipient: string; kind: 'full' | 'incremental' },
+  ): Promise<{ manifest: Manifest; row: DemoBackup }> {
     const { clock } = this.#options;
     const begun = clock.monotonic();
     const manifest = await backup({
@@ -172,7 +225,10 @@ class DemoRun {
     return { manifest, row: { id: manifest.id, kind: manifest.kind, seconds, bytes, received, stored } };
   }
 
-  async #sql<T>(connection: ConnectionParams, work: (client: Awaited<ReturnType<typeof connectSql>>) => Promise<T>): Promise<T> {
+  async #sql<T>(
+    connection: ConnectionParams,
+    work: (client: Awaited<ReturnType<typeof connectSql>>) => Promise<T>,
+  ): Promise<T> {
     const client = await connectSql(connection);
     try {
       return await work(client);

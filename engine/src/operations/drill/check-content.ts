@@ -1,7 +1,14 @@
 /** Are the rows that were restored the rows that the source had? */
-import { compareFingerprints, connectSql, type ConnectionParams, fingerprintDatabase, type TableFingerprint } from '../../postgres/index.ts';
-import type { BackupFacts } from '../../catalog/index.ts';
+
 import type { Progress } from '../../base/progress.ts';
+import type { BackupFacts } from '../../catalog/index.ts';
+import {
+  type ConnectionParams,
+  compareFingerprints,
+  connectSql,
+  fingerprintDatabase,
+  type TableFingerprint,
+} from '../../postgres/index.ts';
 import { type Check, findings } from './report.ts';
 
 export interface RecordedTable extends TableFingerprint {
@@ -34,7 +41,11 @@ export async function checkContent(options: ContentOptions): Promise<Omit<Check,
   let rows = 0n;
   for (const database of new Set(recorded.map((table) => table.database))) {
     const source = recorded.filter((table) => table.database === database);
-    const restored = await readRestored(options, database, source.some((table) => table.hash !== null));
+    const restored = await readRestored(
+      options,
+      database,
+      source.some((table) => table.hash !== null),
+    );
     for (const result of compareFingerprints(source, restored)) {
       const name = `${database}: ${result.schema}.${result.table}`;
       if (result.state === 'unproven') skipped.push(`${name}: ${result.reason}`);
@@ -42,24 +53,53 @@ export async function checkContent(options: ContentOptions): Promise<Omit<Check,
         tables++;
         rows += BigInt(result.source?.rows ?? 0);
         if (result.source?.hash) hashed++;
-        if (result.rows === 'different') wrongRows.push(`${name}: ${result.source?.rows ?? 'absent'} rows in the source, ${result.restored?.rows ?? 'absent'} restored`);
+        if (result.rows === 'different')
+          wrongRows.push(
+            `${name}: ${result.source?.rows ?? 'absent'} rows in the source, ${result.restored?.rows ?? 'absent'} restored`,
+          );
         if (result.content === 'different') wrongContent.push(`${name}: content differs`);
       }
     }
   }
   return [
     verdictLine('row counts', wrongRows, skipped, `${tables} tables, ${rows} rows`),
-    verdictLine('content', [...wrongRows, ...wrongContent], hashed < tables ? [...skipped, `${tables - hashed} tables without a content hash`] : skipped, `content hash of ${hashed} tables`),
+    verdictLine(
+      'content',
+      [...wrongRows, ...wrongContent],
+      hashed < tables ? [...skipped, `${tables - hashed} tables without a content hash`] : skipped,
+      `content hash of ${hashed} tables`,
+    ),
   ];
 }
 
-function verdictLine(name: string, wrong: readonly string[], skipped: readonly string[], looked: string): Omit<Check, 'seconds'> {
-  if (wrong.length > 0) return { name, state: 'failed', detail: `${wrong.length} of them differ (${looked})`, findings: findings(wrong) };
-  if (skipped.length > 0) return { name, state: 'unproven', detail: `equal where looked (${looked}); ${skipped.length} could not be compared`, findings: findings(skipped) };
+function verdictLine(
+  name: string,
+  wrong: readonly string[],
+  skipped: readonly string[],
+  looked: string,
+): Omit<Check, 'seconds'> {
+  if (wrong.length > 0)
+    return {
+      name,
+      state: 'failed',
+      detail: `${wrong.length} of them differ (${looked})`,
+      findings: findings(wrong),
+    };
+  if (skipped.length > 0)
+    return {
+      name,
+      state: 'unproven',
+      detail: `equal where looked (${looked}); ${skipped.length} could not be compared`,
+      findings: findings(skipped),
+    };
   return { name, state: 'passed', detail: `${looked}: equal to the source` };
 }
 
-async function readRestored({ connection, progress, signal }: ContentOptions, database: string, content: boolean): Promise<TableFingerprint[]> {
+async function readRestored(
+  { connection, progress, signal }: ContentOptions,
+  database: string,
+  content: boolean,
+): Promise<TableFingerprint[]> {
   const client = await connectSql(connection, { database });
   try {
     return await fingerprintDatabase(client, { content, progress, signal });

@@ -6,7 +6,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
-import { asHelvinoError, HelvinoError } from '../../base/errors.ts';
+import { asHelvinoError, type HelvinoError } from '../../base/errors.ts';
 import { backupId } from '../../base/ids.ts';
 import type { Progress } from '../../base/progress.ts';
 import { type BackupFacts, backupFacts, majorOf } from '../../catalog/index.ts';
@@ -102,7 +102,9 @@ class DrillRun {
   report(): DrillReport {
     const { manifest, clock, program } = this.#options;
     const ran = new Set(this.#checks.map((check) => check.name));
-    const missing = checkNames.filter((name) => !ran.has(name)).map((name): Check => ({ name, state: 'unproven', detail: 'did not run', seconds: 0 }));
+    const missing = checkNames
+      .filter((name) => !ran.has(name))
+      .map((name): Check => ({ name, state: 'unproven', detail: 'did not run', seconds: 0 }));
     const checks = [...this.#checks, ...missing];
     const binaries = this.#binaries;
     return {
@@ -144,7 +146,13 @@ class DrillRun {
   async #restore(data: string, scratch: Scratch): Promise<Omit<Check, 'name' | 'seconds'>> {
     const tablespaces = new Map([['*', join(scratch.directory, 'tablespaces')]]);
     await mkdir(join(scratch.directory, 'tablespaces'), { mode: 0o755 });
-    const result = await restore({ ...this.#options, directory: data, delta: false, tablespaces, newTimeline: true });
+    const result = await restore({
+      ...this.#options,
+      directory: data,
+      delta: false,
+      tablespaces,
+      newTimeline: true,
+    });
     return { state: 'passed', detail: `${result.files} files, ${result.bytes} bytes` };
   }
 
@@ -172,7 +180,11 @@ class DrillRun {
       );
       const { recovery, lsn, timeline } = rows[0]!;
       const reached = parseLsn(lsn) >= parseLsn(this.#facts.walEnd);
-      if (recovery || !reached) return { state: 'failed', detail: `the server is at ${lsn}, the backup's WAL ends at ${this.#facts.walEnd}` };
+      if (recovery || !reached)
+        return {
+          state: 'failed',
+          detail: `the server is at ${lsn}, the backup's WAL ends at ${this.#facts.walEnd}`,
+        };
       return { state: 'passed', detail: `replayed to ${this.#facts.walEnd}, now on timeline ${timeline}` };
     } finally {
       await client.end();
@@ -186,12 +198,19 @@ class DrillRun {
     const recorded: RecordedTable[] = [];
     for await (const value of repository.section(manifest, 'tables')) recorded.push(value as RecordedTable);
     try {
-      const checks = await checkContent({ connection: this.#server!.connection, facts: this.#facts, recorded, progress, signal });
+      const checks = await checkContent({
+        connection: this.#server!.connection,
+        facts: this.#facts,
+        recorded,
+        progress,
+        signal,
+      });
       const seconds = (clock.monotonic() - begun) / 1000;
       for (const check of checks) this.#checks.push({ ...check, seconds });
     } catch (thrown) {
       signal.throwIfAborted();
-      for (const name of ['row counts', 'content']) this.#checks.push({ name, state: 'failed', detail: asHelvinoError(thrown).message, seconds: 0 });
+      for (const name of ['row counts', 'content'])
+        this.#checks.push({ name, state: 'failed', detail: asHelvinoError(thrown).message, seconds: 0 });
     }
   }
 
@@ -212,16 +231,28 @@ class DrillRun {
         await client.end();
       }
     }
-    if (failed.length > 0) return { state: 'failed', detail: `${failed.length} tables or indexes are corrupt`, findings: findings(failed) };
+    if (failed.length > 0)
+      return {
+        state: 'failed',
+        detail: `${failed.length} tables or indexes are corrupt`,
+        findings: findings(failed),
+      };
     const detail = `${passed} tables and indexes`;
-    if (passed === 0 || unproven.length > 0) return { state: 'unproven', detail: `${detail}; ${unproven.length} could not be checked`, findings: findings(unproven) };
+    if (passed === 0 || unproven.length > 0)
+      return {
+        state: 'unproven',
+        detail: `${detail}; ${unproven.length} could not be checked`,
+        findings: findings(unproven),
+      };
     return { state: 'passed', detail };
   }
 
   async #databases(): Promise<string[]> {
     const client = await connectSql(this.#server!.connection);
     try {
-      const { rows } = await client.query<{ datname: string }>('select datname from pg_database where datallowconn order by datname');
+      const { rows } = await client.query<{ datname: string }>(
+        'select datname from pg_database where datallowconn order by datname',
+      );
       return rows.map((row) => row.datname);
     } finally {
       await client.end();
@@ -232,14 +263,36 @@ class DrillRun {
   async #checksums(data: string): Promise<Omit<Check, 'name' | 'seconds'>> {
     await this.#server!.stop('fast');
     this.#server = undefined;
-    if (!this.#facts.dataChecksums) return { state: 'unproven', detail: 'the source has no data checksums (initdb --data-checksums, or pg_checksums --enable)' };
-    const { pages, files, bad } = await verifyDirectoryChecksums(data, { progress: this.#options.progress, signal: this.#options.signal });
-    if (bad.length > 0) return { state: 'failed', detail: `${bad.length} of ${pages} pages`, findings: findings(bad.map((b) => `${b.path}, block ${b.block}`)) };
+    if (!this.#facts.dataChecksums)
+      return {
+        state: 'unproven',
+        detail: 'the source has no data checksums (initdb --data-checksums, or pg_checksums --enable)',
+      };
+    const { pages, files, bad } = await verifyDirectoryChecksums(data, {
+      progress: this.#options.progress,
+      signal: this.#options.signal,
+    });
+    if (bad.length > 0)
+      return {
+        state: 'failed',
+        detail: `${bad.length} of ${pages} pages`,
+        findings: findings(bad.map((b) => `${b.path}, block ${b.block}`)),
+      };
     return { state: 'passed', detail: `${pages} pages in ${files} files` };
   }
 }
 
 /** Missing keys, full disks and the like end the drill: they are no finding about the backup. */
 function saysSomething(error: HelvinoError): boolean {
-  return !['KEY_WRONG', 'KEY_MISSING', 'TARGET_TOO_SMALL', 'TARGET_DENIED', 'TARGET_IO', 'INTERNAL', 'INTERRUPTED', 'STORAGE_UNAVAILABLE', 'STORAGE_DENIED'].includes(error.code);
+  return ![
+    'KEY_WRONG',
+    'KEY_MISSING',
+    'TARGET_TOO_SMALL',
+    'TARGET_DENIED',
+    'TARGET_IO',
+    'INTERNAL',
+    'INTERRUPTED',
+    'STORAGE_UNAVAILABLE',
+    'STORAGE_DENIED',
+  ].includes(error.code);
 }

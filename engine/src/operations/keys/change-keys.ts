@@ -1,9 +1,17 @@
 /** Changes to who can restore: the repository's sealings and helvino.yaml together. */
-import { writeFile, readFile, rename } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import { HelvinoError } from '../../base/errors.ts';
 import { randomHex } from '../../base/ids.ts';
 import { setRecipients } from '../../config/index.ts';
-import { addCatalogKey, formatCatalogRing, type Identities, planReseal, reseal, type ResealPlan, type Repository } from '../../repository/index.ts';
+import {
+  addCatalogKey,
+  formatCatalogRing,
+  type Identities,
+  planReseal,
+  type Repository,
+  type ResealPlan,
+  reseal,
+} from '../../repository/index.ts';
 
 export interface ChangeKeys {
   readonly repository: Repository;
@@ -27,7 +35,10 @@ export async function changeFutureRecipients(change: ChangeKeys): Promise<void> 
 }
 
 /** A new catalog key for this host, written to its file beside the old ones. Returns its id. */
-export async function rotateCatalogKey({ repository, recipients }: ChangeKeys, keyFile: string): Promise<string> {
+export async function rotateCatalogKey(
+  { repository, recipients }: ChangeKeys,
+  keyFile: string,
+): Promise<string> {
   const ring = await addCatalogKey(repository, recipients);
   await rewrite(keyFile, () => formatCatalogRing(ring.keys));
   return ring.currentId;
@@ -41,6 +52,8 @@ async function rewrite(file: string, change: (text: string) => string): Promise<
     await rename(half, file);
   } catch (cause) {
     if (cause instanceof HelvinoError) throw cause;
-    throw new HelvinoError('CONFIG_INVALID', `${file} cannot be changed: ${(cause as Error).message}`, { cause });
+    throw new HelvinoError('CONFIG_INVALID', `${file} cannot be changed: ${(cause as Error).message}`, {
+      cause,
+    });
   }
 }

@@ -19,7 +19,10 @@ export interface KitFacts {
 }
 
 export function renderKit(kit: KitFacts): string {
-  const rows = kit.databases.map((d) => `<tr><td>${text(d.name)}</td><td>${d.backups}</td><td>${text(d.newest ?? 'none yet')}</td><td>${text(d.postgres ?? '')}</td></tr>`);
+  const rows = kit.databases.map(
+    (d) =>
+      `<tr><td>${text(d.name)}</td><td>${d.backups}</td><td>${text(d.newest ?? 'none yet')}</td><td>${text(d.postgres ?? '')}</td></tr>`,
+  );
   const identity = kit.identity
     ? `<pre class="key">${text(kit.identity)}</pre><p><strong>Whoever has this line can read every backup.</strong> Keep the page locked away.</p>`
     : `<pre class="key">&nbsp;\n&nbsp;</pre><p>Write or glue the line that begins with AGE-SECRET-KEY-1 here, or say where it is kept.</p>`;
@@ -57,5 +60,9 @@ opens <code>keys/</code>, the keys open <code>backups/</code> and <code>packs/</
 }
 
 function text(value: string): string {
-  return value.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
+  return value
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;');
 }

@@ -6,14 +6,19 @@ const zeroes = Buffer.alloc(1 << 20);
 let buffer = Buffer.allocUnsafe(1 << 20);
 
 /** `fd`: open for reading and writing. Parts without a hash are reported: their writer compares before it writes. */
-export function differingExtents(fd: number, file: FileEntry, repository: Repository): { at: number; extent: Extent }[] {
+export function differingExtents(
+  fd: number,
+  file: FileEntry,
+  repository: Repository,
+): { at: number; extent: Extent }[] {
   const hasher = contentHasherOf(repository.ring.current);
   const present = fstatSync(fd).size;
   const differing: { at: number; extent: Extent }[] = [];
   let at = 0;
   for (const extent of file.extents) {
     if (!extent.chunk) makeZero(fd, { at, length: Math.min(extent.length, Math.max(0, present - at)) });
-    else if (!extent.hash || !hasher.hash(read(fd, at, extent.length)).equals(extent.hash)) differing.push({ at, extent });
+    else if (!extent.hash || !hasher.hash(read(fd, at, extent.length)).equals(extent.hash))
+      differing.push({ at, extent });
     at += extent.length;
   }
   return differing;

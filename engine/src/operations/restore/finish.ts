@@ -40,7 +40,11 @@ export async function finishRestore(options: FinishOptions): Promise<void> {
 async function askForNewTimeline({ directory, owner }: FinishOptions): Promise<void> {
   const conf = join(directory, 'postgresql.auto.conf');
   const signal = join(directory, 'recovery.signal');
-  await appendFile(conf, "# Added by helvino restore: recover from the WAL in pg_wal alone.\nrestore_command = 'false'\n", { mode: 0o600 });
+  await appendFile(
+    conf,
+    "# Added by helvino restore: recover from the WAL in pg_wal alone.\nrestore_command = 'false'\n",
+    { mode: 0o600 },
+  );
   await writeFile(signal, '', { mode: 0o600 });
   if (owner === undefined || owner === 'recorded') return;
   for (const file of [conf, signal]) await chown(file, owner.uid, owner.gid);

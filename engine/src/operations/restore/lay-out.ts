@@ -2,7 +2,21 @@
  * Lays out the directory tree: folders, links and files of the right size, mode and owner, all content still zero; and
  * fills the restore index with what has to be written. With an existing tree only what differs is planned.
  */
-import { closeSync, existsSync, fchmodSync, fchownSync, ftruncateSync, lchownSync, lstatSync, mkdirSync, openSync, readlinkSync, rmSync, symlinkSync, chmodSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fchmodSync,
+  fchownSync,
+  ftruncateSync,
+  lchownSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { Progress } from '../../base/progress.ts';
 import type { Extent, FileEntry, Manifest, Repository } from '../../repository/index.ts';
@@ -31,7 +45,11 @@ export interface LayOutOptions {
 
 export async function layOut(options: LayOutOptions): Promise<{ unchanged: number }> {
   const { repository, manifest, index, progress, signal } = options;
-  progress.phase(options.existing ? 'comparing with what is there' : 'laying out files', manifest.totals.files, 'items');
+  progress.phase(
+    options.existing ? 'comparing with what is there' : 'laying out files',
+    manifest.totals.files,
+    'items',
+  );
   let unchanged = 0;
   for await (const file of repository.files(manifest)) {
     signal.throwIfAborted();
@@ -93,7 +111,8 @@ function makeFile(target: string, file: FileEntry, options: LayOutOptions): numb
   let wanted = 0;
   for (const { at, extent } of differing) {
     wanted += extent.length;
-    if (extent.chunk) options.index.addPiece(number, { chunk: extent.chunk, at, start: extent.start, length: extent.length });
+    if (extent.chunk)
+      options.index.addPiece(number, { chunk: extent.chunk, at, start: extent.start, length: extent.length });
   }
   return file.size - wanted;
 }

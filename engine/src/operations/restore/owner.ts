@@ -14,7 +14,9 @@ export interface Owner {
 export async function chooseOwner(wanted: string | undefined): Promise<Owner | 'recorded' | undefined> {
   if (process.getuid?.() !== 0) {
     if (wanted === undefined) return undefined;
-    throw new HelvinoError('TARGET_DENIED', 'only root can restore for another owner', { hint: 'run as root, or leave out --owner' });
+    throw new HelvinoError('TARGET_DENIED', 'only root can restore for another owner', {
+      hint: 'run as root, or leave out --owner',
+    });
   }
   if (wanted !== undefined) return lookUp(wanted);
   return (await userNamed('postgres')) ?? 'recorded';
@@ -24,7 +26,9 @@ async function lookUp(wanted: string): Promise<Owner> {
   const [user = '', group] = wanted.split(':');
   const byName = /^\d+$/.test(user) ? { uid: Number(user), gid: Number(user) } : await userNamed(user);
   if (byName === undefined) {
-    throw new HelvinoError('USAGE', `there is no user "${user}" on this machine`, { hint: 'give a user of this machine, or a number' });
+    throw new HelvinoError('USAGE', `there is no user "${user}" on this machine`, {
+      hint: 'give a user of this machine, or a number',
+    });
   }
   if (group === undefined) return byName;
   const gid = /^\d+$/.test(group) ? Number(group) : await groupNamed(group);
@@ -44,5 +48,8 @@ async function groupNamed(name: string): Promise<number | undefined> {
 
 async function entry(file: string, name: string): Promise<string[] | undefined> {
   const text = await readFile(file, 'utf8').catch(() => '');
-  return text.split('\n').map((line) => line.split(':')).find((fields) => fields[0] === name);
+  return text
+    .split('\n')
+    .map((line) => line.split(':'))
+    .find((fields) => fields[0] === name);
 }

@@ -10,7 +10,11 @@ export async function removeExtra(directory: string, index: RestoreIndex): Promi
   return clean(directory, '', { index, keep });
 }
 
-async function clean(directory: string, prefix: string, context: { index: RestoreIndex; keep: ReadonlySet<string> }): Promise<number> {
+async function clean(
+  directory: string,
+  prefix: string,
+  context: { index: RestoreIndex; keep: ReadonlySet<string> },
+): Promise<number> {
   let removed = 0;
   const here = join(directory, prefix);
   for (const entry of await readdir(here, { withFileTypes: true })) {

@@ -66,19 +66,30 @@ export class RestoreIndex {
 
   /** Bytes to read from packs, for progress. */
   wantedBytes(): number {
-    const row = this.#database.prepare('select sum(stored) as bytes from (select distinct pack, number, stored from piece)').get();
+    const row = this.#database
+      .prepare('select sum(stored) as bytes from (select distinct pack, number, stored from piece)')
+      .get();
     return Number(row?.bytes ?? 0);
   }
 
   /** In order of pack and place. */
   *pieces(): Generator<WantedPiece> {
     const rows = this.#database
-      .prepare('select piece.*, file.target as path from piece join file on file.id = piece.file order by pack, place')
+      .prepare(
+        'select piece.*, file.target as path from piece join file on file.id = piece.file order by pack, place',
+      )
       .iterate() as unknown as Iterable<Row>;
     let chunk: ChunkRef | undefined;
     for (const row of rows) {
       if (chunk?.pack !== row.pack || chunk.index !== row.number) {
-        chunk = { pack: row.pack, keyId: row.keyId, index: row.number, offset: row.place, stored: row.stored, raw: row.raw };
+        chunk = {
+          pack: row.pack,
+          keyId: row.keyId,
+          index: row.number,
+          offset: row.place,
+          stored: row.stored,
+          raw: row.raw,
+        };
       }
       yield { chunk, path: row.path, at: row.at, start: row.start, length: row.length };
     }

@@ -4,8 +4,8 @@
  */
 import { chmod, chown, rm, writeFile } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
-import { HelvinoError } from '../../base/errors.ts';
 import type { Clock } from '../../base/clock.ts';
+import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
 import type { Identities, Manifest, Repository } from '../../repository/index.ts';
@@ -16,7 +16,14 @@ import { chooseOwner, type Owner } from './owner.ts';
 import { removeExtra } from './remove-extra.ts';
 import { RestoreIndex } from './restore-index.ts';
 import { mapTablespaces, type TablespaceTarget } from './tablespaces.ts';
-import { assertRoom, inspectTarget, makeDirectory, markerName, type TargetState, targetError } from './target.ts';
+import {
+  assertRoom,
+  inspectTarget,
+  makeDirectory,
+  markerName,
+  type TargetState,
+  targetError,
+} from './target.ts';
 import { writePacks } from './write-packs.ts';
 
 export interface RestoreOptions {
@@ -64,7 +71,8 @@ export interface RestoreResult {
 /** Looks and refuses; writes nothing. */
 export async function planRestore(options: RestoreOptions): Promise<RestorePlan> {
   const { manifest, directory, delta } = options;
-  if (!isAbsolute(directory)) throw new HelvinoError('USAGE', `the directory "${directory}" is not an absolute path`);
+  if (!isAbsolute(directory))
+    throw new HelvinoError('USAGE', `the directory "${directory}" is not an absolute path`);
   const facts = backupFacts(manifest);
   const owner = await chooseOwner(options.owner);
   const tablespaces = mapTablespaces(facts.tablespaces, options.tablespaces);
@@ -77,7 +85,10 @@ export async function planRestore(options: RestoreOptions): Promise<RestorePlan>
 }
 
 /** Bytes per place: tablespaces may be on other disks. */
-async function needs({ repository, manifest, directory }: RestoreOptions, tablespaces: readonly TablespaceTarget[]) {
+async function needs(
+  { repository, manifest, directory }: RestoreOptions,
+  tablespaces: readonly TablespaceTarget[],
+) {
   const sums = new Map<string, number>([[directory, 0]]);
   if (tablespaces.length === 0) return [{ directory, bytes: manifest.totals.bytes }];
   for await (const file of repository.files(manifest)) {
@@ -106,22 +117,52 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
     const existing = plan.state !== 'empty';
     await layOut({ ...options, tablespaces: plan.tablespaces, owner: plan.owner, existing, index });
     const removed = existing ? await removeExtra(directory, index) : 0;
-    const describe = (paths: readonly string[]) => describeFiles(repository, manifest, paths.map((path) => path.slice(directory.length + 1)));
-    const written = await writePacks({ repository, keys, index, compare: existing, progress, signal, describe });
+    const describe = (paths: readonly string[]) =>
+      describeFiles(
+        repository,
+        manifest,
+        paths.map((path) => path.slice(directory.length + 1)),
+      );
+    const written = await writePacks({
+      repository,
+      keys,
+      index,
+      compare: existing,
+      progress,
+      signal,
+      describe,
+    });
 
     // 4. Durable, then startable.
     progress.phase('flushing to disk');
     await finishRestore({ ...options, owner: plan.owner, elsewhere: plan.tablespaces.map((t) => t.to) });
     const { files, bytes } = manifest.totals;
     const seconds = (clock.monotonic() - begun) / 1000;
-    return { backup: manifest.id, directory, files, bytes, written, removed, tablespaces: plan.tablespaces, seconds };
+    return {
+      backup: manifest.id,
+      directory,
+      files,
+      bytes,
+      written,
+      removed,
+      tablespaces: plan.tablespaces,
+      seconds,
+    };
   } finally {
     index.close();
   }
 }
 
-async function mark({ directory, manifest, clock }: RestoreOptions, { owner, facts }: RestorePlan): Promise<void> {
-  const marker = { backup: manifest.id, database: manifest.database, begun: clock.now().toISOString(), version: facts.serverVersionText };
+async function mark(
+  { directory, manifest, clock }: RestoreOptions,
+  { owner, facts }: RestorePlan,
+): Promise<void> {
+  const marker = {
+    backup: manifest.id,
+    database: manifest.database,
+    begun: clock.now().toISOString(),
+    version: facts.serverVersionText,
+  };
   try {
     await writeFile(join(directory, markerName), `${JSON.stringify(marker)}\n`, { mode: 0o600 });
     await chmod(directory, 0o700);

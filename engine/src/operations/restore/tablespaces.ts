@@ -19,13 +19,16 @@ export function mapTablespaces(
     if (key !== undefined) used.add(key);
     const all = mapping.get('*');
     const to = key !== undefined ? mapping.get(key)! : all !== undefined ? `${all}/${oid}` : location;
-    if (!isAbsolute(to)) throw new HelvinoError('USAGE', `the tablespace location "${to}" is not an absolute path`);
+    if (!isAbsolute(to))
+      throw new HelvinoError('USAGE', `the tablespace location "${to}" is not an absolute path`);
     return { oid, from: location, to };
   });
   for (const key of mapping.keys()) {
     if (key === '*' || used.has(key)) continue;
     const known = tablespaces.map((t) => `${t.location} (${t.oid})`).join(', ') || 'none';
-    throw new HelvinoError('USAGE', `the backup has no tablespace "${key}"`, { hint: `its tablespaces: ${known}` });
+    throw new HelvinoError('USAGE', `the backup has no tablespace "${key}"`, {
+      hint: `its tablespaces: ${known}`,
+    });
   }
   return result;
 }

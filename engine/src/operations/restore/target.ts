@@ -15,15 +15,22 @@ export type TargetState =
   /** A data directory, to be made like the backup. */
   | 'existing';
 
-export async function inspectTarget(directory: string, { backupId, delta }: { backupId: string; delta: boolean }): Promise<TargetState> {
+export async function inspectTarget(
+  directory: string,
+  { backupId, delta }: { backupId: string; delta: boolean },
+): Promise<TargetState> {
   const names = await listing(directory);
   if (names.length === 0) return 'empty';
   const pid = await runningServer(directory);
   if (pid !== undefined) {
-    throw new HelvinoError('TARGET_IN_USE', `a PostgreSQL server (process ${pid}) is running on ${directory}`, {
-      hint: 'stop it first, or restore into another directory',
-      context: { directory, pid },
-    });
+    throw new HelvinoError(
+      'TARGET_IN_USE',
+      `a PostgreSQL server (process ${pid}) is running on ${directory}`,
+      {
+        hint: 'stop it first, or restore into another directory',
+        context: { directory, pid },
+      },
+    );
   }
   if (names.includes(markerName) && (await markerOf(directory)) === backupId) return 'unfinished';
   if (delta && (names.includes('PG_VERSION') || names.includes(markerName))) return 'existing';
@@ -98,10 +105,14 @@ export async function assertRoom(needs: readonly Need[]): Promise<void> {
     const { bavail, bsize } = await statfs(parent);
     const free = bavail * bsize;
     if (free >= bytes) continue;
-    throw new HelvinoError('TARGET_TOO_SMALL', `${directory} has ${formatBytes(free)} free; the restore needs ${formatBytes(bytes)}`, {
-      hint: 'restore to a larger disk, or remap a tablespace with --tablespace OLD=NEW',
-      context: { directory, free, needed: bytes },
-    });
+    throw new HelvinoError(
+      'TARGET_TOO_SMALL',
+      `${directory} has ${formatBytes(free)} free; the restore needs ${formatBytes(bytes)}`,
+      {
+        hint: 'restore to a larger disk, or remap a tablespace with --tablespace OLD=NEW',
+        context: { directory, free, needed: bytes },
+      },
+    );
   }
 }
 
@@ -132,10 +143,16 @@ export function targetError(thrown: unknown, path: string): HelvinoError {
   const message = `${path} cannot be used: ${(thrown as Error).message}`;
   const extras = { cause: thrown, context: { path, system: code } };
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
-    return new HelvinoError('TARGET_DENIED', message, { ...extras, hint: 'run as a user that may write there, or choose another directory' });
+    return new HelvinoError('TARGET_DENIED', message, {
+      ...extras,
+      hint: 'run as a user that may write there, or choose another directory',
+    });
   }
   if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new HelvinoError('TARGET_TOO_SMALL', message, { ...extras, hint: 'make room and run the same restore again: it goes on where it was' });
+    return new HelvinoError('TARGET_TOO_SMALL', message, {
+      ...extras,
+      hint: 'make room and run the same restore again: it goes on where it was',
+    });
   }
   return new HelvinoError('TARGET_IO', message, extras);
 }

@@ -2,7 +2,14 @@
 import { availableParallelism } from 'node:os';
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
-import { type ChunkProblem, type DecodeChunk, type DecodedPiece, DecoderPool, packName, type Repository } from '../../repository/index.ts';
+import {
+  type ChunkProblem,
+  type DecodeChunk,
+  type DecodedPiece,
+  DecoderPool,
+  packName,
+  type Repository,
+} from '../../repository/index.ts';
 import type { RestoreIndex, WantedPiece } from './restore-index.ts';
 
 /** Chunks that are nearer to each other than this are read in one go. */
@@ -78,37 +85,66 @@ class RunWriter {
     const { repository, compare, progress } = this.#options;
     const length = run.end - run.offset;
     try {
-      await repository.driver.get(packName(run.pack), { offset: run.offset, length }, buffer.bytes.subarray(0, length));
+      await repository.driver.get(
+        packName(run.pack),
+        { offset: run.offset, length },
+        buffer.bytes.subarray(0, length),
+      );
     } catch (thrown) {
       this.#pool.giveBack(buffer);
       throw await this.#explain(run, thrown);
     }
-    const outcome = await this.#pool.decode(buffer, run.chunks.map((chunk) => job(chunk, run.offset)), compare);
+    const outcome = await this.#pool.decode(
+      buffer,
+      run.chunks.map((chunk) => job(chunk, run.offset)),
+      compare,
+    );
     if (outcome.problems.length > 0) throw await this.#damaged(run, outcome.problems);
     this.#written += outcome.written;
     progress.advance(run.chunks.reduce((sum, { piece }) => sum + piece.chunk.stored, 0));
   }
 
   async #explain(run: Run, thrown: unknown): Promise<unknown> {
-    if (!(thrown instanceof HelvinoError) || (thrown.code !== 'STORAGE_NOT_FOUND' && thrown.code !== 'STORAGE_SHORT_READ')) return thrown;
+    if (
+      !(thrown instanceof HelvinoError) ||
+      (thrown.code !== 'STORAGE_NOT_FOUND' && thrown.code !== 'STORAGE_SHORT_READ')
+    )
+      return thrown;
     const why = thrown.code === 'STORAGE_NOT_FOUND' ? 'it is missing' : 'it is too short';
-    return this.#damaged(run, run.chunks.map(({ piece }) => ({ pack: run.pack, index: piece.chunk.index, why })));
+    return this.#damaged(
+      run,
+      run.chunks.map(({ piece }) => ({ pack: run.pack, index: piece.chunk.index, why })),
+    );
   }
 
   async #damaged(run: Run, problems: readonly ChunkProblem[]): Promise<HelvinoError> {
     const bad = new Set(problems.map((problem) => problem.index));
-    const paths = run.chunks.filter(({ piece }) => bad.has(piece.chunk.index)).flatMap(({ pieces }) => pieces.map((p) => p.path));
+    const paths = run.chunks
+      .filter(({ piece }) => bad.has(piece.chunk.index))
+      .flatMap(({ pieces }) => pieces.map((p) => p.path));
     const files = await this.#options.describe([...new Set(paths)]);
-    return new HelvinoError('REPOSITORY_DAMAGED', `${packName(run.pack)} is damaged (${problems[0]!.why}); it holds parts of ${files}`, {
-      hint: 'the restore was stopped and the directory cannot be started; restore an earlier backup, or from another copy',
-      context: { object: packName(run.pack), paths },
-    });
+    return new HelvinoError(
+      'REPOSITORY_DAMAGED',
+      `${packName(run.pack)} is damaged (${problems[0]!.why}); it holds parts of ${files}`,
+      {
+        hint: 'the restore was stopped and the directory cannot be started; restore an earlier backup, or from another copy',
+        context: { object: packName(run.pack), paths },
+      },
+    );
   }
 }
 
 function job({ piece, pieces }: Run['chunks'][number], offset: number): DecodeChunk {
   const { chunk } = piece;
-  return { pack: chunk.pack, keyId: chunk.keyId, index: chunk.index, at: chunk.offset - offset, stored: chunk.stored, raw: chunk.raw, pieces };
+  return {
+    pack: chunk.pack,
+    keyId: chunk.keyId,
+    index: chunk.index,
+    at: chunk.offset - offset,
+    stored: chunk.stored,
+    raw: chunk.raw,
+    pieces,
+  };
 }
 
 function* runs(pieces: Iterable<WantedPiece>): Generator<Run> {

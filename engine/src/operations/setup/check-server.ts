@@ -25,7 +25,11 @@ export async function checkServer(connection: ConnectionParams): Promise<ServerC
     const client = await connectSql(connection);
     try {
       source = await readSource(client);
-      findings.push({ name: 'connection', state: 'good', detail: `PostgreSQL ${source.serverVersionText}, ${source.databases.length} databases` });
+      findings.push({
+        name: 'connection',
+        state: 'good',
+        detail: `PostgreSQL ${source.serverVersionText}, ${source.databases.length} databases`,
+      });
       findings.push(...(await settings(client, source)), await readRights(client));
     } finally {
       await client.end();
@@ -48,8 +52,14 @@ async function replication(connection: ConnectionParams, source: SourceFacts): P
     const stream = await openReplication(connection);
     const { systemId } = await stream.identify();
     await stream.close();
-    if (systemId === source.systemId) return { name: 'replication', state: 'good', detail: 'the role may stream base backups' };
-    return { name: 'replication', state: 'missing', detail: 'the replication connection leads to another server', hint: 'connect to the server itself, not to a pooler' };
+    if (systemId === source.systemId)
+      return { name: 'replication', state: 'good', detail: 'the role may stream base backups' };
+    return {
+      name: 'replication',
+      state: 'missing',
+      detail: 'the replication connection leads to another server',
+      hint: 'connect to the server itself, not to a pooler',
+    };
   } catch (thrown) {
     return missing('replication', thrown);
   }
@@ -64,28 +74,61 @@ async function settings(client: Client, source: SourceFacts): Promise<Finding[]>
   const walLevel = value('wal_level');
   findings.push(
     walLevel === 'minimal'
-      ? { name: 'wal_level', state: 'missing', detail: 'wal_level is minimal: no backup can be taken', hint: 'ALTER SYSTEM SET wal_level = replica; then restart the server' }
+      ? {
+          name: 'wal_level',
+          state: 'missing',
+          detail: 'wal_level is minimal: no backup can be taken',
+          hint: 'ALTER SYSTEM SET wal_level = replica; then restart the server',
+        }
       : { name: 'wal_level', state: 'good', detail: walLevel },
   );
   const senders = Number(value('max_wal_senders'));
-  if (senders < 2) findings.push({ name: 'max_wal_senders', state: 'missing', detail: `max_wal_senders is ${senders}`, hint: 'ALTER SYSTEM SET max_wal_senders = 10; then restart the server' });
+  if (senders < 2)
+    findings.push({
+      name: 'max_wal_senders',
+      state: 'missing',
+      detail: `max_wal_senders is ${senders}`,
+      hint: 'ALTER SYSTEM SET max_wal_senders = 10; then restart the server',
+    });
   if (Number(value('max_replication_slots')) < 1) {
-    findings.push({ name: 'max_replication_slots', state: 'advice', detail: 'there are no replication slots: a long backup relies on wal_keep_size', hint: 'ALTER SYSTEM SET max_replication_slots = 10; then restart the server' });
+    findings.push({
+      name: 'max_replication_slots',
+      state: 'advice',
+      detail: 'there are no replication slots: a long backup relies on wal_keep_size',
+      hint: 'ALTER SYSTEM SET max_replication_slots = 10; then restart the server',
+    });
   }
   findings.push(
     source.dataChecksums
       ? { name: 'data checksums', state: 'good', detail: 'on' }
-      : { name: 'data checksums', state: 'advice', detail: 'off: damage on disk is not noticed', hint: 'stop the server and run pg_checksums --enable' },
+      : {
+          name: 'data checksums',
+          state: 'advice',
+          detail: 'off: damage on disk is not noticed',
+          hint: 'stop the server and run pg_checksums --enable',
+        },
   );
   if (source.serverVersion >= 170000 && !source.summarizeWal) {
-    findings.push({ name: 'summarize_wal', state: 'advice', detail: 'off: an incremental backup reads the whole cluster', hint: 'ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf();' });
+    findings.push({
+      name: 'summarize_wal',
+      state: 'advice',
+      detail: 'off: an incremental backup reads the whole cluster',
+      hint: 'ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf();',
+    });
   }
   return findings;
 }
 
 async function readRights(client: Client): Promise<Finding> {
-  const { rows } = await client.query<{ may: boolean }>(`select pg_has_role(current_user, 'pg_read_all_data', 'usage') as may`);
-  if (rows[0]?.may) return { name: 'reading tables', state: 'good', detail: 'the role may read all tables: a drill can compare their content' };
+  const { rows } = await client.query<{ may: boolean }>(
+    `select pg_has_role(current_user, 'pg_read_all_data', 'usage') as may`,
+  );
+  if (rows[0]?.may)
+    return {
+      name: 'reading tables',
+      state: 'good',
+      detail: 'the role may read all tables: a drill can compare their content',
+    };
   return {
     name: 'reading tables',
     state: 'advice',

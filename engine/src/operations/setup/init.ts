@@ -38,7 +38,9 @@ export interface InitResult {
 export async function init(options: InitOptions): Promise<InitResult> {
   const present = await readFile(options.file, 'utf8').catch((thrown: unknown) => {
     if (systemCode(thrown) === 'ENOENT') return undefined;
-    throw new HelvinoError('CONFIG_INVALID', `${options.file} cannot be read: ${(thrown as Error).message}`, { cause: thrown });
+    throw new HelvinoError('CONFIG_INVALID', `${options.file} cannot be read: ${(thrown as Error).message}`, {
+      cause: thrown,
+    });
   });
   return present === undefined ? create(options) : extend(options, present);
 }
@@ -52,27 +54,47 @@ async function extend(options: InitOptions, text: string): Promise<InitResult> {
   const added = addDatabase(text, { name: options.database, connection: options.connection, repository });
   parseConfigText(added, options.file);
   await writeFile(options.file, added);
-  return { file: options.file, repository, recipients: config.repositories[repository]!.recipients, written: [options.file], identityFile: undefined };
+  return {
+    file: options.file,
+    repository,
+    recipients: config.repositories[repository]!.recipients,
+    written: [options.file],
+    identityFile: undefined,
+  };
 }
 
 async function create(options: InitOptions): Promise<InitResult> {
   const directory = dirname(options.file);
   const keyFile = join(directory, 'helvino.catalog.key');
-  if (options.path === undefined) throw new HelvinoError('USAGE', 'no place for the repository was given', { hint: '--path FOLDER: where backups are kept' });
-  for (const file of [keyFile, ...(options.recipients.length === 0 ? [options.identityFile] : [])]) await refuseExisting(file);
+  if (options.path === undefined)
+    throw new HelvinoError('USAGE', 'no place for the repository was given', {
+      hint: '--path FOLDER: where backups are kept',
+    });
+  for (const file of [keyFile, ...(options.recipients.length === 0 ? [options.identityFile] : [])])
+    await refuseExisting(file);
   await mkdir(directory, { recursive: true });
-  const recipients = options.recipients.length > 0 ? options.recipients : [await newIdentity(options.identityFile)];
+  const recipients =
+    options.recipients.length > 0 ? options.recipients : [await newIdentity(options.identityFile)];
   const path = resolve(directory, options.path);
   const driver = await openStorage({ type: 'fs', path }, { env: options.env, directory });
   const repository = await createRepository(driver, { recipients });
-  await write(keyFile, `# Catalog key of ${path}. It opens structure, not data. Keep it on this host only.\n${formatCatalogRing(repository.ring.keys)}`);
+  await write(
+    keyFile,
+    `# Catalog key of ${path}. It opens structure, not data. Keep it on this host only.\n${formatCatalogRing(repository.ring.keys)}`,
+  );
   const text = newConfigText({
     repository: { name: options.repositoryName, path, recipients, catalogKeyFile: './helvino.catalog.key' },
     database: { name: options.database, connection: options.connection, repository: options.repositoryName },
   });
   await write(options.file, text);
   const made = options.recipients.length === 0 ? options.identityFile : undefined;
-  return { file: options.file, repository: options.repositoryName, recipients, written: [options.file, keyFile, ...(made ? [made] : [])], identityFile: made };
+  return {
+    file: options.file,
+    repository: options.repositoryName,
+    recipients,
+    written: [options.file, keyFile, ...(made ? [made] : [])],
+    identityFile: made,
+  };
 }
 
 async function refuseExisting(file: string): Promise<void> {
@@ -80,13 +102,19 @@ async function refuseExisting(file: string): Promise<void> {
     () => true,
     () => false,
   );
-  if (there) throw new HelvinoError('CONFIG_INVALID', `${file} exists; nothing is overwritten`, { hint: 'move it away, or run init in another folder' });
+  if (there)
+    throw new HelvinoError('CONFIG_INVALID', `${file} exists; nothing is overwritten`, {
+      hint: 'move it away, or run init in another folder',
+    });
 }
 
 async function newIdentity(file: string): Promise<string> {
   const identity = await createIdentity();
   const recipient = await recipientOf(identity);
-  await write(file, `# Helvino recovery identity. Whoever has it can read every backup. Keep it off this host.\n# recipient: ${recipient}\n${identity}\n`);
+  await write(
+    file,
+    `# Helvino recovery identity. Whoever has it can read every backup. Keep it off this host.\n# recipient: ${recipient}\n${identity}\n`,
+  );
   return recipient;
 }
 
@@ -94,6 +122,9 @@ async function write(file: string, text: string): Promise<void> {
   try {
     await writeFile(file, text, { mode: 0o600, flag: 'wx' });
   } catch (cause) {
-    throw new HelvinoError('CONFIG_INVALID', `${file} cannot be written: ${(cause as Error).message}`, { cause, hint: 'run in a folder that you may write to' });
+    throw new HelvinoError('CONFIG_INVALID', `${file} cannot be written: ${(cause as Error).message}`, {
+      cause,
+      hint: 'run in a folder that you may write to',
+    });
   }
 }

@@ -2,7 +2,14 @@
 import { availableParallelism } from 'node:os';
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
-import { type ChunkProblem, DecoderPool, packName, type PackContents, readPackContents, type Repository } from '../../repository/index.ts';
+import {
+  type ChunkProblem,
+  DecoderPool,
+  type PackContents,
+  packName,
+  type Repository,
+  readPackContents,
+} from '../../repository/index.ts';
 
 const longestRun = 8 << 20;
 
@@ -23,10 +30,16 @@ export interface CheckPacksOptions {
   readonly signal: AbortSignal;
 }
 
-export async function checkPacks(options: CheckPacksOptions): Promise<{ faults: Map<string, PackFault>; bytesRead: number }> {
+export async function checkPacks(
+  options: CheckPacksOptions,
+): Promise<{ faults: Map<string, PackFault>; bytesRead: number }> {
   const { repository, packs, readData, progress, signal } = options;
   const total = packs.reduce((sum, pack) => sum + pack.size, 0);
-  progress.phase(readData ? 'reading every byte' : 'checking packs', readData ? total : packs.length, readData ? 'bytes' : 'items');
+  progress.phase(
+    readData ? 'reading every byte' : 'checking packs',
+    readData ? total : packs.length,
+    readData ? 'bytes' : 'items',
+  );
   const keys = new Map([...options.keys, ...structureKeys(repository)]);
   const workers = Math.max(2, Math.min(8, availableParallelism()));
   const pool = readData ? new DecoderPool({ keys, catalogKey: repository.ring.current, workers }) : undefined;
@@ -56,7 +69,8 @@ async function checkPack(
 ): Promise<PackFault | undefined> {
   try {
     const contents = await readPackContents(repository.driver, pack.id, repository.ring);
-    if (contents.size !== pack.size) return { pack: pack.id, why: `it has ${contents.size} bytes, not ${pack.size}` };
+    if (contents.size !== pack.size)
+      return { pack: pack.id, why: `it has ${contents.size} bytes, not ${pack.size}` };
     const problems = pool ? await readAll(repository, pool, contents) : [];
     if (problems.length === 0) return undefined;
     return { pack: pack.id, chunks: new Set(problems.map((p) => p.index)), why: problems[0]!.why };
@@ -70,25 +84,44 @@ function isDamage(error: HelvinoError): boolean {
   return ['REPOSITORY_DAMAGED', 'STORAGE_NOT_FOUND', 'STORAGE_SHORT_READ', 'STORAGE_IO'].includes(error.code);
 }
 
-async function readAll(repository: Repository, pool: DecoderPool, contents: PackContents): Promise<ChunkProblem[]> {
+async function readAll(
+  repository: Repository,
+  pool: DecoderPool,
+  contents: PackContents,
+): Promise<ChunkProblem[]> {
   const { id, keyId } = contents.identity;
   const jobs: Promise<readonly ChunkProblem[]>[] = [];
   let from = 0;
   while (from < contents.chunks.length) {
     const first = contents.chunks[from]!;
     let to = from + 1;
-    while (to < contents.chunks.length && contents.chunks[to]!.offset + contents.chunks[to]!.stored - first.offset <= longestRun) to++;
+    while (
+      to < contents.chunks.length &&
+      contents.chunks[to]!.offset + contents.chunks[to]!.stored - first.offset <= longestRun
+    )
+      to++;
     const last = contents.chunks[to - 1]!;
     const length = last.offset + last.stored - first.offset;
     const buffer = await pool.buffer();
     try {
-      await repository.driver.get(packName(id), { offset: first.offset, length }, buffer.bytes.subarray(0, length));
+      await repository.driver.get(
+        packName(id),
+        { offset: first.offset, length },
+        buffer.bytes.subarray(0, length),
+      );
     } catch (thrown) {
       pool.giveBack(buffer);
       await Promise.allSettled(jobs);
       throw thrown;
     }
-    const chunks = contents.chunks.slice(from, to).map((chunk, i) => ({ ...chunk, pack: id, keyId, index: from + i, at: chunk.offset - first.offset, pieces: [] }));
+    const chunks = contents.chunks.slice(from, to).map((chunk, i) => ({
+      ...chunk,
+      pack: id,
+      keyId,
+      index: from + i,
+      at: chunk.offset - first.offset,
+      pieces: [],
+    }));
     jobs.push(pool.decode(buffer, chunks).then((outcome) => outcome.problems));
     from = to;
   }

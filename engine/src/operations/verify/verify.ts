@@ -63,9 +63,19 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
   const backups: VerifiedBackup[] = [...opened.bad];
   for (const { database, id } of lost.filter((entry) => wanted(options, entry))) {
     const object = `backups/${database}/${id}`;
-    backups.push(damaged({ database, id }, [{ object, why: 'the manifest is missing: the ledger says that this backup was made', files: [], moreFiles: 0 }]));
+    backups.push(
+      damaged({ database, id }, [
+        {
+          object,
+          why: 'the manifest is missing: the ledger says that this backup was made',
+          files: [],
+          moreFiles: 0,
+        },
+      ]),
+    );
   }
-  for (const { manifest } of opened.good) backups.push(await judge(repository, manifest, { faults, keyFaults }));
+  for (const { manifest } of opened.good)
+    backups.push(await judge(repository, manifest, { faults, keyFaults }));
   backups.sort((a, b) => (a.id < b.id ? -1 : 1));
   const depth = !readData ? 'structure' : identities ? 'every byte' : 'stored bytes';
   const verdict = backups.every((backup) => backup.state === 'good') ? 'passed' : 'failed';
@@ -73,10 +83,14 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
 }
 
 function wanted({ database, backupId }: VerifyOptions, name: { database: string; id: string }): boolean {
-  return (database === undefined || name.database === database) && (backupId === undefined || name.id === backupId);
+  return (
+    (database === undefined || name.database === database) && (backupId === undefined || name.id === backupId)
+  );
 }
 
-async function openManifests(options: VerifyOptions): Promise<{ good: { manifest: Manifest }[]; bad: VerifiedBackup[] }> {
+async function openManifests(
+  options: VerifyOptions,
+): Promise<{ good: { manifest: Manifest }[]; bad: VerifiedBackup[] }> {
   const good: { manifest: Manifest }[] = [];
   const bad: VerifiedBackup[] = [];
   for (const name of await options.repository.backups(options.database)) {
@@ -84,14 +98,25 @@ async function openManifests(options: VerifyOptions): Promise<{ good: { manifest
     try {
       good.push({ manifest: await options.repository.manifest(name.database, name.id) });
     } catch (thrown) {
-      if (!(thrown instanceof HelvinoError) || !['REPOSITORY_DAMAGED', 'STORAGE_IO', 'STORAGE_SHORT_READ'].includes(thrown.code)) throw thrown;
-      bad.push(damaged(name, [{ object: `backups/${name.database}/${name.id}`, why: thrown.message, files: [], moreFiles: 0 }]));
+      if (
+        !(thrown instanceof HelvinoError) ||
+        !['REPOSITORY_DAMAGED', 'STORAGE_IO', 'STORAGE_SHORT_READ'].includes(thrown.code)
+      )
+        throw thrown;
+      bad.push(
+        damaged(name, [
+          { object: `backups/${name.database}/${name.id}`, why: thrown.message, files: [], moreFiles: 0 },
+        ]),
+      );
     }
   }
   return { good, bad };
 }
 
-function damaged({ database, id }: { database: string; id: string }, damage: readonly Damage[]): VerifiedBackup {
+function damaged(
+  { database, id }: { database: string; id: string },
+  damage: readonly Damage[],
+): VerifiedBackup {
   return { database, id, state: 'damaged', damage };
 }
 
@@ -99,11 +124,16 @@ function damaged({ database, id }: { database: string; id: string }, damage: rea
 async function checkKeys(
   repository: Repository,
   manifest: Manifest,
-  { identities, keys, keyFaults }: { identities?: Identities; keys: Map<string, Uint8Array>; keyFaults: Map<string, string> },
+  {
+    identities,
+    keys,
+    keyFaults,
+  }: { identities?: Identities; keys: Map<string, Uint8Array>; keyFaults: Map<string, string> },
 ): Promise<void> {
   const sealed = await repository.sealedKeys('data');
   for (const pack of manifest.packs) {
-    if (!pack.structure && !sealed.has(pack.keyId)) keyFaults.set(pack.keyId, 'the sealed data key is missing');
+    if (!pack.structure && !sealed.has(pack.keyId))
+      keyFaults.set(pack.keyId, 'the sealed data key is missing');
   }
   if (!identities) return;
   for (const pack of manifest.packs) {
@@ -129,7 +159,10 @@ async function judge(
     const keyFault = pack.structure ? undefined : keyFaults.get(pack.keyId);
     if (keyFault) touched.set(`keys/data/${pack.keyId}`, { why: keyFault, files: [], count: 0 });
   }
-  await walkBlocks(repository, manifest, { touched, visit: (file) => touch(file, { touched, faults, keyFaults, manifest }) });
+  await walkBlocks(repository, manifest, {
+    touched,
+    visit: (file) => touch(file, { touched, faults, keyFaults, manifest }),
+  });
   if (touched.size === 0) return { database: manifest.database, id: manifest.id, state: 'good', damage: [] };
   const paths = new Set([...touched.values()].flatMap((entry) => entry.files));
   const tables = await tablesOf(repository, manifest, paths).catch(() => new Map<string, string>());
@@ -146,7 +179,13 @@ async function judge(
 async function walkBlocks(
   repository: Repository,
   manifest: Manifest,
-  { touched, visit }: { touched: Map<string, { why: string; files: string[]; count: number }>; visit: (file: FileEntry) => void },
+  {
+    touched,
+    visit,
+  }: {
+    touched: Map<string, { why: string; files: string[]; count: number }>;
+    visit: (file: FileEntry) => void;
+  },
 ): Promise<void> {
   const sections = Object.values(manifest.sections).flat();
   for (const block of manifest.blocks) {
@@ -161,7 +200,12 @@ async function walkBlocks(
   }
 }
 
-function note(touched: Map<string, { why: string; files: string[]; count: number }>, pack: string, thrown: unknown, files?: string): void {
+function note(
+  touched: Map<string, { why: string; files: string[]; count: number }>,
+  pack: string,
+  thrown: unknown,
+  files?: string,
+): void {
   if (!(thrown instanceof HelvinoError)) throw thrown;
   const known = touched.get(objectOf(pack)) ?? { why: thrown.message, files: [], count: 0 };
   if (files !== undefined) {
@@ -184,7 +228,8 @@ function touch(
   for (const { chunk } of file.extents) {
     if (!chunk) continue;
     const fault = context.faults.get(chunk.pack);
-    if (fault && (fault.chunks === undefined || fault.chunks.has(chunk.index))) objects.add(objectOf(chunk.pack));
+    if (fault && (fault.chunks === undefined || fault.chunks.has(chunk.index)))
+      objects.add(objectOf(chunk.pack));
     if (context.keyFaults.has(chunk.keyId)) objects.add(`keys/data/${chunk.keyId}`);
   }
   for (const object of objects) {
