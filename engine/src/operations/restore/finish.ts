@@ -46,6 +46,8 @@ async function askForNewTimeline({ directory, owner }: FinishOptions): Promise<v
     { mode: 0o600 },
   );
   await writeFile(signal, '', { mode: 0o600 });
+  // Of a backup of a standby: with it the restored server would follow the primary, not recover and open.
+  await rm(join(directory, 'standby.signal'), { force: true });
   if (owner === undefined || owner === 'recorded') return;
   for (const file of [conf, signal]) await chown(file, owner.uid, owner.gid);
 }
