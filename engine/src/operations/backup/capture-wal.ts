@@ -42,7 +42,7 @@ export async function captureWal(
   }
   await stream.done;
   await stopping;
-  writer.end();
+  await writer.end(() => pool.congestion());
   return { segments: writer.segments, bytes: Number(span.endLsn - writer.begin) };
 }
 
@@ -81,9 +81,11 @@ class SegmentFiles {
     }
   }
 
-  end(): void {
+  /** `room`: to be awaited before more is given, when it is a promise. */
+  async end(room: () => Promise<void> | undefined): Promise<void> {
     const zeroes = new Uint8Array(64 << 10);
     while (this.#left > 0) {
+      await room();
       const count = Math.min(this.#left, zeroes.length);
       this.#ingest.data(zeroes.subarray(0, count));
       this.#left -= count;
