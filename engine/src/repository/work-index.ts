@@ -2,16 +2,11 @@
  * A scratch table of files, on disk (SQLite), so that memory does not grow with the number of files: holds the parent's
  * files for look-up by path, and gathers the new files, which arrive in the server's order, for reading in order of path.
  */
-import { rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { randomHex } from '../base/ids.ts';
 import type { FileEntry } from './extents.ts';
 import { decodeFileBlock, encodeFileBlock } from './file-block.ts';
 
 export class WorkIndex {
-  readonly #place: string;
   readonly #database: DatabaseSync;
   readonly #statements: {
     addParent: StatementSync;
@@ -20,10 +15,10 @@ export class WorkIndex {
     files: StatementSync;
   };
 
-  constructor(directory = tmpdir()) {
-    this.#place = join(directory, `helvino-index-${process.pid}-${randomHex(6)}.sqlite`);
-    this.#database = new DatabaseSync(this.#place);
-    // Scratch: after a crash the file is worthless, so nothing here needs to be durable.
+  constructor() {
+    // Without a name SQLite keeps the database in memory up to its cache, then in a file that has no name either: nothing
+    // is left behind, however this process ends.
+    this.#database = new DatabaseSync('');
     this.#database.exec(`pragma journal_mode = off; pragma synchronous = off; pragma cache_size = -16384;
       create table parent (path text primary key, entry blob not null) without rowid;
       create table file (path text primary key, entry blob not null) without rowid;
@@ -64,7 +59,6 @@ export class WorkIndex {
 
   close(): void {
     this.#database.close();
-    rmSync(this.#place, { force: true });
   }
 }
 

@@ -2,11 +2,7 @@
  * A scratch table (SQLite, on disk) that turns "which chunks make this file" into "which files does this pack serve", so
  * that each pack is read once, in one pass, with memory that does not grow with the backup.
  */
-import { rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { randomHex } from '../../base/ids.ts';
 import type { ChunkRef } from '../../repository/index.ts';
 
 /** One place to which bytes of a chunk go. */
@@ -32,15 +28,14 @@ interface Row {
 }
 
 export class RestoreIndex {
-  readonly #place: string;
   readonly #database: DatabaseSync;
   readonly #addFile: StatementSync;
   readonly #addPiece: StatementSync;
   readonly #has: StatementSync;
 
   constructor() {
-    this.#place = join(tmpdir(), `helvino-index-${process.pid}-${randomHex(6)}.sqlite`);
-    this.#database = new DatabaseSync(this.#place);
+    // In memory up to its cache, then in a file without a name: nothing is left, however this process ends.
+    this.#database = new DatabaseSync('');
     this.#database.exec(`pragma journal_mode = off; pragma synchronous = off; pragma cache_size = -16384;
       create table file (id integer primary key, path text unique not null, target text not null);
       create table piece (pack text, keyId text, number int, place int, stored int, raw int, start int, length int, at int, file int);
@@ -97,6 +92,5 @@ export class RestoreIndex {
 
   close(): void {
     this.#database.close();
-    rmSync(this.#place, { force: true });
   }
 }
