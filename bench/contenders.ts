@@ -1,0 +1,155 @@
+/** Full backups and restores by the three programs, each as a process whose wall time is taken from start to exit. */
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Account, type Cluster, debianBin, ownFolder } from './cluster.ts';
+import type { ChildJob, ChildResult } from './helvino-child.ts';
+import { run } from './tools.ts';
+
+export interface Sample {
+  readonly seconds: number;
+  /** Bytes on disk of the backup; for Helvino what this run added. */
+  readonly stored?: number;
+  readonly peakMiB?: number;
+  readonly cpu?: number;
+}
+
+export interface Contender {
+  readonly name: string;
+  /** Each backup is a first one: what an earlier one left is removed before the clock runs. */
+  backup(): Promise<Sample>;
+  /**
+   * Restores the newest backup into a new folder, which is removed afterwards. `check` is for what can be started: without
+   * an archive pgBackRest's backup has no WAL.
+   */
+  restore?(check: (dataDir: string) => Promise<void>): Promise<Sample>;
+}
+
+export async function helvino(job: ChildJob): Promise<ChildResult & { readonly seconds: number }> {
+  const child = fileURLToPath(new URL('./helvino-child.ts', import.meta.url));
+  const { seconds, output } = await run(process.execPath, [child, JSON.stringify(job)]);
+  return { seconds, ...(JSON.parse(output.trim().split('\n').at(-1)!) as ChildResult) };
+}
+
+export function helvinoAt(level: number, { cluster, home }: { cluster: Cluster; home: string }): Contender {
+  const root = join(home, `helvino${level}`);
+  const directory = join(home, `helvino${level}-restored`);
+  return {
+    name: `helvino, level ${level}`,
+    async backup() {
+      for (const end of ['', '.ring', '.identity']) await rm(root + end, { recursive: true, force: true });
+      await run('sync', []);
+      const { seconds, totals, peakMiB, cpu } = await helvino({
+        action: 'backup',
+        root,
+        url: cluster.url,
+        level,
+      });
+      return { seconds, stored: totals.stored, peakMiB, cpu };
+    },
+    async restore(check) {
+      await run('sync', []);
+      const { seconds, peakMiB, cpu } = await helvino({ action: 'restore', root, directory });
+      await check(directory);
+      await rm(directory, { recursive: true, force: true });
+      return { seconds, peakMiB, cpu };
+    },
+  };
+}
+
+export function pgBackRest({
+  cluster,
+  home,
+  account,
+}: {
+  cluster: Cluster;
+  home: string;
+  account: Account;
+}): Contender {
+  const repo = join(home, 'pgbackrest');
+  const config = join(home, 'pgbackrest.conf');
+  const directory = join(home, 'pgbackrest-restored');
+  const command = (words: readonly string[]) =>
+    run('pgbackrest', [`--config=${config}`, '--stanza=bench', '--log-level-console=error', ...words], {
+      as: 'postgres',
+    });
+  return {
+    name: 'pgBackRest',
+    async backup() {
+      await rm(repo, { recursive: true, force: true });
+      await ownFolder(repo, account);
+      await writeFile(config, pgBackRestConfig(cluster, { repo, home }));
+      await command(['--no-online', 'stanza-create']);
+      await run('sync', []);
+      const { seconds } = await command(['--type=full', '--no-archive-check', 'backup']);
+      return { seconds, stored: await diskBytes(repo) };
+    },
+    async restore() {
+      await ownFolder(directory, account);
+      await run('sync', []);
+      const { seconds } = await command([`--pg1-path=${directory}`, 'restore']);
+      await rm(directory, { recursive: true, force: true });
+      return { seconds };
+    },
+  };
+}
+
+function pgBackRestConfig(cluster: Cluster, { repo, home }: { repo: string; home: string }): string {
+  return [
+    '[global]',
+    `repo1-path=${repo}`,
+    'repo1-bundle=y',
+    'repo1-retention-full=1',
+    'process-max=2',
+    'compress-type=zst',
+    'compress-level=3',
+    'start-fast=y',
+    `log-path=${home}`,
+    `lock-path=${home}`,
+    '[bench]',
+    `pg1-path=${cluster.dataDir}`,
+    `pg1-port=${cluster.port}`,
+    `pg1-socket-path=${cluster.socketDir}`,
+    '',
+  ].join('\n');
+}
+
+export function pgBasebackup({
+  cluster,
+  home,
+  account,
+}: {
+  cluster: Cluster;
+  home: string;
+  account: Account;
+}): Contender {
+  const directory = join(home, 'pg_basebackup');
+  return {
+    name: 'pg_basebackup',
+    async backup() {
+      await rm(directory, { recursive: true, force: true });
+      await ownFolder(directory, account);
+      await run('sync', []);
+      const where = ['-h', cluster.socketDir, '-p', String(cluster.port)];
+      const how = ['-Ft', '--compress=client-zstd:3', '-X', 'stream', '-c', 'fast'];
+      const { seconds } = await run(join(debianBin, 'pg_basebackup'), [...where, '-D', directory, ...how], {
+        as: 'postgres',
+      });
+      const stored = await diskBytes(directory);
+      await rm(directory, { recursive: true, force: true });
+      return { seconds, stored };
+    },
+  };
+}
+
+async function diskBytes(path: string): Promise<number> {
+  const { output } = await run('du', ['-sb', path]);
+  return Number(output.split('\t')[0]);
+}
+
+/** A new empty folder for what a part of the bench makes. */
+export async function freshFolder(path: string): Promise<string> {
+  await rm(path, { recursive: true, force: true });
+  await mkdir(path, { recursive: true });
+  return path;
+}

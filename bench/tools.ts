@@ -1,0 +1,65 @@
+/** Running programs, and waiting for them; everything that was started ends with the bench. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+
+const running = new Set<ChildProcess>();
+let stopped: string | undefined;
+
+/** After this every `run` fails, also those that run now. */
+export function stopAll(why: string): void {
+  stopped = why;
+  for (const child of running) child.kill('SIGTERM');
+}
+
+export interface Ran {
+  readonly seconds: number;
+  readonly output: string;
+}
+
+/** Runs a program, as `postgres` if asked. Throws with its output when it fails. */
+export async function run(
+  program: string,
+  args: readonly string[],
+  options: { readonly as?: 'postgres'; readonly cwd?: string } = {},
+): Promise<Ran> {
+  if (stopped !== undefined) throw new Error(stopped);
+  const [file, words] =
+    options.as === undefined
+      ? [program, args]
+      : ['runuser', ['-u', options.as, '--', program, ...args] as const];
+  const begun = performance.now();
+  const child = spawn(file, words, {
+    cwd: options.cwd ?? '/',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, LC_ALL: 'C.UTF-8' },
+  });
+  running.add(child);
+  let output = '';
+  let errors = '';
+  child.stdout.on('data', (bytes: Buffer) => (output += bytes));
+  child.stderr.on('data', (bytes: Buffer) => (errors += bytes));
+  const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
+  running.delete(child);
+  const seconds = (performance.now() - begun) / 1000;
+  if (code !== 0)
+    throw new Error(`${program} ended with ${signal ?? code}:\n${(errors + output).slice(-3000)}`);
+  return { seconds, output };
+}
+
+/** True when the program can be found. */
+export async function has(program: string): Promise<boolean> {
+  return run('sh', ['-c', `command -v ${program}`]).then(
+    () => true,
+    () => false,
+  );
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+export function say(text: string): void {
+  console.error(`${new Date().toISOString().slice(11, 19)} ${text}`);
+}
