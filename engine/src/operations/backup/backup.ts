@@ -94,7 +94,8 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   ingest.flush();
   await pool.finish();
   signal.throwIfAborted();
-  return commitBackup({ ...context, id, started, transferred, relations, tables, lease });
+  // Awaited here: what follows a bare return runs after the lease is gone.
+  return await commitBackup({ ...context, id, started, transferred, relations, tables, lease });
 }
 
 /** A data key of its own for each run, sealed to the recipients before it is used, and forgotten after it. */
