@@ -1,0 +1,261 @@
+/** What goes wrong during a backup: a clear error, nothing committed, earlier backups as they were. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import {
+  type Fixture,
+  makeFixture,
+  notPassed,
+  query,
+  serverContents,
+  withClient,
+} from '../../../test/backup-fixture.ts';
+import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
+import type { ErrorCode } from '../../base/error-codes.ts';
+import { HelvinoError } from '../../base/errors.ts';
+import { type Progress, silentProgress } from '../../base/progress.ts';
+
+const run = promisify(execFile);
+const bigTable = (name: string) =>
+  `create table ${name} as select i, md5(i::text) as t, repeat('x', 200) as pad from generate_series(1, 60000) i`;
+
+let server: TestServer;
+let fixture: Fixture;
+
+before(async () => {
+  fixture = await makeFixture();
+  server = await startTestServer({ major: 16, initdbArgs: ['-k'] });
+  await query(server, bigTable('big'));
+});
+
+after(async () => {
+  await server?.[Symbol.asyncDispose]();
+  await fixture?.[Symbol.asyncDispose]();
+});
+
+/** A progress display that does something once, when the server has sent so many bytes. */
+function onceReceived(
+  bytes: number,
+  action: () => Promise<unknown>,
+): { progress: Progress; done(): Promise<unknown> } {
+  let receiving = false;
+  let received = 0;
+  let acting: Promise<unknown> | undefined;
+  const progress: Progress = {
+    ...silentProgress,
+    phase: (name) => {
+      receiving = name.startsWith('receiving') && !name.includes('WAL');
+    },
+    advance: (count) => {
+      received += receiving ? count : 0;
+      if (received >= bytes) acting ??= action();
+    },
+  };
+  return {
+    progress,
+    done: () => {
+      assert.ok(acting, `fewer than ${bytes} bytes were received`);
+      return acting;
+    },
+  };
+}
+
+async function fails(work: Promise<unknown>, code: ErrorCode, exit: number): Promise<HelvinoError> {
+  let thrown: unknown;
+  await work.catch((error: unknown) => {
+    thrown = error;
+  });
+  assert.ok(thrown instanceof HelvinoError, `expected ${code}, got ${String(thrown)}`);
+  assert.equal(thrown.code, code, `${thrown.message} ${JSON.stringify(thrown.context)}`);
+  assert.equal(thrown.exit, exit);
+  return thrown;
+}
+
+const idsOf = async (of: Fixture, database: string) =>
+  (await of.repository.backups(database)).map((b) => b.id);
+
+test('the server stops, or ends the connection, in the middle – SERVER_GONE; nothing is committed; the next backup works', async () => {
+  const first = await fixture.takeBackup(server);
+  const crash = onceReceived(5e6, () => server.stop('immediate'));
+  const gone = fixture.takeBackup(server, { kind: 'full', maxRateKiB: 16384, progress: crash.progress });
+  await fails(gone, 'SERVER_GONE', 75);
+  await crash.done();
+  assert.deepEqual(await idsOf(fixture, 'main'), [first.id]);
+  await fails(fixture.takeBackup(server), 'SERVER_UNREACHABLE', 69);
+  await server.start();
+
+  const terminate = onceReceived(5e6, () =>
+    query(server, `select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'walsender'`),
+  );
+  const ended = fixture.takeBackup(server, { kind: 'full', maxRateKiB: 16384, progress: terminate.progress });
+  await fails(ended, 'SERVER_GONE', 75);
+  await terminate.done();
+  assert.deepEqual(await idsOf(fixture, 'main'), [first.id]);
+  const { rows } = await query<{ slots: string }>(
+    server,
+    'select count(*)::text as slots from pg_replication_slots',
+  );
+  assert.equal(rows[0]!.slots, '0', 'the temporary slot is gone');
+
+  const next = await fixture.takeBackup(server);
+  assert.deepEqual([next.kind, next.parent], ['incremental', first.id]);
+  assert.deepEqual(notPassed(await fixture.drillIt(next)), []);
+});
+
+test('a backup that is interrupted – stops soon, commits nothing', async () => {
+  const before = await idsOf(fixture, 'main');
+  const controller = new AbortController();
+  const interrupt = onceReceived(3e6, async () =>
+    controller.abort(new HelvinoError('INTERRUPTED', 'stopped')),
+  );
+  const begun = performance.now();
+  const stopped = fixture.takeBackup(server, {
+    kind: 'full',
+    maxRateKiB: 4096,
+    progress: interrupt.progress,
+    signal: controller.signal,
+  });
+  await fails(stopped, 'INTERRUPTED', 130);
+  assert.ok(performance.now() - begun < 5000);
+  assert.deepEqual(await idsOf(fixture, 'main'), before);
+});
+
+test('tables dropped, truncated, shrunk and grown during the backup – it succeeds and is proven', async () => {
+  await query(server, ...['dropped', 'truncated', 'shrunk', 'grown'].map(bigTable));
+  await query(server, 'checkpoint');
+  const changes = onceReceived(2e6, () =>
+    withClient(server, async (client) => {
+      for (const statement of [
+        'drop table dropped',
+        'truncate truncated',
+        'delete from shrunk where i > 100',
+        'vacuum (truncate) shrunk',
+        'insert into grown select * from big',
+        'create table made_meanwhile as select * from grown limit 1000',
+        'checkpoint',
+      ]) {
+        await client.query(statement);
+        await sleep(100);
+      }
+    }),
+  );
+  const manifest = await fixture.takeBackup(server, {
+    kind: 'full',
+    maxRateKiB: 24576,
+    progress: changes.progress,
+  });
+  await changes.done();
+  assert.deepEqual(await fixture.recorded(manifest), await serverContents(server));
+  assert.deepEqual(notPassed(await fixture.drillIt(manifest)), []);
+});
+
+test('another cluster under the same name – SERVER_WRONG_CLUSTER, unless it is said to be new', async () => {
+  await using other = await startTestServer({ major: 16 });
+  const before = await idsOf(fixture, 'main');
+  const error = await fails(fixture.takeBackup(other), 'SERVER_WRONG_CLUSTER', 65);
+  assert.match(error.hint ?? '', /--new-cluster/);
+  assert.deepEqual(await idsOf(fixture, 'main'), before);
+  const anew = await fixture.takeBackup(other, { newCluster: true });
+  assert.equal(anew.kind, 'full');
+  await fails(fixture.takeBackup(server), 'SERVER_WRONG_CLUSTER', 65);
+});
+
+test('a page of the source is corrupt – SERVER_CORRUPT names file and block; the earlier backup is as it was', async () => {
+  await using source = await startTestServer({ major: 18, initdbArgs: ['-k'] });
+  await query(source, 'create table precious as select i, md5(i::text) as t from generate_series(1, 5000) i');
+  const earlier = await fixture.takeBackup(source, { database: 'corrupt' });
+  const { rows } = await query<{ path: string }>(source, `select pg_relation_filepath('precious') as path`);
+  const path = rows[0]!.path;
+  await source.stop('fast');
+  const file = await open(join(source.dataDir, path), 'r+');
+  await file.write(Buffer.alloc(64, 0xff), 0, 64, 3 * 8192 + 5000);
+  await file.close();
+  await source.start();
+
+  for (const kind of ['full', 'incremental'] as const) {
+    const error = await fails(
+      fixture.takeBackup(source, { database: 'corrupt', kind }),
+      'SERVER_CORRUPT',
+      65,
+    );
+    const shown = `${error.message} ${JSON.stringify(error.context)}`;
+    assert.ok(shown.includes(path), shown);
+    assert.match(shown, /block"?:? ?3\b/);
+  }
+  assert.deepEqual(await idsOf(fixture, 'corrupt'), [earlier.id]);
+  assert.deepEqual(notPassed(await fixture.drillIt(earlier)), []);
+
+  // Asked not to look, the backup is made; the drill finds it.
+  const careless = await fixture.takeBackup(source, { database: 'corrupt', verifyChecksums: false });
+  assert.equal(careless.facts.checksumsVerified, false);
+  const report = await fixture.drillIt(careless);
+  assert.equal(report.verdict, 'failed');
+  const pages = report.checks.find((check) => check.name === 'page checksums');
+  assert.equal(pages?.state, 'failed', JSON.stringify(report.checks));
+  assert.ok(
+    pages?.findings?.some((line) => line.includes(`${path}, block 3`)),
+    JSON.stringify(pages),
+  );
+});
+
+/** A file system of its own for the repository; undefined where one cannot be mounted. */
+async function smallDisk(bytes: number): Promise<(AsyncDisposable & { path: string }) | undefined> {
+  if (process.getuid?.() !== 0) return undefined;
+  const path = await mkdtemp(join(tmpdir(), 'hv-disk-'));
+  try {
+    await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', path]);
+  } catch {
+    await rm(path, { recursive: true });
+    return undefined;
+  }
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      await run('umount', ['-l', path]);
+      await rm(path, { recursive: true });
+    },
+  };
+}
+
+test('the disk of the repository gets full – STORAGE_FULL; earlier backups are fine', async (t) => {
+  await using disk = await smallDisk(24 << 20);
+  if (!disk) return t.skip('needs root and the right to mount a tmpfs');
+  await using full = await makeFixture({ root: join(disk.path, 'repository') });
+  await using source = await startTestServer({ major: 17, initdbArgs: ['-k'] });
+  const earlier = await full.takeBackup(source);
+  await query(
+    source,
+    `create table noise as select i, (select string_agg(sha512((i * 1000 + j)::text::bytea)::text, '') from generate_series(1, 8) j) as t
+     from generate_series(1, 70000) i`,
+  );
+  await fails(full.takeBackup(source), 'STORAGE_FULL', 74);
+  assert.deepEqual(await idsOf(full, 'main'), [earlier.id]);
+  await fails(full.takeBackup(source, { kind: 'full' }), 'STORAGE_FULL', 74);
+  // The proof of the drill needs a little room.
+  await run('mount', ['-o', `remount,size=${64 << 20}`, disk.path]);
+  assert.deepEqual(notPassed(await full.drillIt(earlier)), []);
+  const next = await full.takeBackup(source);
+  assert.equal(next.parent, earlier.id);
+  assert.deepEqual(await full.recorded(next), await serverContents(source));
+});
+
+test('the repository cannot be written – STORAGE_DENIED; what is there restores', async (t) => {
+  await using disk = await smallDisk(64 << 20);
+  if (!disk && process.getuid?.() === 0) return t.skip('as root it needs the right to mount a tmpfs');
+  await using own = await makeFixture(disk ? { root: join(disk.path, 'repository') } : {});
+  const earlier = await own.takeBackup(server, { fingerprint: 'off' });
+  // Root may write anything, but not on a file system that is read-only.
+  if (disk) await run('mount', ['-o', 'remount,ro', disk.path]);
+  else await run('chmod', ['-R', 'a-w', own.root]);
+  try {
+    await fails(own.takeBackup(server), 'STORAGE_DENIED', 77);
+    assert.deepEqual(await own.contentsOf(earlier), await serverContents(server));
+  } finally {
+    if (!disk) await run('chmod', ['-R', 'u+w', own.root]);
+  }
+});
