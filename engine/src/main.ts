@@ -9,14 +9,20 @@ import { buildProgram, type ParsedCommand, parseArguments } from './cli/program.
 import { verbs } from './cli/verbs/index.ts';
 import { processEnvironment } from './config/index.ts';
 
-const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
 const env = processEnvironment();
 const interrupted = new AbortController();
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
     if (interrupted.signal.aborted) process.exit(130);
-    interrupted.abort(new HelvinoError('INTERRUPTED', `stopped by ${signal}`, { hint: 'what was stored before stays valid; run the same command again' }));
+    interrupted.abort(
+      new HelvinoError('INTERRUPTED', `stopped by ${signal}`, {
+        hint: 'what was stored before stays valid; run the same command again',
+      }),
+    );
   });
 }
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -45,13 +51,26 @@ async function run(argv: readonly string[]): Promise<number> {
 }
 
 async function runVerb({ verb, options, args }: ParsedCommand): Promise<number> {
-  const global: GlobalOptions = { config: options.config as string | undefined, json: options.json === true, quiet: options.quiet === true };
+  const global: GlobalOptions = {
+    config: options.config as string | undefined,
+    json: options.json === true,
+    quiet: options.quiet === true,
+  };
   const { stdin, stderr } = process;
-  const context = createContext({ env, cwd: process.cwd(), signal: interrupted.signal, options: global, program: version, stdin, stderr });
+  const context = createContext({
+    env,
+    cwd: process.cwd(),
+    signal: interrupted.signal,
+    options: global,
+    program: version,
+    stdin,
+    stderr,
+  });
   try {
     const result = await verb.run(context, options, args);
     context.display?.clear();
-    if (global.json) process.stdout.write(`${JSON.stringify({ ok: true, command: verb.name, result: result.data })}\n`);
+    if (global.json)
+      process.stdout.write(`${JSON.stringify({ ok: true, command: verb.name, result: result.data })}\n`);
     else if (result.text.length > 0) process.stdout.write(`${result.text.join('\n')}\n`);
     return result.exit ?? 0;
   } finally {
@@ -61,7 +80,9 @@ async function runVerb({ verb, options, args }: ParsedCommand): Promise<number> 
 
 /** Writes an error for people or machines; returns its exit status. */
 function report(thrown: unknown, json: boolean, command?: string): number {
-  const error = asHelvinoError(interrupted.signal.aborted && !(thrown instanceof HelvinoError) ? interrupted.signal.reason : thrown);
+  const error = asHelvinoError(
+    interrupted.signal.aborted && !(thrown instanceof HelvinoError) ? interrupted.signal.reason : thrown,
+  );
   if (json) {
     process.stdout.write(`${JSON.stringify({ ok: false, command, error })}\n`);
   } else {
@@ -69,6 +90,7 @@ function report(thrown: unknown, json: boolean, command?: string): number {
     if (error.hint) process.stderr.write(`hint: ${error.hint}\n`);
     process.stderr.write(`code: ${error.code}\n`);
   }
-  if (env.HELVINO_DEBUG) process.stderr.write(`${error.stack}\n${error.cause instanceof Error ? error.cause.stack : ''}\n`);
+  if (env.HELVINO_DEBUG)
+    process.stderr.write(`${error.stack}\n${error.cause instanceof Error ? error.cause.stack : ''}\n`);
   return error.exit;
 }

@@ -19,6 +19,7 @@ export function completionScript(shell: Shell, verbs: readonly Verb[]): string {
     );
     if (seconds.length > 0) cases.push(`    "${first}") words="${seconds.join(' ')}" ;;`);
   }
+  // biome-ignore-start lint/suspicious/noTemplateCurlyInString: that is shell
   const body = [
     '_helvino() {',
     '  local cur words verb',
@@ -36,6 +37,7 @@ export function completionScript(shell: Shell, verbs: readonly Verb[]): string {
     '}',
     'complete -F _helvino helvino',
   ];
+  // biome-ignore-end lint/suspicious/noTemplateCurlyInString: that is shell
   const before = shell === 'zsh' ? ['autoload -U +X bashcompinit && bashcompinit'] : [];
   return [...before, ...body].join('\n');
 }

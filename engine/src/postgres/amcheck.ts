@@ -29,11 +29,17 @@ const candidates = `
   where c.relkind in ('r', 'm', 't', 'i') and c.relpersistence = 'p' and (i.indexrelid is null or (i.indisvalid and i.indisready))
   order by c.relkind <> 'r', n.nspname, c.relname`;
 
-export async function amcheckDatabase(client: Client, { progress, signal }: { progress?: Progress; signal?: AbortSignal }): Promise<CheckedObject[]> {
+export async function amcheckDatabase(
+  client: Client,
+  { progress, signal }: { progress?: Progress; signal?: AbortSignal },
+): Promise<CheckedObject[]> {
   const { rows } = await client.query<Candidate>(candidates);
   const schema = await extensionSchema(client);
-  if (typeof schema !== 'object') return rows.map(({ schema: s, name }) => ({ schema: s, name, state: 'unproven', messages: [schema] }));
-  const version = Number((await client.query<{ v: string }>(`select current_setting('server_version_num') as v`)).rows[0]!.v);
+  if (typeof schema !== 'object')
+    return rows.map(({ schema: s, name }) => ({ schema: s, name, state: 'unproven', messages: [schema] }));
+  const version = Number(
+    (await client.query<{ v: string }>(`select current_setting('server_version_num') as v`)).rows[0]!.v,
+  );
   const checked: CheckedObject[] = [];
   progress?.phase('amcheck', rows.length, 'items');
   for (const candidate of rows) {
@@ -58,14 +64,26 @@ async function extensionSchema(client: Client): Promise<{ prefix: string } | str
   }
 }
 
-async function checkOne(client: Client, candidate: Candidate, { prefix, version }: { prefix: string; version: number }): Promise<CheckedObject> {
+async function checkOne(
+  client: Client,
+  candidate: Candidate,
+  { prefix, version }: { prefix: string; version: number },
+): Promise<CheckedObject> {
   const { schema, name, oid } = candidate;
   const query = checkQuery(candidate, prefix, version);
-  if (query === undefined) return { schema, name, state: 'unproven', messages: [`amcheck has no check for ${candidate.method} indexes`] };
+  if (query === undefined)
+    return {
+      schema,
+      name,
+      state: 'unproven',
+      messages: [`amcheck has no check for ${candidate.method} indexes`],
+    };
   try {
     const { rows } = await client.query<Record<string, unknown>>(query, [oid]);
     // verify_heapam reports corruption as rows; the index checks return one empty row or raise an error.
-    const messages = rows.flatMap((row) => (typeof row.msg === 'string' ? [`block ${row.blkno}: ${row.msg}`] : []));
+    const messages = rows.flatMap((row) =>
+      typeof row.msg === 'string' ? [`block ${row.blkno}: ${row.msg}`] : [],
+    );
     return { schema, name, state: messages.length > 0 ? 'failed' : 'passed', messages };
   } catch (thrown) {
     return { schema, name, state: 'failed', messages: [(thrown as Error).message] };
@@ -73,8 +91,12 @@ async function checkOne(client: Client, candidate: Candidate, { prefix, version 
 }
 
 function checkQuery({ kind, method }: Candidate, prefix: string, version: number): string | undefined {
-  if (kind !== 'i') return method === 'heap' ? `select blkno, msg from ${prefix}.verify_heapam($1::oid::regclass) limit 20` : undefined;
-  if (method === 'btree') return `select ${prefix}.bt_index_parent_check($1::oid::regclass, true, true${version >= 170000 ? ', true' : ''})`;
+  if (kind !== 'i')
+    return method === 'heap'
+      ? `select blkno, msg from ${prefix}.verify_heapam($1::oid::regclass) limit 20`
+      : undefined;
+  if (method === 'btree')
+    return `select ${prefix}.bt_index_parent_check($1::oid::regclass, true, true${version >= 170000 ? ', true' : ''})`;
   if (method === 'gin' && version >= 180000) return `select ${prefix}.gin_index_check($1::oid::regclass)`;
   return undefined;
 }

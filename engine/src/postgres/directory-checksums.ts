@@ -112,7 +112,8 @@ async function gatherDatabases(directory: string, segmentPages: number, jobs: Ch
 async function gather(directory: string, segmentPages: number, jobs: ChecksumJob[]): Promise<void> {
   for (const entry of await list(directory)) {
     const match = entry.isFile() ? relationFile.exec(entry.name) : null;
-    if (match) jobs.push({ path: join(directory, entry.name), firstBlock: Number(match[4] ?? 0) * segmentPages });
+    if (match)
+      jobs.push({ path: join(directory, entry.name), firstBlock: Number(match[4] ?? 0) * segmentPages });
   }
 }
 

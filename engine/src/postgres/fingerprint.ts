@@ -3,7 +3,9 @@
  * The hash is the sum of hashtextextended() over the text form of each row, so it does not depend on the order of rows.
  */
 import type { Client } from 'pg';
+import { asHelvinoError } from '../base/errors.ts';
 import type { Progress } from '../base/progress.ts';
+import { query, showsDamage } from './sql.ts';
 
 export interface TableFingerprint {
   readonly schema: string;
@@ -14,108 +16,126 @@ export interface TableFingerprint {
   readonly hash: string | null;
   /** Why something is null. */
   readonly skipped?: string;
+  /** True when reading failed in a way that shows that the table is damaged. */
+  readonly damaged?: boolean;
 }
 
-/** Everything that changes how a value is printed; the two sides must agree. */
-const settings = `
-  set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC';
-  set local extra_float_digits = 1; set local bytea_output = 'hex'; set local lc_monetary = 'C'; set local xmlbinary = 'base64';
-  set local search_path = pg_catalog; set local row_security = off; set local statement_timeout = 0; set local lock_timeout = 0;
-  set local idle_in_transaction_session_timeout = 0; set local jit = off`;
+/** Everything that changes how a value is printed, so that two servers print alike; and no time limits. */
+const settings: Readonly<Record<string, string>> = {
+  datestyle: 'ISO, YMD',
+  intervalstyle: 'postgres',
+  timezone: 'UTC',
+  extra_float_digits: '1',
+  bytea_output: 'hex',
+  lc_monetary: 'C',
+  xmlbinary: 'base64',
+  quote_all_identifiers: 'off',
+  search_path: 'pg_catalog',
+  row_security: 'off',
+  jit: 'off',
+  // The source has other work to do.
+  max_parallel_workers_per_gather: '0',
+  statement_timeout: '0',
+  lock_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
+  transaction_timeout: '0',
+};
 
-/** Permanent tables, partitions and materialized views. The content of the others is not in a backup, or is theirs. */
+interface ListedTable {
+  readonly oid: string;
+  readonly schema: string;
+  readonly table: string;
+  /** Has children by inheritance, perhaps; a materialized view has none. */
+  readonly plain: boolean;
+  /** Null when it was dropped after the snapshot. */
+  readonly readable: boolean | null;
+  /** The file as of the snapshot. */
+  readonly filenode: string;
+}
+
+/**
+ * Permanent tables, partitions, materialized views, and large objects if there are any. The content of the others is not
+ * in a backup, or is theirs.
+ */
 export const tableList = `
-  select n.nspname as schema, c.relname as table, c.relkind = 'r' as plain,
-    has_table_privilege(c.oid, 'select') and has_schema_privilege(n.oid, 'usage') as readable
-  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  select c.oid::text as oid, n.nspname as schema, c.relname as table, c.relkind = 'r' as plain,
+    has_table_privilege(c.oid, 'select') and has_schema_privilege(n.oid, 'usage') as readable,
+    c.relfilenode::text as filenode
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   where c.relkind in ('r', 'm') and c.relpersistence = 'p' and (c.relkind = 'r' or c.relispopulated)
-    and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') and n.nspname !~ '^pg_(temp|toast_temp)_'
-  order by 1, 2`;
+    and (n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
+      or c.oid = 'pg_catalog.pg_largeobject'::regclass and exists (select from pg_catalog.pg_largeobject_metadata))
+  order by 2, 3`;
 
-export interface FingerprintOptions {
+interface FingerprintOptions {
   /** Hash the content, too; else rows are only counted. */
   readonly content: boolean;
   readonly progress?: Progress;
   readonly signal?: AbortSignal;
 }
 
-/** Runs in the transaction that is open, or in one of its own. */
+/** Runs in the transaction that is open, or in one of its own. Throws SERVER_GONE and the like, not for a single table. */
 export async function fingerprintDatabase(client: Client, options: FingerprintOptions): Promise<TableFingerprint[]> {
-  const own = (await client.query<{ own: boolean }>(`select now() = statement_timestamp() as own`)).rows[0]!.own;
-  if (own) await client.query('begin isolation level repeatable read read only');
+  const { signal, progress } = options;
+  // Outside a transaction each statement is one of its own.
+  const [where] = await query<{ own: boolean; database: string }>(
+    client,
+    'select now() = statement_timestamp() as own, current_database() as database',
+  );
+  if (where!.own) await query(client, 'begin isolation level repeatable read read only');
   try {
-    await client.query(settings);
-    const tables = (await client.query<{ schema: string; table: string; plain: boolean; readable: boolean }>(tableList)).rows;
+    await query(
+      client,
+      `select set_config(name, value, true) from pg_catalog.pg_settings
+       join json_each_text($1) on lower(name) = key`,
+      [JSON.stringify(settings)],
+    );
+    const tables = await query<ListedTable>(client, tableList);
+    progress?.phase(`row counts and content of ${where!.database}`, tables.length, 'items');
     const result: TableFingerprint[] = [];
     for (const table of tables) {
-      options.signal?.throwIfAborted();
+      signal?.throwIfAborted();
       result.push(await fingerprintTable(client, table, options));
+      progress?.advance(1);
     }
     return result;
   } finally {
-    if (own) await client.query('rollback').catch(() => undefined);
+    if (where!.own) await client.query('rollback').catch(() => undefined);
   }
 }
 
-async function fingerprintTable(
-  client: Client,
-  { schema, table, plain, readable }: { schema: string; table: string; plain: boolean; readable: boolean },
-  { content }: FingerprintOptions,
-): Promise<TableFingerprint> {
-  const name = { schema, table };
-  if (!readable) return { ...name, rows: null, hash: null, skipped: 'the role may not read it' };
-  const hash = content ? `coalesce(sum(hashtextextended(t::text, 0)), 0)::text` : 'null::text';
-  const from = `${plain ? 'only ' : ''}${quoteIdentifier(schema)}.${quoteIdentifier(table)}`;
-  await client.query('savepoint helvino');
+/** In a subtransaction that is always rolled back: so no lock is kept, however many tables there are. */
+async function fingerprintTable(client: Client, table: ListedTable, { content }: FingerprintOptions): Promise<TableFingerprint> {
+  const name = { schema: table.schema, table: table.table };
+  const nothing = { ...name, rows: null, hash: null };
+  if (table.readable === null) return { ...nothing, skipped: 'it was dropped meanwhile' };
+  if (!table.readable) return { ...nothing, skipped: 'the role may not read it' };
+  await query(client, 'savepoint helvino');
   try {
-    const { rows } = await client.query<{ rows: string; hash: string | null }>(`select count(*)::text as rows, ${hash} as hash from ${from} t`);
-    await client.query('release savepoint helvino');
-    return { ...name, rows: rows[0]!.rows, hash: rows[0]!.hash, ...(content ? {} : { skipped: 'only rows were counted' }) };
+    const [found] = await query<{ rows: string; hash: string | null; filenode: string }>(client, tableQuery(table, content));
+    if (found!.filenode !== table.filenode) return { ...nothing, skipped: 'it was truncated or rewritten meanwhile' };
+    return { ...name, rows: found!.rows, hash: found!.hash, ...(content ? {} : { skipped: 'only rows were counted' }) };
   } catch (thrown) {
-    await client.query('rollback to savepoint helvino');
-    return { ...name, rows: null, hash: null, skipped: (thrown as Error).message };
+    const error = asHelvinoError(thrown);
+    if (error.code === 'SERVER_GONE') throw error;
+    return { ...nothing, skipped: error.message, ...(showsDamage(error) ? { damaged: true } : {}) };
+  } finally {
+    // Fails only with the connection, which then is what the caller hears of.
+    await client.query('rollback to savepoint helvino').catch(() => undefined);
   }
+}
+
+/**
+ * `(t.*)` is the whole row even where a column is called t. The file is looked up while the lock is held: TRUNCATE and
+ * rewriting are not MVCC-safe, the snapshot would see an empty table.
+ * https://www.postgresql.org/docs/current/mvcc-caveats.html
+ */
+function tableQuery({ oid, schema, table, plain }: ListedTable, content: boolean): string {
+  const hash = content ? 'coalesce(sum(hashtextextended((t.*)::text, 0)), 0)::text' : 'null::text';
+  const from = `${plain ? 'only ' : ''}${quoteIdentifier(schema)}.${quoteIdentifier(table)}`;
+  return `select count(*)::text as rows, ${hash} as hash, pg_relation_filenode(${oid})::text as filenode from ${from} t`;
 }
 
 export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
-}
-
-export interface ComparedTable {
-  readonly schema: string;
-  readonly table: string;
-  /** `unproven`: one side could not be read. */
-  readonly state: 'equal' | 'different' | 'unproven';
-  readonly reason?: string;
-  readonly rows: 'equal' | 'different' | 'unproven';
-  readonly content: 'equal' | 'different' | 'unproven';
-  readonly source?: TableFingerprint;
-  readonly restored?: TableFingerprint;
-}
-
-/** Every table of either side, in order of name. */
-export function compareFingerprints(source: readonly TableFingerprint[], restored: readonly TableFingerprint[]): ComparedTable[] {
-  const key = (t: TableFingerprint) => JSON.stringify([t.schema, t.table]);
-  const left = new Map(source.map((table) => [key(table), table]));
-  const right = new Map(restored.map((table) => [key(table), table]));
-  return [...new Set([...left.keys(), ...right.keys()])].sort().map((name) => compareTable(left.get(name), right.get(name)));
-}
-
-function compareTable(source: TableFingerprint | undefined, restored: TableFingerprint | undefined): ComparedTable {
-  const { schema, table } = (source ?? restored)!;
-  const base = { schema, table, source, restored };
-  if (!source || !restored) {
-    const reason = source ? 'it is missing in the restored server' : 'the source did not have it';
-    return { ...base, state: 'different', rows: 'different', content: 'different', reason };
-  }
-  const rows = compareValue(source.rows, restored.rows);
-  const content = compareValue(source.hash, restored.hash);
-  const reason = source.skipped ?? restored.skipped;
-  if (rows === 'different' || content === 'different') return { ...base, state: 'different', rows, content, reason };
-  return { ...base, state: rows === 'unproven' ? 'unproven' : 'equal', rows, content, reason };
-}
-
-function compareValue(a: string | null, b: string | null): 'equal' | 'different' | 'unproven' {
-  if (a === null || b === null) return 'unproven';
-  return a === b ? 'equal' : 'different';
 }

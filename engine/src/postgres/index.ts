@@ -11,11 +11,12 @@
 
 export { amcheckDatabase } from './amcheck.ts';
 export { backupManifest } from './backup-manifest.ts';
+export { compareFingerprints } from './compare-fingerprints.ts';
 export { findBinaries, type ServerBinaries } from './binaries.ts';
 export { connectSql } from './connect.ts';
 export { type ConnectionParams, describeConnection, resolveConnection } from './conninfo.ts';
 export { verifyDirectoryChecksums } from './directory-checksums.ts';
-export { compareFingerprints, fingerprintDatabase, type TableFingerprint } from './fingerprint.ts';
+export { fingerprintDatabase, type TableFingerprint } from './fingerprint.ts';
 export { IncrementalFileReader } from './incremental-file.ts';
 export { initCluster, type LocalServer, startLocalServer } from './local-server.ts';
 export { formatLsn, parseLsn, timelineHistoryName, walFileName } from './lsn.ts';

@@ -39,23 +39,53 @@ export interface LocalServer {
 }
 
 /** Makes a cluster with superuser `postgres`, who needs no password on the socket. Throws LOCAL_SERVER. */
-export async function initCluster({ binaries, dataDir, checksums }: { binaries: ServerBinaries; dataDir: string; checksums: boolean }): Promise<void> {
+export async function initCluster({
+  binaries,
+  dataDir,
+  checksums,
+}: {
+  binaries: ServerBinaries;
+  dataDir: string;
+  checksums: boolean;
+}): Promise<void> {
   const account = await serverAccount();
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
   if (account) await chown(dataDir, account.uid, account.gid);
-  const args = ['-D', dataDir, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '-N', ...(checksums ? ['-k'] : [])];
+  const args = [
+    '-D',
+    dataDir,
+    '-U',
+    'postgres',
+    '-A',
+    'trust',
+    '-E',
+    'UTF8',
+    '--locale=C',
+    '-N',
+    ...(checksums ? ['-k'] : []),
+  ];
   const program = join(await readableBinDir(binaries), 'initdb');
   const output: string[] = [];
   const status = await new Promise<number | string | null>((resolve) => {
-    const child = spawn(program, args, { ...account, cwd: '/', env: serverEnvironment(), stdio: ['ignore', 'pipe', 'pipe'] });
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => output.push(chunk.toString()));
+    const child = spawn(program, args, {
+      ...account,
+      cwd: '/',
+      env: serverEnvironment(),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (chunk: Buffer) => output.push(chunk.toString()));
     child.on('error', (error) => resolve(error.message));
     child.on('close', resolve);
   });
   if (status === 0) return;
-  throw new HelvinoError('LOCAL_SERVER', `initdb of PostgreSQL ${binaries.version} ended with ${status}: ${output.join('').trim().split('\n').at(-1)}`, {
-    context: { program, output: output.join('') },
-  });
+  throw new HelvinoError(
+    'LOCAL_SERVER',
+    `initdb of PostgreSQL ${binaries.version} ended with ${status}: ${output.join('').trim().split('\n').at(-1)}`,
+    {
+      context: { program, output: output.join('') },
+    },
+  );
 }
 
 function serverEnvironment(): Record<string, string> {
@@ -69,15 +99,29 @@ export async function startLocalServer(options: StartOptions): Promise<LocalServ
   await mkdir(runDir, { recursive: true, mode: 0o700 });
   const socket = join(runDir, `.s.PGSQL.${port}`);
   if (Buffer.byteLength(socket) > 107) {
-    throw new HelvinoError('LOCAL_SERVER', `the path of the socket is too long: ${socket}`, { hint: 'name a folder with a shorter path (--directory, TMPDIR)' });
+    throw new HelvinoError('LOCAL_SERVER', `the path of the socket is too long: ${socket}`, {
+      hint: 'name a folder with a shorter path (--directory, TMPDIR)',
+    });
   }
   const files = await writeConfiguration(runDir, account);
   const settings = { ...isolated(runDir, files), ...options.settings };
-  const args = ['-D', options.dataDir, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])];
+  const args = [
+    '-D',
+    options.dataDir,
+    ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+  ];
   const program = join(await readableBinDir(options.binaries), 'postgres');
-  const child = spawn(program, args, { ...account, cwd: '/', env: serverEnvironment(), stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program, args, {
+    ...account,
+    cwd: '/',
+    env: serverEnvironment(),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const url = `postgresql://${encodeURIComponent(options.user ?? 'postgres')}@/template1?host=${encodeURIComponent(runDir)}&port=${port}`;
-  const server = new ChildServer(child, await resolveConnection({ url, overrides: { sslmode: 'disable' } }, {}));
+  const server = new ChildServer(
+    child,
+    await resolveConnection({ url, overrides: { sslmode: 'disable' } }, {}),
+  );
   try {
     await server.ready(options);
   } catch (thrown) {
@@ -95,12 +139,17 @@ interface ConfigurationFiles {
 
 /** The directory's own files may include others, name certificates, or be elsewhere (Debian keeps them in /etc). */
 async function writeConfiguration(runDir: string, account: Account | undefined): Promise<ConfigurationFiles> {
-  const files = { config: join(runDir, 'postgresql.conf'), hba: join(runDir, 'pg_hba.conf'), ident: join(runDir, 'pg_ident.conf') };
+  const files = {
+    config: join(runDir, 'postgresql.conf'),
+    hba: join(runDir, 'pg_hba.conf'),
+    ident: join(runDir, 'pg_ident.conf'),
+  };
   await writeFile(files.config, '# Made by helvino for a throw-away server.\n');
   await writeFile(files.hba, 'local all all trust\nlocal replication all trust\n');
   await writeFile(files.ident, '');
   await chmod(runDir, 0o700);
-  if (account) for (const path of [runDir, ...Object.values(files)]) await chown(path, account.uid, account.gid);
+  if (account)
+    for (const path of [runDir, ...Object.values(files)]) await chown(path, account.uid, account.gid);
   return files;
 }
 
@@ -165,7 +214,8 @@ class ChildServer implements LocalServer {
       child.on('close', end);
     });
     process.once('exit', this.#killAtExit);
-    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => this.#keep(chunk.toString()));
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on('data', (chunk: Buffer) => this.#keep(chunk.toString()));
   }
 
   get pid(): number {
@@ -181,7 +231,8 @@ class ChildServer implements LocalServer {
     while (!(await this.#takesConnections(dataDir))) {
       signal?.throwIfAborted();
       if (this.#gone) throw this.#failed(binaries, 'did not start');
-      if (systemClock.monotonic() > until) throw this.#failed(binaries, `was not ready after ${Math.round(readyTimeoutMs / 1000)} s`);
+      if (systemClock.monotonic() > until)
+        throw this.#failed(binaries, `was not ready after ${Math.round(readyTimeoutMs / 1000)} s`);
       await systemClock.sleep(20);
     }
   }
@@ -202,11 +253,18 @@ class ChildServer implements LocalServer {
   }
 
   #failed(binaries: ServerBinaries, what: string): HelvinoError {
-    const telling = this.#lines.findLast((line) => /\b(FATAL|PANIC):/.test(line)) ?? this.#lines.at(-1) ?? 'it said nothing';
-    return new HelvinoError('LOCAL_SERVER', `PostgreSQL ${binaries.version} ${what}: ${telling.replace(/^.*?\b(FATAL|PANIC): +/, '')}`, {
-      hint: 'the log lines are in the context (--json)',
-      context: { log: this.#lines.slice(-30), binDir: binaries.binDir },
-    });
+    const telling =
+      this.#lines.findLast((line) => /\b(FATAL|PANIC):/.test(line)) ??
+      this.#lines.at(-1) ??
+      'it said nothing';
+    return new HelvinoError(
+      'LOCAL_SERVER',
+      `PostgreSQL ${binaries.version} ${what}: ${telling.replace(/^.*?\b(FATAL|PANIC): +/, '')}`,
+      {
+        hint: 'the log lines are in the context (--json)',
+        context: { log: this.#lines.slice(-30), binDir: binaries.binDir },
+      },
+    );
   }
 
   #keep(text: string): void {

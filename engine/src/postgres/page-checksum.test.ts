@@ -38,19 +38,25 @@ test('a page cut off by the end of the file – bad', () => {
 
 test('any one changed byte, the right page at the wrong block – found, and the page is left as it was', () => {
   fc.assert(
-    fc.property(fc.integer(), fc.nat(1_000_000), fc.nat(pageSize - 1), fc.integer({ min: 1, max: 255 }), (seed, block, at, change) => {
-      const page = goodPage(seed, block);
-      assert.deepEqual(verifyPages(page, block), []);
-      assert.equal(verifyPages(page, block + 1).length, 1);
-      const changed = Uint8Array.from(page);
-      changed[at] = changed[at]! ^ change;
-      const before = Uint8Array.from(changed);
-      assert.deepEqual(
-        verifyPages(changed, block).map((bad) => bad.block),
-        [block],
-      );
-      assert.deepEqual(changed, before);
-    }),
-    { numRuns: 200 },
+    fc.property(
+      fc.integer(),
+      fc.nat(1_000_000),
+      fc.nat(pageSize - 1),
+      fc.integer({ min: 1, max: 255 }),
+      (seed, block, at, change) => {
+        const page = goodPage(seed, block);
+        assert.deepEqual(verifyPages(page, block), []);
+        assert.equal(verifyPages(page, block + 1).length, 1);
+        const changed = Uint8Array.from(page);
+        changed[at] = changed[at]! ^ change;
+        const before = Uint8Array.from(changed);
+        assert.deepEqual(
+          verifyPages(changed, block).map((bad) => bad.block),
+          [block],
+        );
+        assert.deepEqual(changed, before);
+      },
+    ),
+    { numRuns: 200, seed: 20261125 },
   );
 });

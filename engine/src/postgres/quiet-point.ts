@@ -2,11 +2,14 @@
  * A quiet point: snapshots of every database that together are the state at one exact WAL position. They are, if no WAL
  * was written between a moment before the first was taken and a moment after the last: then every transaction that a
  * snapshot sees committed before that position, and none that it does not see did.
+ *
+ * Invariant: whatever could make the snapshots differ from the state at the position leads to another try.
  */
 import type { Client } from 'pg';
 import { systemClock } from '../base/clock.ts';
-import { parseLsn } from './lsn.ts';
 import { tableList } from './fingerprint.ts';
+import { formatLsn, parseLsn } from './lsn.ts';
+import { query, statements } from './sql.ts';
 
 export interface QuietPoint {
   readonly lsn: bigint;
@@ -15,7 +18,7 @@ export interface QuietPoint {
   close(): Promise<void>;
 }
 
-export interface QuietPointOptions {
+interface QuietPointOptions {
   readonly databases: readonly string[];
   /** Bytes. */
   readonly walSegmentSize: number;
@@ -24,37 +27,44 @@ export interface QuietPointOptions {
   readonly signal?: AbortSignal;
 }
 
-export type QuietPointResult = { readonly state: 'taken'; readonly point: QuietPoint } | { readonly state: 'busy'; readonly reason: string };
+type QuietPointResult =
+  | { readonly state: 'taken'; readonly point: QuietPoint }
+  | { readonly state: 'busy'; readonly reason: string };
 
 const position = `case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end::text as lsn`;
-const begin = 'begin isolation level repeatable read read only';
+const timeLimits = `'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'`;
+/** Every transaction that has a number holds this lock until after it is no longer seen as running. */
+const running = `from pg_locks where locktype = 'transactionid' and mode = 'ExclusiveLock' and granted`;
 
 /** Opens connections with `open`; those that stay open belong to the point. */
-export async function takeQuietPoint(open: (database: string) => Promise<Client>, options: QuietPointOptions): Promise<QuietPointResult> {
+export async function takeQuietPoint(
+  open: (database: string) => Promise<Client>,
+  options: QuietPointOptions,
+): Promise<QuietPointResult> {
   const clients = new Map<string, Client>();
   try {
     for (const database of options.databases) {
       const client = await open(database);
       clients.set(database, client);
-      if (clients.size > 1 && !(await hasTables(client))) {
+      // A point needs one connection at least.
+      if (clients.size > 1 && (await query(client, `${tableList} limit 1`)).length === 0) {
         clients.delete(database);
         await client.end();
+      } else {
+        await query(client, `select set_config(name, '0', false) from pg_settings where name in (${timeLimits})`);
       }
     }
     const lsn = await waitForQuiet([...clients.values()], options);
-    if (lsn === undefined) {
-      await closeAll(clients);
-      return { state: 'busy', reason: 'the source was never without writes for long enough to take a snapshot at a known position' };
-    }
-    return { state: 'taken', point: { lsn, clients, close: () => closeAll(clients) } };
+    if (lsn !== undefined) return { state: 'taken', point: { lsn, clients, close: () => closeAll(clients) } };
   } catch (thrown) {
     await closeAll(clients);
     throw thrown;
   }
-}
-
-async function hasTables(client: Client): Promise<boolean> {
-  return (await client.query(`${tableList} limit 1`)).rows.length > 0;
+  await closeAll(clients);
+  return {
+    state: 'busy',
+    reason: 'the source was never without writes for long enough to take a snapshot at a known position',
+  };
 }
 
 async function closeAll(clients: Map<string, Client>): Promise<void> {
@@ -62,48 +72,88 @@ async function closeAll(clients: Map<string, Client>): Promise<void> {
   clients.clear();
 }
 
-async function waitForQuiet(clients: readonly Client[], { budgetMs = 10_000, walSegmentSize, signal }: QuietPointOptions): Promise<bigint | undefined> {
-  const until = systemClock.monotonic() + budgetMs;
-  let tries = 0;
-  while (systemClock.monotonic() < until) {
-    signal?.throwIfAborted();
-    const lsn = await attempt(clients);
-    if (lsn !== undefined) return pageStart(lsn, walSegmentSize);
-    for (const client of clients) await client.query('rollback');
-    await systemClock.sleep(1 + (tries++ % 5));
+async function waitForQuiet(clients: readonly Client[], options: QuietPointOptions): Promise<bigint | undefined> {
+  const until = systemClock.monotonic() + (options.budgetMs ?? 10_000);
+  for (let tries = 0; systemClock.monotonic() < until; tries++) {
+    options.signal?.throwIfAborted();
+    const lsn = await attempt(clients, options.walSegmentSize);
+    if (lsn !== undefined) return lsn;
+    for (const client of clients) await query(client, 'rollback');
+    await systemClock.sleep(1 + (tries % 5));
   }
   return undefined;
 }
 
-/** Two round trips a database: position; then snapshot and position. */
-async function attempt(clients: readonly Client[]): Promise<bigint | undefined> {
-  let first: string | undefined;
-  for (const client of clients) {
-    const before = (await client.query<{ lsn: string }>(`select ${position}`)).rows[0]!.lsn;
-    const results = (await client.query(
-      `${begin}; select ${position}, pg_current_snapshot()::text as snapshot`,
-    )) as unknown as { rows: { lsn: string; snapshot: string }[] }[];
-    const { lsn: after, snapshot } = results[1]!.rows[0]!;
-    first ??= before;
-    if (before !== first || after !== first) return undefined;
-    if (!(await allInProgress(client, snapshot))) return undefined;
-  }
-  return first === undefined ? undefined : parseLsn(first);
+interface Look {
+  readonly before: string;
+  readonly after: string;
+  readonly standby: boolean;
+  /** Numbers of the transactions that ran just before the snapshot. */
+  readonly running: readonly string[];
+}
+
+async function attempt(clients: readonly Client[], walSegmentSize: number): Promise<bigint | undefined> {
+  // At once, so that the moment that must be quiet is short.
+  const looks = await Promise.all(clients.map(look));
+  const first = looks[0];
+  if (first === undefined) return undefined;
+  if (looks.some(({ before, after }) => before !== first.before || after !== first.before)) return undefined;
+  const lsn = pageStart(parseLsn(first.before), walSegmentSize);
+  const xids = [...new Set(looks.flatMap((one) => one.running))];
+  if (first.standby) return (await replayStands(clients[0]!, first.before)) ? lsn : undefined;
+  return xids.length === 0 || (await stillRunning(clients[0]!, lsn, xids)) ? lsn : undefined;
+}
+
+/** One round trip. The order matters: position, who runs, snapshot, position. */
+async function look(client: Client): Promise<Look> {
+  const results = await statements<Record<string, unknown>>(
+    client,
+    `begin; select ${position}; select coalesce(array_agg(transactionid::text), '{}') as running ${running}; commit;
+     begin isolation level repeatable read read only;
+     select pg_is_in_recovery() as standby, ${position}`,
+  );
+  const last = results[5]![0]!;
+  return {
+    before: String(results[1]![0]!.lsn),
+    running: results[2]![0]!.running as string[],
+    after: String(last.lsn),
+    standby: last.standby === true,
+  };
+}
+
+const settleMs = 10;
+
+/** A standby shows what a record did a moment before it counts the record as replayed. */
+async function replayStands(client: Client, lsn: string): Promise<boolean> {
+  await systemClock.sleep(settleMs);
+  return (await query<{ lsn: string }>(client, `select ${position}`))[0]!.lsn === lsn;
 }
 
 /**
- * A transaction's commit record is in the WAL a moment before others see it as committed: a snapshot in that moment
- * would miss a transaction that the WAL has. Such a one is in progress in the snapshot and committed by now.
+ * A transaction's commit record is in the WAL before others see it as committed: while it is flushed, and while standbys
+ * confirm it. A snapshot in that moment misses a transaction that the WAL has. So those that ran at the snapshot must
+ * still run some time after everything up to the position is flushed, and must not wait for standbys.
  */
-async function allInProgress(client: Client, snapshot: string): Promise<boolean> {
-  const running = snapshot.split(':')[2] ?? '';
-  if (running === '') return true;
-  const xids = running.split(',');
-  const { rows } = await client.query<{ done: boolean }>(
-    `select bool_or(pg_is_in_recovery() is false and pg_xact_status(x::xid8) = 'committed') as done from unnest($1::text[]) x`,
-    [xids],
-  );
-  return rows[0]!.done !== true;
+async function stillRunning(client: Client, lsn: bigint, xids: readonly string[]): Promise<boolean> {
+  let flushedOnce = false;
+  for (let waited = 0; waited < 1000; waited += settleMs) {
+    await systemClock.sleep(settleMs);
+    // Else pg_stat_activity stays as it was at its first look in this transaction.
+    await query(client, 'select pg_stat_clear_snapshot()');
+    const [now] = await query<{ flushed: boolean; held: boolean; confirming: boolean }>(
+      client,
+      `select pg_current_wal_flush_lsn() >= $1::pg_lsn as flushed,
+        (select count(distinct transactionid::text) ${running} and transactionid::text = any($2)) = cardinality($2) as held,
+        current_setting('synchronous_standby_names') <> '' and exists (
+          select from (select pid ${running} and transactionid::text = any($2)) l
+          left join pg_stat_activity a using (pid) where coalesce(a.wait_event, 'SyncRep') = 'SyncRep') as confirming`,
+      [formatLsn(lsn), xids],
+    );
+    if (!now!.held || now!.confirming) return false;
+    if (flushedOnce) return true;
+    flushedOnce = now!.flushed;
+  }
+  return false;
 }
 
 const pageSize = 8192n;
@@ -112,7 +162,7 @@ const shortHeader = 24n;
 const longHeader = 40n;
 
 /** Exactly behind a page header nothing has been written yet: the position is the page's begin. */
-function pageStart(lsn: bigint, segmentSize: number): bigint {
+export function pageStart(lsn: bigint, segmentSize: number): bigint {
   const firstOfSegment = lsn % BigInt(segmentSize) < pageSize;
   return lsn % pageSize === (firstOfSegment ? longHeader : shortHeader) ? lsn - (lsn % pageSize) : lsn;
 }

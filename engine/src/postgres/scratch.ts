@@ -26,14 +26,21 @@ export async function createScratch(options: { parent?: string; purpose: string 
   try {
     await mkdir(parent, { recursive: true });
     directory = await mkdtemp(join(await realpath(parent), `${prefix}${options.purpose}-`));
-    await writeFile(join(directory, ownerFile), JSON.stringify({ pid: process.pid, start: await processStart(process.pid) }));
+    await writeFile(
+      join(directory, ownerFile),
+      JSON.stringify({ pid: process.pid, start: await processStart(process.pid) }),
+    );
     await giveTo(directory, await serverAccount());
   } catch (thrown) {
     const denied = ['EACCES', 'EPERM', 'EROFS'].includes(systemCode(thrown) ?? '');
-    throw new HelvinoError(denied ? 'TARGET_DENIED' : 'TARGET_IO', `no temporary place can be made in ${parent}: ${(thrown as Error).message}`, {
-      cause: thrown,
-      hint: 'name another folder with --directory, or set TMPDIR',
-    });
+    throw new HelvinoError(
+      denied ? 'TARGET_DENIED' : 'TARGET_IO',
+      `no temporary place can be made in ${parent}: ${(thrown as Error).message}`,
+      {
+        cause: thrown,
+        hint: 'name another folder with --directory, or set TMPDIR',
+      },
+    );
   }
   return {
     directory,

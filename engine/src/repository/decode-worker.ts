@@ -14,11 +14,11 @@ import { openChunk } from './pack-format.ts';
 interface Setup {
   readonly buffers: SharedArrayBuffer;
   readonly keys: ReadonlyMap<string, Uint8Array>;
-  readonly contentKey: Uint8Array;
+  readonly contentKeys: ReadonlyMap<string, Uint8Array>;
 }
 
 const setup = workerData as Setup;
-const hasher = new ContentHasher(setup.contentKey);
+const hashers = new Map([...setup.contentKeys].map(([id, key]) => [id, new ContentHasher(key)]));
 const packKeys = new Map<string, Buffer>();
 const files = new Map<string, number>();
 const maxFiles = 64;
@@ -54,7 +54,8 @@ parentPort!.on('message', (job: DecodeJob) => {
 
 function open(chunk: DecodeChunk, sealed: Uint8Array, problems: ChunkProblem[]): Uint8Array | undefined {
   const { pack, index, keyId } = chunk;
-  if (chunk.storedHash && !hasher.hash(sealed).equals(chunk.storedHash)) {
+  const hasher = chunk.hashKeyId === undefined ? undefined : hashers.get(chunk.hashKeyId);
+  if (hasher && chunk.storedHash && !hasher.hash(sealed).equals(chunk.storedHash)) {
     problems.push({ pack, index, why: 'its stored bytes were changed' });
     return undefined;
   }
@@ -62,7 +63,7 @@ function open(chunk: DecodeChunk, sealed: Uint8Array, problems: ChunkProblem[]):
   if (key === undefined) return undefined;
   try {
     const plain = openChunk(packKey(pack, key), chunk, sealed);
-    const bad = chunk.segments && badSegment(plain, chunk.segments);
+    const bad = hasher && chunk.segments && badSegment(plain, chunk.segments, hasher);
     if (bad === undefined) return plain;
     problems.push({ pack, index, why: `the hash of its bytes from ${bad} on differs` });
   } catch (thrown) {
@@ -71,7 +72,11 @@ function open(chunk: DecodeChunk, sealed: Uint8Array, problems: ChunkProblem[]):
   return undefined;
 }
 
-function badSegment(plain: Uint8Array, segments: NonNullable<DecodeChunk['segments']>): number | undefined {
+function badSegment(
+  plain: Uint8Array,
+  segments: NonNullable<DecodeChunk['segments']>,
+  hasher: ContentHasher,
+): number | undefined {
   let at = 0;
   for (const { length, hash } of segments) {
     if (!hasher.hash(plain.subarray(at, at + length)).equals(hash)) return at;

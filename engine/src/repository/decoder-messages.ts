@@ -18,6 +18,8 @@ export interface DecodeChunk {
   readonly at: number;
   readonly stored: number;
   readonly raw: number;
+  /** Under which catalog key's content hash the hashes here are; without it they are not checked. */
+  readonly hashKeyId?: string;
   /** Checked when given. */
   readonly storedHash?: Uint8Array;
   /** Checked when given and the data key is known. */

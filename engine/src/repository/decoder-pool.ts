@@ -4,8 +4,8 @@
  */
 import { Worker } from 'node:worker_threads';
 import { HelvinoError } from '../base/errors.ts';
-import { deriveKey } from './crypto.ts';
 import type { ChunkProblem, DecodeChunk, DecodeJob, FromDecoder } from './decoder-messages.ts';
+import { type CatalogRing, contentKeyOf } from './keys.ts';
 import { packCapacity } from './pack-builder.ts';
 
 export type { ChunkProblem, DecodeChunk, DecodedPiece } from './decoder-messages.ts';
@@ -37,14 +37,14 @@ export class DecoderPool {
   >();
   #nextJob = 0;
 
-  constructor(options: { keys: ReadonlyMap<string, Uint8Array>; catalogKey: Uint8Array; workers: number }) {
+  constructor(options: { keys: ReadonlyMap<string, Uint8Array>; ring: CatalogRing; workers: number }) {
     const count = options.workers + 1;
     this.#buffers = new SharedArrayBuffer(count * packCapacity);
     for (let i = 0; i < count; i++) this.#free.push(i);
-    const contentKey = deriveKey(options.catalogKey, Buffer.alloc(0), 'content hash');
+    const contentKeys = new Map(options.ring.ids.map((id) => [id, contentKeyOf(options.ring.find(id)!)]));
     for (let i = 0; i < options.workers; i++) {
       const worker = new Worker(new URL('./decode-worker.ts', import.meta.url), {
-        workerData: { buffers: this.#buffers, keys: options.keys, contentKey },
+        workerData: { buffers: this.#buffers, keys: options.keys, contentKeys },
       });
       worker.on('message', (message: FromDecoder) => this.#receive(message));
       worker.on('error', (error) => this.#crashed(i, error));

@@ -9,9 +9,9 @@ import { Worker } from 'node:worker_threads';
 import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
 import type { StorageDriver } from '../storage/driver.ts';
-import { deriveKey } from './crypto.ts';
 import type { EncodeJob, FromEncoder, ToEncoder } from './encoder-messages.ts';
 import type { ChunkRef } from './extents.ts';
+import { contentKeyOf } from './keys.ts';
 import { packName } from './layout.ts';
 import { maxChunk, packCapacity } from './pack-builder.ts';
 import { readBack } from './read-back.ts';
@@ -141,7 +141,7 @@ export class EncoderPool {
         identity: { keyId: dataKeyId, catalogKeyId, kind: 'data' },
         key: dataKey,
         catalogKey,
-        contentKey: deriveKey(catalogKey, Buffer.alloc(0), 'content hash'),
+        contentKey: contentKeyOf(catalogKey),
         level,
       },
     });

@@ -60,7 +60,11 @@ export function parseCatalogRing(text: string, place: string): CatalogRing {
 
 /** The key of the content hash: bound to one catalog key, since hashes are only compared under the same. */
 export function contentHasherOf(catalogKey: Uint8Array): ContentHasher {
-  return new ContentHasher(deriveKey(catalogKey, Buffer.alloc(0), 'content hash'));
+  return new ContentHasher(contentKeyOf(catalogKey));
+}
+
+export function contentKeyOf(catalogKey: Uint8Array): Buffer {
+  return deriveKey(catalogKey, Buffer.alloc(0), 'content hash');
 }
 
 export async function createIdentity(): Promise<string> {

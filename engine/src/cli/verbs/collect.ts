@@ -44,7 +44,7 @@ function planText(plan: CollectPlan): string[] {
     `mark    ${plan.mark.length} packs, ${sum(plan.mark)}: garbage, to be removed by a later run`,
   ];
   for (const pack of plan.wait) lines.push(`wait    ${pack.id}, ${formatBytes(pack.size)}: ${pack.reason}`);
-  if (plan.remove.length + plan.mark.length > 0)
-    lines.push('nothing was done: `helvino collect --apply` does it');
+  if (plan.remove.length + plan.mark.length === 0) lines.push('there is nothing to do now');
+  else lines.push('nothing was done: `helvino collect --apply` does it');
   return lines;
 }

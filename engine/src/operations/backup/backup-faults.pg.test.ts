@@ -1,8 +1,7 @@
 /** What goes wrong during a backup: a clear error, nothing committed, earlier backups as they were. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, open, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,6 +12,7 @@ import {
   notPassed,
   query,
   serverContents,
+  smallDisk,
   withClient,
 } from '../../../test/backup-fixture.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
@@ -202,25 +202,6 @@ test('a page of the source is corrupt – SERVER_CORRUPT names file and block; t
     JSON.stringify(pages),
   );
 });
-
-/** A file system of its own for the repository; undefined where one cannot be mounted. */
-async function smallDisk(bytes: number): Promise<(AsyncDisposable & { path: string }) | undefined> {
-  if (process.getuid?.() !== 0) return undefined;
-  const path = await mkdtemp(join(tmpdir(), 'hv-disk-'));
-  try {
-    await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', path]);
-  } catch {
-    await rm(path, { recursive: true });
-    return undefined;
-  }
-  return {
-    path,
-    async [Symbol.asyncDispose]() {
-      await run('umount', ['-l', path]);
-      await rm(path, { recursive: true });
-    },
-  };
-}
 
 test('the disk of the repository gets full – STORAGE_FULL; earlier backups are fine', async (t) => {
   await using disk = await smallDisk(24 << 20);

@@ -1,6 +1,6 @@
 /** Which parts of a file on disk are not what the backup says. Zero parts are made zero at once. */
 import { fstatSync, readSync, writeSync } from 'node:fs';
-import { contentHasherOf, type Extent, type FileEntry, type Repository } from '../../repository/index.ts';
+import type { ContentHasher, Extent, FileEntry } from '../../repository/index.ts';
 
 const zeroes = Buffer.alloc(1 << 20);
 let buffer = Buffer.allocUnsafe(1 << 20);
@@ -9,9 +9,8 @@ let buffer = Buffer.allocUnsafe(1 << 20);
 export function differingExtents(
   fd: number,
   file: FileEntry,
-  repository: Repository,
+  hasher: ContentHasher,
 ): { at: number; extent: Extent }[] {
-  const hasher = contentHasherOf(repository.ring.current);
   const present = fstatSync(fd).size;
   const differing: { at: number; extent: Extent }[] = [];
   let at = 0;

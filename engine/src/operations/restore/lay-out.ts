@@ -19,7 +19,14 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import type { Progress } from '../../base/progress.ts';
-import type { Extent, FileEntry, Manifest, Repository } from '../../repository/index.ts';
+import {
+  type ContentHasher,
+  contentHasherOf,
+  type Extent,
+  type FileEntry,
+  type Manifest,
+  type Repository,
+} from '../../repository/index.ts';
 import { differingExtents } from './differing.ts';
 import type { Owner } from './owner.ts';
 import type { RestoreIndex } from './restore-index.ts';
@@ -97,7 +104,7 @@ function makeFile(target: string, file: FileEntry, options: LayOutOptions): numb
   const fd = openSync(target, known ? 'r+' : 'w+', file.mode);
   let differing: Iterable<{ at: number; extent: Extent }>;
   try {
-    differing = known ? differingExtents(fd, file, options.repository) : everyExtent(file);
+    differing = known ? differingExtents(fd, file, hasherFor(options)) : everyExtent(file);
     fchmodSync(fd, file.mode);
     if (options.owner !== undefined) {
       const { uid, gid } = options.owner === 'recorded' ? file : options.owner;
@@ -115,6 +122,11 @@ function makeFile(target: string, file: FileEntry, options: LayOutOptions): numb
       options.index.addPiece(number, { chunk: extent.chunk, at, start: extent.start, length: extent.length });
   }
   return file.size - wanted;
+}
+
+/** Hashes in a backup are under the catalog key of its time. */
+function hasherFor({ repository, manifest }: LayOutOptions): ContentHasher {
+  return contentHasherOf(repository.ring.find(manifest.hashKeyId) ?? repository.ring.current);
 }
 
 function* everyExtent(file: FileEntry): Generator<{ at: number; extent: Extent }> {

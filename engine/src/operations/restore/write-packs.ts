@@ -11,6 +11,7 @@ import {
   type Repository,
 } from '../../repository/index.ts';
 import type { RestoreIndex, WantedPiece } from './restore-index.ts';
+import { WriteBehind } from './write-behind.ts';
 
 /** Chunks that are nearer to each other than this are read in one go. */
 const gap = 128 << 10;
@@ -41,7 +42,7 @@ export async function writePacks(options: WriteOptions): Promise<number> {
   const { repository, keys, index, progress } = options;
   progress.phase('restoring', index.wantedBytes(), 'bytes');
   const workers = Math.max(2, Math.min(8, availableParallelism()));
-  const pool = new DecoderPool({ keys, catalogKey: repository.ring.current, workers });
+  const pool = new DecoderPool({ keys, ring: repository.ring, workers });
   const writer = new RunWriter(options, pool);
   try {
     for (const run of runs(index.pieces())) await writer.start(run);
@@ -57,6 +58,7 @@ class RunWriter {
   readonly #options: WriteOptions;
   readonly #pool: DecoderPool;
   readonly #running = new Set<Promise<void>>();
+  readonly #behind = new WriteBehind();
 
   constructor(options: WriteOptions, pool: DecoderPool) {
     this.#options = options;
@@ -77,6 +79,7 @@ class RunWriter {
 
   async end(): Promise<number> {
     await Promise.all(this.#running);
+    await this.#behind.end();
     if (this.#failure !== undefined) throw this.#failure;
     return this.#written;
   }
@@ -101,7 +104,13 @@ class RunWriter {
     );
     if (outcome.problems.length > 0) throw await this.#damaged(run, outcome.problems);
     this.#written += outcome.written;
+    if (outcome.written > 0) this.#noteWritten(run);
     progress.advance(run.chunks.reduce((sum, { piece }) => sum + piece.chunk.stored, 0));
+  }
+
+  #noteWritten(run: Run): void {
+    for (const { pieces } of run.chunks)
+      for (const { path, length } of pieces) this.#behind.wrote(path, length);
   }
 
   async #explain(run: Run, thrown: unknown): Promise<unknown> {

@@ -42,7 +42,7 @@ export async function checkPacks(
   );
   const keys = new Map([...options.keys, ...structureKeys(repository)]);
   const workers = Math.max(2, Math.min(8, availableParallelism()));
-  const pool = readData ? new DecoderPool({ keys, catalogKey: repository.ring.current, workers }) : undefined;
+  const pool = readData ? new DecoderPool({ keys, ring: repository.ring, workers }) : undefined;
   const faults = new Map<string, PackFault>();
   let bytesRead = 0;
   try {
@@ -89,7 +89,7 @@ async function readAll(
   pool: DecoderPool,
   contents: PackContents,
 ): Promise<ChunkProblem[]> {
-  const { id, keyId } = contents.identity;
+  const { id, keyId, catalogKeyId } = contents.identity;
   const jobs: Promise<readonly ChunkProblem[]>[] = [];
   let from = 0;
   while (from < contents.chunks.length) {
@@ -117,6 +117,7 @@ async function readAll(
     const chunks = contents.chunks.slice(from, to).map((chunk, i) => ({
       ...chunk,
       pack: id,
+      hashKeyId: catalogKeyId,
       keyId,
       index: from + i,
       at: chunk.offset - first.offset,

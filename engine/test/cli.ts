@@ -1,0 +1,46 @@
+/** Runs the launcher as a user would, on the Node.js that is there. */
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const launcher = fileURLToPath(new URL('../bin/helvino.mjs', import.meta.url));
+
+export interface CliOutcome {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export function helvino(
+  args: readonly string[],
+  options: { cwd: string; env?: Record<string, string> },
+): Promise<CliOutcome> {
+  return new Promise((resolve, reject) => {
+    const { HELVINO_CONFIG: _, HELVINO_IDENTITY: __, ...inherited } = process.env;
+    const child = spawn(process.execPath, [launcher, ...args], {
+      cwd: options.cwd,
+      env: { ...inherited, ...options.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const output = { stdout: '', stderr: '' };
+    child.stdout.on('data', (chunk) => (output.stdout += chunk));
+    child.stderr.on('data', (chunk) => (output.stderr += chunk));
+    child.on('error', reject);
+    child.on('close', (status) => resolve({ status, ...output }));
+  });
+}
+
+export interface JsonAnswer {
+  readonly ok: boolean;
+  readonly command?: string;
+  readonly result?: Record<string, unknown>;
+  readonly error?: { code: string; message: string; hint?: string };
+}
+
+/** With --json: exactly one object on standard output, nothing else. */
+export async function helvinoJson(
+  args: readonly string[],
+  options: { cwd: string; env?: Record<string, string> },
+): Promise<JsonAnswer & { status: number | null }> {
+  const outcome = await helvino([...args, '--json'], options);
+  return { ...(JSON.parse(outcome.stdout) as JsonAnswer), status: outcome.status };
+}
