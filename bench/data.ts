@@ -75,13 +75,13 @@ export async function fill(place: Place, scale: number): Promise<number> {
   const begun = performance.now();
   const [one, two] = [await connect(place), await connect(place)];
   try {
-    const rows = Math.round(4_200_000 * scale);
+    const rows = Math.round(4_700_000 * scale);
     const half = Math.floor(rows / 2);
     const conversations = Math.round(400_000 * scale);
     await each(one, basics(scale));
     await Promise.all([
       each(one, [messages(1, half, conversations)]),
-      each(two, [messages(half + 1, rows, conversations), ...accounts(Math.round(6_000_000 * scale))]),
+      each(two, [messages(half + 1, rows, conversations), ...accounts(Math.round(6_700_000 * scale))]),
     ]);
     await each(one, [...indexes, 'vacuum (analyze)', 'checkpoint']);
     const { rows: sizes } = await one.query<{ bytes: string }>(

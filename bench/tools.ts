@@ -16,20 +16,22 @@ export interface Ran {
   readonly output: string;
 }
 
+export interface RunOptions {
+  readonly as?: 'postgres';
+  /** Also after `stopAll`: for cleaning up. */
+  readonly always?: boolean;
+}
+
 /** Runs a program, as `postgres` if asked. Throws with its output when it fails. */
-export async function run(
-  program: string,
-  args: readonly string[],
-  options: { readonly as?: 'postgres'; readonly cwd?: string } = {},
-): Promise<Ran> {
-  if (stopped !== undefined) throw new Error(stopped);
+export async function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  if (stopped !== undefined && !options.always) throw new Error(stopped);
   const [file, words] =
     options.as === undefined
       ? [program, args]
       : ['runuser', ['-u', options.as, '--', program, ...args] as const];
   const begun = performance.now();
   const child = spawn(file, words, {
-    cwd: options.cwd ?? '/',
+    cwd: '/',
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, LC_ALL: 'C.UTF-8' },
   });
