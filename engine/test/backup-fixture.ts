@@ -2,9 +2,13 @@
  * End-to-end tests of backup and restore: a repository with its recovery identity in a temporary folder, and the
  * operations with everything filled in that a test does not care about.
  */
-import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import type { Client } from 'pg';
 import { systemClock } from '../src/base/clock.ts';
 import { silentProgress } from '../src/base/progress.ts';
@@ -247,4 +251,48 @@ export function notPassed(report: DrillReport): string[] {
   return report.checks
     .filter((check) => check.state !== 'passed')
     .map((check) => `${check.name} ${check.state}: ${check.detail} ${check.findings?.join('; ') ?? ''}`);
+}
+
+/** A file system of its own, of so many bytes; undefined where one cannot be mounted (that takes root). */
+export async function smallDisk(bytes: number): Promise<(AsyncDisposable & { path: string }) | undefined> {
+  if (process.getuid?.() !== 0) return undefined;
+  const path = await mkdtemp(join(tmpdir(), 'hv-disk-'));
+  try {
+    await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', path]);
+  } catch {
+    await rm(path, { recursive: true });
+    return undefined;
+  }
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      await promisify(execFile)('umount', ['-l', path]);
+      await rm(path, { recursive: true });
+    },
+  };
+}
+
+/** Everything in a folder, for comparing two of them: type, mode, owner, and the hash of the content or the link. */
+export async function treeOf(folder: string): Promise<Record<string, string>> {
+  const tree: Record<string, string> = {};
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  for (const entry of entries) {
+    const path = join(entry.parentPath, entry.name);
+    const { mode, uid, gid, size } = await lstat(path);
+    const facts = `${(mode & 0o7777).toString(8)} ${uid}:${gid}`;
+    let what = 'folder';
+    if (entry.isSymbolicLink()) what = `link to ${await readlink(path)}`;
+    else if (entry.isFile())
+      what = `${size} ${createHash('sha256')
+        .update(await readFile(path))
+        .digest('hex')}`;
+    tree[relative(folder, path)] = `${facts} ${what}`;
+  }
+  return tree;
+}
+
+/** The paths whose facts differ. */
+export function differences(a: Record<string, string>, b: Record<string, string>): string[] {
+  const paths = [...new Set([...Object.keys(a), ...Object.keys(b)])].sort();
+  return paths.filter((path) => a[path] !== b[path]).map((path) => `${path}: ${a[path]} | ${b[path]}`);
 }
