@@ -129,8 +129,19 @@ test('tablespaces – restore remapped, and to where they were', async () => {
       assert.deepEqual(await serverContents(restored), contents);
     }
 
-    // The places are not empty: refused; removed: made again.
+    // The places are in use by the source: refused, also for a copy whose tablespaces are elsewhere.
     await assert.rejects(fixture.restoreTo(manifest), { code: 'TARGET_NOT_EMPTY' });
+    const { directory } = moved;
+    await assert.rejects(fixture.restoreTo(manifest, { directory, delta: true }), {
+      code: 'TARGET_NOT_EMPTY',
+    });
+    assert.deepEqual(await serverContents(source), contents);
+    await fixture.restoreTo(manifest, { directory, delta: true, tablespaces: mapping });
+    {
+      await using restored = await startRestored(directory, 18);
+      assert.deepEqual(await serverContents(restored), contents);
+    }
+    // Removed: made again.
     await source.stop('immediate');
     for (const place of places) await rm(place, { recursive: true });
     const back = await fixture.restoreTo(manifest);

@@ -15,7 +15,7 @@ import { controlFile, layOut } from './lay-out.ts';
 import { chooseOwner, type Owner } from './owner.ts';
 import { removeExtra } from './remove-extra.ts';
 import { RestoreIndex } from './restore-index.ts';
-import { mapTablespaces, type TablespaceTarget } from './tablespaces.ts';
+import { assertOwnPlace, mapTablespaces, type TablespaceTarget } from './tablespaces.ts';
 import {
   assertRoom,
   inspectTarget,
@@ -77,10 +77,8 @@ export async function planRestore(options: RestoreOptions): Promise<RestorePlan>
   const owner = await chooseOwner(options.owner);
   const tablespaces = mapTablespaces(facts.tablespaces, options.tablespaces);
   const state = await inspectTarget(directory, { backupId: manifest.id, delta });
-  if (state === 'empty') {
-    for (const { to } of tablespaces) await inspectTarget(to, { backupId: manifest.id, delta: false });
-    await assertRoom(await needs(options, tablespaces));
-  }
+  for (const tablespace of tablespaces) await assertOwnPlace(directory, tablespace);
+  if (state === 'empty') await assertRoom(await needs(options, tablespaces));
   return { state, facts, tablespaces, owner, bytes: manifest.totals.bytes };
 }
 

@@ -1,6 +1,8 @@
 /** Where tablespaces go: where they were, or where the user says. */
-import { isAbsolute } from 'node:path';
+import { readlink } from 'node:fs/promises';
+import { isAbsolute, join, resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
+import { listing } from './target.ts';
 
 export interface TablespaceTarget {
   readonly oid: string;
@@ -31,4 +33,19 @@ export function mapTablespaces(
     });
   }
   return result;
+}
+
+/**
+ * Throws TARGET_NOT_EMPTY unless the place is empty or the directory's own link leads there. Restoring over a copy must
+ * not reach the tablespaces of the server that the copy is of.
+ */
+export async function assertOwnPlace(directory: string, { oid, to }: TablespaceTarget): Promise<void> {
+  const link = await readlink(join(directory, 'pg_tblspc', oid)).catch(() => undefined);
+  if (link !== undefined && resolve(link) === resolve(to)) return;
+  const names = await listing(to);
+  if (names.length === 0) return;
+  throw new HelvinoError('TARGET_NOT_EMPTY', `the tablespace location ${to} is not empty`, {
+    hint: `another server may use it; give an empty place with --tablespace ${oid}=FOLDER${link === undefined ? '' : `, or ${link}, where the tablespace is now`}`,
+    context: { oid, location: to, now: link },
+  });
 }

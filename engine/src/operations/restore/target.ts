@@ -43,7 +43,8 @@ export async function inspectTarget(
   });
 }
 
-async function listing(directory: string): Promise<string[]> {
+/** Names in a folder; none if there is no such folder. */
+export async function listing(directory: string): Promise<string[]> {
   try {
     return await readdir(directory);
   } catch (thrown) {
