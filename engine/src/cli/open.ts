@@ -2,7 +2,7 @@
 import { HelvinoError } from '../base/errors.ts';
 import { chooseBackup } from '../catalog/index.ts';
 import { type ChosenDatabase, chooseDatabase, type LoadedConfig, readSecret } from '../config/index.ts';
-import { connectionOf, openConfigured, openWithIdentity, surroundingsOf } from '../operations/open.ts';
+import { connectionOf, openConfigured, openWithIdentity, surroundingsOf } from '../operations/index.ts';
 import type { ConnectionParams } from '../postgres/index.ts';
 import { type Identities, type Manifest, openIdentities, type Repository } from '../repository/index.ts';
 import type { CliContext } from './context.ts';

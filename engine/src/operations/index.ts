@@ -10,6 +10,7 @@ export type { DrillReport } from './drill/report.ts';
 export { changeFutureRecipients, changeRecipients, rotateCatalogKey } from './keys/change-keys.ts';
 export { renderKit } from './keys/kit.ts';
 export { type ListedBackup, listBackups } from './list.ts';
+export { connectionOf, openConfigured, openWithIdentity, surroundingsOf } from './open.ts';
 export { planRestore, restore } from './restore/restore.ts';
 export { checkServer, type Finding } from './setup/check-server.ts';
 export { init } from './setup/init.ts';

@@ -11,7 +11,7 @@
  * and the manifest names the pack), or after it (then it sees the mark when it commits, and does not commit).
  */
 import { HelvinoError } from '../base/errors.ts';
-import type { StorageDriver } from '../storage/driver.ts';
+import type { StorageDriver } from '../storage/index.ts';
 import { packName, packsPrefix, trashName, trashPrefix } from './layout.ts';
 import { type LeaseFacts, liveLeases } from './lease.ts';
 import type { Repository } from './repository.ts';

@@ -8,7 +8,7 @@
 import { Worker } from 'node:worker_threads';
 import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
-import type { StorageDriver } from '../storage/driver.ts';
+import type { StorageDriver } from '../storage/index.ts';
 import type { EncodeJob, FromEncoder, ToEncoder } from './encoder-messages.ts';
 import type { ChunkRef } from './extents.ts';
 import { contentKeyOf } from './keys.ts';

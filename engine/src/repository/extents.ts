@@ -16,6 +16,8 @@ export interface ChunkRef {
   readonly stored: number;
   /** Bytes after decompression. */
   readonly raw: number;
+  /** Of a chunk that was copied from the pack in which it was sealed: that place, which it is still sealed to. */
+  readonly origin?: { readonly pack: string; readonly index: number };
 }
 
 /** A run of bytes of a file: zeroes (`chunk` undefined), or a part of a chunk. */

@@ -6,8 +6,9 @@
  *     uint packs, each: 16 bytes pack id, 8 bytes key id
  *     uint files, each: text path, uint type (0 file, 1 directory, 2 symlink), uint mode, uint uid, uint gid, uint mtime,
  *       then for a file: uint size, uint chunk size, uint extents, each extent:
- *         uint flags (1 chunk, 2 hash, 4 the same chunk as the extent before), uint length,
- *         with 1 and without 4: uint pack, uint index, uint offset, uint stored, uint raw; with 1: uint start;
+ *         uint flags (1 chunk, 2 hash, 4 the same chunk as the extent before, 8 copied from another pack), uint length,
+ *         with 1 and without 4: uint pack, uint index, uint offset, uint stored, uint raw, and with 8: uint pack, uint index
+ *         of its origin; with 1: uint start;
  *         with 2: 16 bytes hash
  *       for a symlink: text target
  */
@@ -42,7 +43,7 @@ function writeFile(out: BinaryWriter, file: FileEntry, packs: Map<string, number
   for (const extent of file.extents) {
     const { chunk, hash } = extent;
     const same = chunk !== undefined && before !== undefined && sameChunk(chunk, before);
-    out.uint((chunk ? 1 : 0) | (hash ? 2 : 0) | (same ? 4 : 0)).uint(extent.length);
+    out.uint((chunk ? 1 : 0) | (hash ? 2 : 0) | (same ? 4 : chunk?.origin ? 8 : 0)).uint(extent.length);
     if (chunk) {
       if (!same) writeChunkRef(out, chunk, packs);
       out.uint(extent.start);
@@ -53,13 +54,18 @@ function writeFile(out: BinaryWriter, file: FileEntry, packs: Map<string, number
 }
 
 function writeChunkRef(out: BinaryWriter, chunk: ChunkRef, packs: Map<string, number>): void {
-  const key = chunk.pack + chunk.keyId;
+  const { pack, keyId, origin } = chunk;
+  out.uint(packNumber(packs, pack + keyId)).uint(chunk.index).uint(chunk.offset).uint(chunk.stored).uint(chunk.raw);
+  if (origin) out.uint(packNumber(packs, origin.pack + keyId)).uint(origin.index);
+}
+
+function packNumber(packs: Map<string, number>, key: string): number {
   let number = packs.get(key);
   if (number === undefined) {
     number = packs.size;
     packs.set(key, number);
   }
-  out.uint(number).uint(chunk.index).uint(chunk.offset).uint(chunk.stored).uint(chunk.raw);
+  return number;
 }
 
 function sameChunk(a: ChunkRef, b: ChunkRef): boolean {
@@ -119,7 +125,7 @@ function readExtent(
   let chunk: ChunkRef | undefined;
   let start = 0;
   if (flags & 1) {
-    chunk = flags & 4 ? before : readChunkRef(reader, packs);
+    chunk = flags & 4 ? before : readChunkRef(reader, packs, (flags & 8) !== 0);
     if (chunk === undefined) throw reader.damaged('refers to a chunk before the first');
     start = reader.uint();
     if (start + length > chunk.raw) throw reader.damaged('refers to bytes past the end of a chunk');
@@ -128,11 +134,21 @@ function readExtent(
   return { length, chunk, start, hash };
 }
 
-function readChunkRef(reader: BinaryReader, packs: { pack: string; keyId: string }[]): ChunkRef {
+function readChunkRef(
+  reader: BinaryReader,
+  packs: { pack: string; keyId: string }[],
+  copied: boolean,
+): ChunkRef {
+  const place = listed(reader, packs);
+  const [index, offset, stored, raw] = [reader.uint(), reader.uint(), reader.uint(), reader.uint()];
+  const origin = copied ? { pack: listed(reader, packs).pack, index: reader.uint() } : undefined;
+  return { pack: place.pack, keyId: place.keyId, index, offset, stored, raw, origin };
+}
+
+function listed(reader: BinaryReader, packs: { pack: string; keyId: string }[]): { pack: string; keyId: string } {
   const place = packs[reader.uint()];
   if (place === undefined) throw reader.damaged('refers to a pack that it does not list');
-  const [index, offset, stored, raw] = [reader.uint(), reader.uint(), reader.uint(), reader.uint()];
-  return { pack: place.pack, keyId: place.keyId, index, offset, stored, raw };
+  return place;
 }
 
 /** Relative, and stays below the directory that it is relative to. */

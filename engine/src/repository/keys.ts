@@ -8,7 +8,7 @@
  */
 import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { HelvinoError } from '../base/errors.ts';
-import type { StorageDriver } from '../storage/driver.ts';
+import type { StorageDriver } from '../storage/index.ts';
 import { ContentHasher, deriveKey, keyIdOf } from './crypto.ts';
 import { sealingName } from './layout.ts';
 

@@ -12,7 +12,7 @@ import { hostname } from 'node:os';
 import type { Clock } from '../base/clock.ts';
 import { HelvinoError, systemCode } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
-import type { StorageDriver } from '../storage/driver.ts';
+import type { StorageDriver } from '../storage/index.ts';
 import { leasesPrefix } from './layout.ts';
 
 /** A lease that was not renewed for this long is dead. */

@@ -11,8 +11,9 @@
  * moved to any other place does not open. It is compressed if and only if stored - 16 differs from raw. The directory is
  * encrypted under deriveKey(catalog key, pack id, "directory") with the header as associated data.
  *
- *     directory: uint version (1), uint chunks, each: uint stored, uint raw, uint codec (0 none, 1 zstd),
- *       16 bytes content hash of the stored bytes, uint segments, each: uint length, 16 bytes content hash of the segment
+ *     directory: uint version (1), uint chunks, each: uint stored, uint raw, uint flags (1 zstd, 2 copied), with 2: 16 bytes
+ *       pack id, 8 bytes key id, uint number that it was sealed under; 16 bytes content hash of the stored bytes, uint
+ *       segments, each: uint length, 16 bytes content hash of the segment
  */
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { HelvinoError } from '../base/errors.ts';
@@ -43,6 +44,8 @@ export interface PackChunk {
   /** Content hash of the stored bytes: lets the host, which has no data key, check every byte. */
   readonly storedHash: Uint8Array;
   readonly segments: readonly { readonly length: number; readonly hash: Uint8Array }[];
+  /** Of a chunk that was copied here: where it was sealed, and under which key. */
+  readonly origin?: { readonly pack: string; readonly keyId: string; readonly index: number };
 }
 
 export function encodeHeader(pack: PackIdentity): Buffer {

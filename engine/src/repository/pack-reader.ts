@@ -1,5 +1,5 @@
 /** Reading a pack with nothing but its name: trailer, directory, chunks. */
-import type { StorageDriver } from '../storage/driver.ts';
+import type { StorageDriver } from '../storage/index.ts';
 import type { CatalogRing } from './keys.ts';
 import { packName } from './layout.ts';
 import {

@@ -1,6 +1,6 @@
 /** A job has succeeded only if what it stored was read back and is what was meant (invariant 1). */
 import { HelvinoError } from '../base/errors.ts';
-import type { StorageDriver } from '../storage/driver.ts';
+import type { StorageDriver } from '../storage/index.ts';
 
 const step = 1 << 20;
 

@@ -4,7 +4,7 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
-import type { StorageDriver } from '../storage/driver.ts';
+import type { StorageDriver } from '../storage/index.ts';
 import { newKey } from './crypto.ts';
 import { openEnvelope, sealEnvelope } from './envelope.ts';
 import type { FileEntry } from './extents.ts';

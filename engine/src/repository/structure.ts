@@ -4,7 +4,7 @@
  */
 import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
-import type { StorageDriver } from '../storage/driver.ts';
+import type { StorageDriver } from '../storage/index.ts';
 import { deriveKey } from './crypto.ts';
 import type { StoredPack } from './encoder-pool.ts';
 import { type CatalogRing, contentHasherOf } from './keys.ts';

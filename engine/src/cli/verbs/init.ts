@@ -1,8 +1,7 @@
 import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
 import { chooseDatabase, loadConfig } from '../../config/index.ts';
-import { checkServer, init } from '../../operations/index.ts';
-import { connectionOf, surroundingsOf } from '../../operations/open.ts';
+import { checkServer, connectionOf, init, surroundingsOf } from '../../operations/index.ts';
 import { findingsText } from '../output/findings-text.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
 

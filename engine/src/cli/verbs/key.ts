@@ -7,10 +7,11 @@ import {
   changeFutureRecipients,
   changeRecipients,
   listBackups,
+  openConfigured,
   renderKit,
   rotateCatalogKey,
+  surroundingsOf,
 } from '../../operations/index.ts';
-import { openConfigured, surroundingsOf } from '../../operations/open.ts';
 import {
   createIdentity,
   formatCatalogRing,

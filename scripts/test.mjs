@@ -1,0 +1,63 @@
+// Runs the tests on the Node.js that the workspace brings. Plain JavaScript: the caller may be an older Node.js.
+//   npm test                      everything but the slow suites
+//   npm test -- --slow            the slow suites, too
+//   npm test -- restore verify    only files whose path contains one of the words
+import { spawn } from 'node:child_process';
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(fileURLToPath(import.meta.url), '..', '..');
+const node = join(root, 'node_modules', 'node', 'bin', 'node');
+const words = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
+const slow = process.argv.includes('--slow');
+
+function find(folder) {
+  return readdirSync(folder).flatMap((name) => {
+    const path = join(folder, name);
+    if (name === 'node_modules' || name.startsWith('.')) return [];
+    return statSync(path).isDirectory() ? find(path) : [path];
+  });
+}
+
+const files = ['engine', 'console', 'reference-app']
+  .flatMap((workspace) => find(join(root, workspace)))
+  .filter((file) => file.endsWith('.test.ts') && (slow || !file.endsWith('.slow.test.ts')))
+  .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
+  .sort();
+if (files.length === 0) {
+  console.error('no test file fits');
+  process.exit(1);
+}
+const totals = { pass: 0, fail: 0, skipped: 0 };
+// The reporter's last lines say how it went: "ℹ pass 12".
+const child = spawn(
+  node,
+  [
+    '--disable-warning=ExperimentalWarning',
+    '--test',
+    '--test-reporter=spec',
+    '--test-concurrency=2',
+    `--test-timeout=${slow ? 3_600_000 : 600_000}`,
+    ...files,
+  ],
+  { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] },
+);
+let rest = '';
+child.stdout.on('data', (chunk) => {
+  process.stdout.write(chunk);
+  const lines = (rest + chunk).split('\n');
+  rest = lines.pop();
+  for (const line of lines) {
+    const match = /^\S+ (pass|fail|cancelled|skipped) (\d+)$/.exec(line.replace(/\u001b\[\d+m/g, ''));
+    if (match) totals[match[1] === 'cancelled' ? 'fail' : match[1]] += Number(match[2]);
+  }
+});
+child.on('close', (code) => {
+  console.log(
+    `${totals.pass} passed, ${totals.fail} failed${totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''}`,
+  );
+  const ran = totals.pass + totals.fail;
+  if (ran === 0) console.error('no test ran');
+  process.exit(code === 0 && ran > 0 && totals.fail === 0 ? 0 : 1);
+});
