@@ -77,6 +77,7 @@ export async function startAt(dataDir: string, log: string, options = ''): Promi
 export async function stopAt(dataDir: string): Promise<void> {
   await run(join(debianBin, 'pg_ctl'), ['-D', dataDir, '-m', 'immediate', '-w', 'stop'], {
     as: 'postgres',
+    always: true,
   }).catch(() => undefined);
 }
 
