@@ -4,7 +4,7 @@
  * what is wrong is reported with its place in the file.
  */
 export { addDatabase, newConfigText, setRecipients } from './edit.ts';
-export { type Environment, processEnvironment } from './env.ts';
+export { type Environment, environmentVariables, processEnvironment } from './env.ts';
 export {
   type ChosenDatabase,
   chooseDatabase,
