@@ -28,8 +28,15 @@ function findNode() {
 const child = spawn(findNode(), ['--disable-warning=ExperimentalWarning', main, ...process.argv.slice(2)], {
   stdio: 'inherit',
 });
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+for (const signal of signals) process.on(signal, () => child.kill(signal));
+child.on('error', (error) => {
+  process.stderr.write(`error: ${findNode()} does not start: ${error.message}\ncode: INTERNAL\n`);
+  process.exit(70);
+});
 child.on('exit', (code, signal) => {
-  if (signal) process.kill(process.pid, signal);
-  else process.exit(code ?? 70);
+  if (signal === null) process.exit(code ?? 70);
+  // Ends as the engine did: without our own handler, which would swallow it and exit with 0.
+  for (const handled of signals) process.removeAllListeners(handled);
+  process.kill(process.pid, signal);
 });

@@ -3,6 +3,7 @@
  * operation stops, cleans up, and the exit status says that it was interrupted; a second signal ends at once.
  */
 import { readFileSync } from 'node:fs';
+import { systemClock } from './base/clock.ts';
 import { asHelvinoError, HelvinoError } from './base/errors.ts';
 import { createContext, type GlobalOptions } from './cli/context.ts';
 import { buildProgram, type ParsedCommand, parseArguments } from './cli/program.ts';
@@ -14,10 +15,18 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 };
 const env = processEnvironment();
 const interrupted = new AbortController();
+/** A Ctrl-C comes twice: from the terminal, and from the launcher that passes on what it got. */
+const sameSignalMs = 1000;
+let firstSignal = 0;
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
-    if (interrupted.signal.aborted) process.exit(130);
+    const now = systemClock.monotonic();
+    if (interrupted.signal.aborted) {
+      if (now - firstSignal > sameSignalMs) process.exit(130);
+      return;
+    }
+    firstSignal = now;
     interrupted.abort(
       new HelvinoError('INTERRUPTED', `stopped by ${signal}`, {
         hint: 'what was stored before stays valid; run the same command again',
@@ -25,13 +34,18 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     );
   });
 }
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
-});
-process.on('unhandledRejection', (thrown) => {
-  report(thrown, process.argv.includes('--json'));
-  process.exit(70);
-});
+// A reader that went away (`| head`) stops neither the work nor changes its exit status.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
+for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
+  process.on(event, (thrown: unknown) => {
+    report(thrown, process.argv.includes('--json'));
+    process.exit(70);
+  });
+}
 
 process.exit(await run(process.argv.slice(2)));
 
@@ -70,12 +84,17 @@ async function runVerb({ verb, options, args }: ParsedCommand): Promise<number> 
     const result = await verb.run(context, options, args);
     context.display?.clear();
     if (global.json)
-      process.stdout.write(`${JSON.stringify({ ok: true, command: verb.name, result: result.data })}\n`);
+      answer({ ok: true, command: verb.name, result: result.data, warnings: context.warnings });
     else if (result.text.length > 0) process.stdout.write(`${result.text.join('\n')}\n`);
     return result.exit ?? 0;
   } finally {
     context.display?.clear();
   }
+}
+
+/** The one object of --json. */
+function answer(value: Record<string, unknown>): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
 }
 
 /** Writes an error for people or machines; returns its exit status. */
@@ -84,7 +103,7 @@ function report(thrown: unknown, json: boolean, command?: string): number {
     interrupted.signal.aborted && !(thrown instanceof HelvinoError) ? interrupted.signal.reason : thrown,
   );
   if (json) {
-    process.stdout.write(`${JSON.stringify({ ok: false, command, error })}\n`);
+    answer({ ok: false, command, error });
   } else {
     process.stderr.write(`error: ${error.message}\n`);
     if (error.hint) process.stderr.write(`hint: ${error.hint}\n`);

@@ -72,6 +72,8 @@ function draft(id: string, packs: readonly string[], hashKeyId: string): Paramet
     database: 'db',
     kind: 'full',
     notes: {},
+    keys: [],
+    lastFull: '2026-11-25T12:00:00Z',
     started: '2026-01-01T00:00:00.000Z',
     finished: '2026-01-01T00:00:01.000Z',
     program: 'test',

@@ -17,6 +17,8 @@ export interface CliContext {
   readonly cwd: string;
   readonly clock: Clock;
   readonly progress: Progress;
+  /** What `progress` was told to warn of, for the answer of --json. */
+  readonly warnings: readonly string[];
   readonly signal: AbortSignal;
   readonly options: GlobalOptions;
   /** Helvino's version. */
@@ -41,14 +43,36 @@ export function createContext(
 ): CliContext & { readonly display: ProgressDisplay | undefined } {
   const { env, cwd, options } = input;
   const display = options.json || options.quiet ? undefined : new ProgressDisplay(input.stderr, systemClock);
+  const warnings: string[] = [];
   let loaded: Promise<LoadedConfig> | undefined;
   return {
     ...input,
     clock: systemClock,
     display,
-    progress: display ?? silentProgress,
+    warnings,
+    progress: recording(display ?? warningsOnly(input.stderr), warnings),
     config: () => (loaded ??= loadConfig({ file: options.config, env, cwd })),
     confirm: (what, name, given) => confirm(input, { what, name, given }),
+  };
+}
+
+/** --quiet and --json leave progress out, never a warning. */
+function warningsOnly(stderr: TextStream): Progress {
+  const note: Progress['note'] = (level, message) => {
+    if (level === 'warn') stderr.write(`warning: ${message}\n`);
+  };
+  return { ...silentProgress, note };
+}
+
+function recording(progress: Progress, warnings: string[]): Progress {
+  return {
+    phase: (name, total, unit) => progress.phase(name, total, unit),
+    advance: (count) => progress.advance(count),
+    total: (total) => progress.total(total),
+    note(level, message) {
+      if (level === 'warn') warnings.push(message);
+      progress.note(level, message);
+    },
   };
 }
 
@@ -63,9 +87,16 @@ async function confirm(
   if (!input.stdin.isTTY || input.options.json)
     throw new HelvinoError('CONFIRMATION_NEEDED', `${what}: this needs a confirmation`, { hint });
   const ask = createInterface({ input: input.stdin, output: input.stderr });
+  // Ctrl-C and Ctrl-D close the question, which then would never be answered.
+  const closed = new AbortController();
+  ask.once('close', () => closed.abort());
   try {
-    const answer = await ask.question(`${what}\nType ${name} to go on: `, { signal: input.signal });
+    const signal = AbortSignal.any([input.signal, closed.signal]);
+    const answer = await ask.question(`${what}\nType ${name} to go on: `, { signal });
     if (answer.trim() === name) return;
+  } catch (thrown) {
+    if (input.signal.aborted) throw input.signal.reason;
+    if (!closed.signal.aborted) throw thrown;
   } finally {
     ask.close();
   }

@@ -16,7 +16,7 @@ export const globalOptions = [
     description: 'the configuration (default: ./helvino.yaml, then /etc/helvino/helvino.yaml)',
   },
   { flags: '--json', description: 'one JSON object on standard output, errors too' },
-  { flags: '--quiet', description: 'no progress' },
+  { flags: '--quiet', description: 'no progress, only warnings' },
 ] as const;
 
 interface ProgramInput {
@@ -32,8 +32,11 @@ export function buildProgram(input: ProgramInput, onCommand: (parsed: ParsedComm
     .version(input.version, '--version', 'print the version')
     .helpOption('-h, --help', 'help; `helvino <verb> --help` for a verb')
     .showSuggestionAfterError(true)
+    .configureHelp({ showGlobalOptions: true })
     .exitOverride()
     .configureOutput({ writeOut: input.write, writeErr: () => undefined });
+  // On the program itself, commander takes them before the verb and after it.
+  for (const option of globalOptions) program.option(option.flags, option.description);
   const groups = new Map<string, Command>();
   for (const verb of input.verbs) addVerb({ program, groups }, verb, onCommand);
   inheritSettings(program);
@@ -59,11 +62,10 @@ function addVerb(
     if (option.default !== undefined) made.default(option.default);
     command.addOption(made);
   }
-  for (const option of globalOptions) command.option(option.flags, option.description);
   command.addHelpText('after', helpTail(verb));
   command.action((...values: unknown[]) => {
     const args = values.slice(0, (verb.arguments ?? []).length) as (string | undefined)[];
-    onCommand({ verb, options: command.opts(), args });
+    onCommand({ verb, options: command.optsWithGlobals(), args });
   });
 }
 

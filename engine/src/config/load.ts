@@ -124,6 +124,7 @@ const knownKeys = [
   'repository',
   'backup',
   'kind',
+  'fullEvery',
   'checkpoint',
   'maxRate',
   'verifyChecksums',

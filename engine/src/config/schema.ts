@@ -68,6 +68,11 @@ const backup = z.strictObject({
     .enum(['auto', 'full', 'incremental'])
     .default('auto')
     .describe('`auto`: incremental when there is a backup to build on.'),
+  fullEvery: duration
+    .optional()
+    .describe(
+      'With `auto`: a full backup when the newest full one is older than this, e.g. `7d`. Without it one full backup is enough for ever.',
+    ),
   checkpoint: z
     .enum(['fast', 'spread'])
     .default('fast')

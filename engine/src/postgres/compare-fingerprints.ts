@@ -31,7 +31,10 @@ function byName(tables: readonly TableFingerprint[]): Map<string, TableFingerpri
   return new Map(tables.map((table) => [JSON.stringify([table.schema, table.table]), table]));
 }
 
-function compareTable(source: TableFingerprint | undefined, restored: TableFingerprint | undefined): ComparedTable {
+function compareTable(
+  source: TableFingerprint | undefined,
+  restored: TableFingerprint | undefined,
+): ComparedTable {
   const { schema, table } = (source ?? restored)!;
   const base = { schema, table, source, restored };
   if (!source || !restored) {

@@ -13,11 +13,18 @@ for (const major of [14, 18] as const) {
   suite(`fingerprints on PostgreSQL ${major}`, () => {
     let server: TestServer;
     before(async () => {
-      server = await startTestServer({ major, initdbArgs: ['-k'], config: { max_locks_per_transaction: 10, max_connections: 20, autovacuum: 'off' } });
+      server = await startTestServer({
+        major,
+        initdbArgs: ['-k'],
+        config: { max_locks_per_transaction: 10, max_connections: 20, autovacuum: 'off' },
+      });
     });
     after(() => server[Symbol.asyncDispose]());
 
-    async function withDatabase(name: string, work: (client: pg.Client, connect: () => Promise<pg.Client>) => Promise<void>) {
+    async function withDatabase(
+      name: string,
+      work: (client: pg.Client, connect: () => Promise<pg.Client>) => Promise<void>,
+    ) {
       const clients: pg.Client[] = [];
       const connect = async (database: string) => {
         const client = new pg.Client(server.url.replace(/\/postgres$/, `/${database}`));
@@ -82,17 +89,26 @@ for (const major of [14, 18] as const) {
         const datestyle = await other.query('show datestyle');
         assert.match(datestyle.rows[0].DateStyle, /German/, 'the session keeps its own settings');
         const counted = await fingerprintDatabase(client, { content: false });
-        assert.deepEqual(of(counted, 'valued'), { schema: 'public', table: 'valued', rows: '2', hash: null, skipped: 'only rows were counted' });
+        assert.deepEqual(of(counted, 'valued'), {
+          schema: 'public',
+          table: 'valued',
+          rows: '2',
+          hash: null,
+          skipped: 'only rows were counted',
+        });
       });
     });
 
     test('any changed value, a lost, doubled or moved row – another fingerprint; order of rows does not matter', async () => {
       await withDatabase('changes', async (client) => {
         // A column with the name of the alias that the query uses must not hide the others.
-        await client.query('create table d (k int primary key, t text, "n" float8); insert into d select g, null, g / 7.0 from generate_series(1, 500) g');
+        await client.query(
+          'create table d (k int primary key, t text, "n" float8); insert into d select g, null, g / 7.0 from generate_series(1, 500) g',
+        );
         const now = async () => JSON.stringify(of(await fingerprintDatabase(client, content), 'd'));
         const original = await now();
-        for (const shuffle of ['create index by_n on d (n desc)', 'cluster d using by_n', 'vacuum full d']) await client.query(shuffle);
+        for (const shuffle of ['create index by_n on d (n desc)', 'cluster d using by_n', 'vacuum full d'])
+          await client.query(shuffle);
         assert.equal(await now(), original);
         const changes = [
           `update d set t = '' where k = 7`,
@@ -113,11 +129,14 @@ for (const major of [14, 18] as const) {
 
     test('a writer is running – the same snapshot gives the same fingerprint, a new one another', async () => {
       await withDatabase('written', async (client, connect) => {
-        await client.query('create table w (k serial, v float8); insert into w (v) select random() from generate_series(1, 2000)');
+        await client.query(
+          'create table w (k serial, v float8); insert into w (v) select random() from generate_series(1, 2000)',
+        );
         const writer = await connect();
         let going = true;
         const writing = (async () => {
-          while (going) await writer.query('insert into w (v) values (random()); update w set v = random() where k = 5');
+          while (going)
+            await writer.query('insert into w (v) values (random()); update w set v = random() where k = 5');
         })();
         await client.query('begin isolation level repeatable read read only');
         const first = await fingerprintDatabase(client, content);
@@ -126,7 +145,10 @@ for (const major of [14, 18] as const) {
         going = false;
         await writing;
         assert.deepEqual(second, first);
-        assert.equal(compareFingerprints(first, await fingerprintDatabase(client, content))[0]!.state, 'different');
+        assert.equal(
+          compareFingerprints(first, await fingerprintDatabase(client, content))[0]!.state,
+          'different',
+        );
       });
     });
 
@@ -151,7 +173,11 @@ for (const major of [14, 18] as const) {
         assert.match(reasons.ruled!, /row-level security/);
         assert.equal(reasons.cut, 'it was truncated or rewritten meanwhile');
         assert.equal(reasons.gone, 'it was dropped meanwhile');
-        assert.ok(found.every((t) => !t.damaged && (t.table === 'mine' ? t.rows === '1' : t.rows === null && t.hash === null)));
+        assert.ok(
+          found.every(
+            (t) => !t.damaged && (t.table === 'mine' ? t.rows === '1' : t.rows === null && t.hash === null),
+          ),
+        );
         for (const compared of compareFingerprints(found, found)) {
           assert.equal(compared.state, compared.table === 'mine' ? 'equal' : 'unproven');
         }
@@ -161,12 +187,16 @@ for (const major of [14, 18] as const) {
     test('more tables than the lock table has room for – no lock is kept', async () => {
       await withDatabase('many', async (client) => {
         for (let batch = 0; batch < 15; batch++) {
-          await client.query(`do $$ begin for i in 1..50 loop execute format('create table t_${batch}_%s (a int)', i); end loop; end $$`);
+          await client.query(
+            `do $$ begin for i in 1..50 loop execute format('create table t_${batch}_%s (a int)', i); end loop; end $$`,
+          );
         }
         await client.query('begin isolation level repeatable read read only');
         const found = await fingerprintDatabase(client, content);
         assert.equal(found.filter((t) => t.rows === '0').length, 750);
-        const { rows } = await client.query(`select count(*)::int as n from pg_locks where locktype = 'relation' and relation >= 16384`);
+        const { rows } = await client.query(
+          `select count(*)::int as n from pg_locks where locktype = 'relation' and relation >= 16384`,
+        );
         assert.equal(rows[0].n, 0);
         await client.query('rollback');
       });
@@ -174,7 +204,9 @@ for (const major of [14, 18] as const) {
 
     test('a damaged page – the table is damaged, not merely unproven', async () => {
       await withDatabase('torn', async (client, connect) => {
-        await client.query('create table bad as select g, repeat(md5(g::text), 10) from generate_series(1, 2000) g; create table good as select 1; checkpoint');
+        await client.query(
+          'create table bad as select g, repeat(md5(g::text), 10) from generate_series(1, 2000) g; create table good as select 1; checkpoint',
+        );
         const sound = await fingerprintDatabase(client, content);
         const { rows } = await client.query(`select pg_relation_filepath('bad') as path`);
         await client.end();
@@ -186,7 +218,10 @@ for (const major of [14, 18] as const) {
         const damaged = await fingerprintDatabase(await connect(), content);
         assert.equal(of(damaged, 'bad')!.damaged, true);
         const states = compareFingerprints(sound, damaged).map(({ table, state }) => [table, state]);
-        assert.deepEqual(states, [['bad', 'different'], ['good', 'equal']]);
+        assert.deepEqual(states, [
+          ['bad', 'different'],
+          ['good', 'equal'],
+        ]);
       });
     });
   });

@@ -75,7 +75,10 @@ interface FingerprintOptions {
 }
 
 /** Runs in the transaction that is open, or in one of its own. Throws SERVER_GONE and the like, not for a single table. */
-export async function fingerprintDatabase(client: Client, options: FingerprintOptions): Promise<TableFingerprint[]> {
+export async function fingerprintDatabase(
+  client: Client,
+  options: FingerprintOptions,
+): Promise<TableFingerprint[]> {
   const { signal, progress } = options;
   // Outside a transaction each statement is one of its own.
   const [where] = await query<{ own: boolean; database: string }>(
@@ -105,16 +108,29 @@ export async function fingerprintDatabase(client: Client, options: FingerprintOp
 }
 
 /** In a subtransaction that is always rolled back: so no lock is kept, however many tables there are. */
-async function fingerprintTable(client: Client, table: ListedTable, { content }: FingerprintOptions): Promise<TableFingerprint> {
+async function fingerprintTable(
+  client: Client,
+  table: ListedTable,
+  { content }: FingerprintOptions,
+): Promise<TableFingerprint> {
   const name = { schema: table.schema, table: table.table };
   const nothing = { ...name, rows: null, hash: null };
   if (table.readable === null) return { ...nothing, skipped: 'it was dropped meanwhile' };
   if (!table.readable) return { ...nothing, skipped: 'the role may not read it' };
   await query(client, 'savepoint helvino');
   try {
-    const [found] = await query<{ rows: string; hash: string | null; filenode: string }>(client, tableQuery(table, content));
-    if (found!.filenode !== table.filenode) return { ...nothing, skipped: 'it was truncated or rewritten meanwhile' };
-    return { ...name, rows: found!.rows, hash: found!.hash, ...(content ? {} : { skipped: 'only rows were counted' }) };
+    const [found] = await query<{ rows: string; hash: string | null; filenode: string }>(
+      client,
+      tableQuery(table, content),
+    );
+    if (found!.filenode !== table.filenode)
+      return { ...nothing, skipped: 'it was truncated or rewritten meanwhile' };
+    return {
+      ...name,
+      rows: found!.rows,
+      hash: found!.hash,
+      ...(content ? {} : { skipped: 'only rows were counted' }),
+    };
   } catch (thrown) {
     const error = asHelvinoError(thrown);
     if (error.code === 'SERVER_GONE') throw error;

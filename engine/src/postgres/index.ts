@@ -11,8 +11,8 @@
 
 export { amcheckDatabase } from './amcheck.ts';
 export { backupManifest } from './backup-manifest.ts';
-export { compareFingerprints } from './compare-fingerprints.ts';
 export { findBinaries, type ServerBinaries } from './binaries.ts';
+export { compareFingerprints } from './compare-fingerprints.ts';
 export { connectSql } from './connect.ts';
 export { type ConnectionParams, describeConnection, resolveConnection } from './conninfo.ts';
 export { verifyDirectoryChecksums } from './directory-checksums.ts';

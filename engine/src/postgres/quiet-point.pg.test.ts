@@ -6,11 +6,11 @@ import pg from 'pg';
 import { serverFolder, startTestServer, type TestServer } from '../../test/pg-server.ts';
 import { receiveBackup, writeBackup } from '../../test/receive-backup.ts';
 import { compareFingerprints } from './compare-fingerprints.ts';
-import { fingerprintDatabase } from './fingerprint.ts';
 import { resolveConnection } from './conninfo.ts';
+import { fingerprintDatabase } from './fingerprint.ts';
 import { formatLsn } from './lsn.ts';
-import { openReplication } from './replication/replication-connection.ts';
 import { takeQuietPoint } from './quiet-point.ts';
+import { openReplication } from './replication/replication-connection.ts';
 
 const walSegmentSize = 16 << 20;
 
@@ -26,7 +26,10 @@ for (const major of [14, 18] as const) {
     let server: TestServer;
     let admin: pg.Client;
     before(async () => {
-      server = await startTestServer({ major, config: { max_prepared_transactions: 5, autovacuum: 'off', idle_in_transaction_session_timeout: 60 } });
+      server = await startTestServer({
+        major,
+        config: { max_prepared_transactions: 5, autovacuum: 'off', idle_in_transaction_session_timeout: 60 },
+      });
       admin = await connectTo(server, 'postgres');
       await admin.query('set idle_in_transaction_session_timeout = 0');
       for (const name of ['one', 'two', 'bare']) await admin.query(`create database ${name}`);
@@ -41,12 +44,15 @@ for (const major of [14, 18] as const) {
       await server[Symbol.asyncDispose]();
     });
 
-    const take = (databases: string[], budgetMs?: number) => takeQuietPoint((name) => connectTo(server, name), { databases, walSegmentSize, budgetMs });
+    const take = (databases: string[], budgetMs?: number) =>
+      takeQuietPoint((name) => connectTo(server, name), { databases, walSegmentSize, budgetMs });
 
     test('an idle server with idle and prepared transactions open – taken at once, for databases with tables, at one position', async () => {
       const idle = await connectTo(server, 'one');
       const prepared = await connectTo(server, 'two');
-      await idle.query(`set idle_in_transaction_session_timeout = 0; begin; insert into t (v) values ('open')`);
+      await idle.query(
+        `set idle_in_transaction_session_timeout = 0; begin; insert into t (v) values ('open')`,
+      );
       await prepared.query(`begin; insert into t (v) values ('prepared'); prepare transaction 'p'`);
       await admin.query('set synchronous_commit = on; select txid_current()');
       const result = await take(['one', 'bare', 'two']);
@@ -74,7 +80,9 @@ for (const major of [14, 18] as const) {
       };
       const writer = await connectTo(server, 'one');
       await set('nobody');
-      while ((await writer.query('show synchronous_standby_names')).rows[0].synchronous_standby_names !== 'nobody');
+      while (
+        (await writer.query('show synchronous_standby_names')).rows[0].synchronous_standby_names !== 'nobody'
+      );
       const commit = writer.query(`insert into t (v) values ('unseen')`);
       const waiting = `select from pg_stat_activity where wait_event = 'SyncRep'`;
       while ((await admin.query(waiting)).rows.length === 0);
@@ -99,8 +107,14 @@ for (const major of [14, 18] as const) {
       await primary.query(`insert into t (v) values ('a'), ('b')`);
       const { rows } = await primary.query('select pg_current_wal_flush_lsn()::text as lsn');
       const there = await connectTo(standby, 'one');
-      while (!(await there.query(`select pg_last_wal_replay_lsn() >= $1::pg_lsn as reached`, [rows[0].lsn])).rows[0].reached);
-      const result = await takeQuietPoint((name) => connectTo(standby, name), { databases: ['one', 'two'], walSegmentSize });
+      while (
+        !(await there.query(`select pg_last_wal_replay_lsn() >= $1::pg_lsn as reached`, [rows[0].lsn]))
+          .rows[0].reached
+      );
+      const result = await takeQuietPoint((name) => connectTo(standby, name), {
+        databases: ['one', 'two'],
+        walSegmentSize,
+      });
       assert.ok(result.state === 'taken');
       const [table] = await fingerprintDatabase(result.point.clients.get('one')!, { content: true });
       assert.equal(table!.rows, '2');
@@ -116,7 +130,11 @@ for (const major of [14, 18] as const) {
       let going = true;
       const writing = writers.map(async (writer, number) => {
         for (let i = 0; going; i++) {
-          await writer.query(i % 5 === 4 ? 'begin; update t set v = v || 1; select pg_sleep(0.004); rollback' : `insert into t (v) values ('${number} ${i}')`);
+          await writer.query(
+            i % 5 === 4
+              ? 'begin; update t set v = v || 1; select pg_sleep(0.004); rollback'
+              : `insert into t (v) values ('${number} ${i}')`,
+          );
           if (i % 3 === number) await new Promise((resolve) => setTimeout(resolve, 15));
         }
       });
@@ -128,12 +146,16 @@ for (const major of [14, 18] as const) {
       assert.ok(result.state === 'taken');
       const { lsn, clients } = result.point;
       const source = new Map<string, Awaited<ReturnType<typeof fingerprintDatabase>>>();
-      for (const [name, client] of clients) source.set(name, await fingerprintDatabase(client, { content: true }));
+      for (const [name, client] of clients)
+        source.set(name, await fingerprintDatabase(client, { content: true }));
       await result.point.close();
       await using follower = await recovered(copy, { of: server, lsn });
       for (const [name, tables] of source) {
         const client = await connectTo(follower, name);
-        for (const compared of compareFingerprints(tables, await fingerprintDatabase(client, { content: true }))) {
+        for (const compared of compareFingerprints(
+          tables,
+          await fingerprintDatabase(client, { content: true }),
+        )) {
           assert.equal(compared.state, 'equal', JSON.stringify(compared));
           assert.ok(Number(compared.source!.rows) > 0);
         }

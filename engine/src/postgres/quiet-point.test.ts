@@ -13,5 +13,6 @@ test('a position right behind a page header – the begin of the page; any other
     ['0/1002020', '0/1002020'],
     ['5/FF000028', '5/FF000000'],
   ] as const;
-  for (const [lsn, expected] of cases) assert.equal(pageStart(parseLsn(lsn), 16 << 20), parseLsn(expected), lsn);
+  for (const [lsn, expected] of cases)
+    assert.equal(pageStart(parseLsn(lsn), 16 << 20), parseLsn(expected), lsn);
 });

@@ -51,7 +51,10 @@ export async function takeQuietPoint(
         clients.delete(database);
         await client.end();
       } else {
-        await query(client, `select set_config(name, '0', false) from pg_settings where name in (${timeLimits})`);
+        await query(
+          client,
+          `select set_config(name, '0', false) from pg_settings where name in (${timeLimits})`,
+        );
       }
     }
     const lsn = await waitForQuiet([...clients.values()], options);
@@ -72,7 +75,10 @@ async function closeAll(clients: Map<string, Client>): Promise<void> {
   clients.clear();
 }
 
-async function waitForQuiet(clients: readonly Client[], options: QuietPointOptions): Promise<bigint | undefined> {
+async function waitForQuiet(
+  clients: readonly Client[],
+  options: QuietPointOptions,
+): Promise<bigint | undefined> {
   const until = systemClock.monotonic() + (options.budgetMs ?? 10_000);
   for (let tries = 0; systemClock.monotonic() < until; tries++) {
     options.signal?.throwIfAborted();

@@ -4,7 +4,11 @@ import { HelvinoError } from '../base/errors.ts';
 import { type ServerMessage, serverError } from './wire/server-error.ts';
 
 /** Throws what serverError makes of the server's answer, or SERVER_GONE. */
-export async function query<Row>(client: pg.Client, text: string, values?: readonly unknown[]): Promise<Row[]> {
+export async function query<Row>(
+  client: pg.Client,
+  text: string,
+  values?: readonly unknown[],
+): Promise<Row[]> {
   return (await statements<Row>(client, text, values))[0] ?? [];
 }
 

@@ -20,8 +20,10 @@ export interface WrittenBlocks {
   readonly sharedPacks: ReadonlySet<string>;
   readonly files: number;
   readonly bytes: number;
+  /** Keys that the files' chunks are sealed under. */
+  readonly keys: ReadonlySet<string>;
   /** Packs that the files refer to. */
-  readonly dataPacks: ReadonlyMap<string, string>;
+  readonly dataPacks: ReadonlySet<string>;
 }
 
 export async function writeBlocks(
@@ -36,13 +38,18 @@ export async function writeBlocks(
     sharedPacks: new Set<string>(),
     files: 0,
     bytes: 0,
-    dataPacks: new Map<string, string>(),
+    dataPacks: new Set<string>(),
+    keys: new Set<string>(),
   };
   for (const group of groups(files)) {
     for (const file of group) {
       result.files++;
       result.bytes += file.size;
-      for (const { chunk } of file.extents) if (chunk) result.dataPacks.set(chunk.pack, chunk.keyId);
+      for (const { chunk } of file.extents) {
+        if (!chunk) continue;
+        result.dataPacks.add(chunk.pack);
+        result.keys.add(chunk.keyId);
+      }
     }
     const plain = encodeFileBlock(group);
     const first = group[0]!.path;

@@ -62,7 +62,12 @@ function open(chunk: DecodeChunk, sealed: Uint8Array, problems: ChunkProblem[]):
   const key = setup.keys.get(keyId);
   if (key === undefined) return undefined;
   try {
-    const plain = openChunk(packKey(pack, key), chunk, sealed);
+    const made = chunk.origin ?? chunk;
+    const plain = openChunk(
+      packKey(made.pack, key),
+      { pack: made.pack, index: made.index, raw: chunk.raw },
+      sealed,
+    );
     const bad = hasher && chunk.segments && badSegment(plain, chunk.segments, hasher);
     if (bad === undefined) return plain;
     problems.push({ pack, index, why: `the hash of its bytes from ${bad} on differs` });

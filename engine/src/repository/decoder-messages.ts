@@ -13,6 +13,8 @@ export interface DecodedPiece {
 export interface DecodeChunk {
   readonly pack: string;
   readonly keyId: string;
+  /** Where it was sealed, if it was copied. */
+  readonly origin?: { readonly pack: string; readonly index: number };
   readonly index: number;
   /** Where the stored bytes begin in the shared buffer. */
   readonly at: number;

@@ -55,7 +55,12 @@ function writeFile(out: BinaryWriter, file: FileEntry, packs: Map<string, number
 
 function writeChunkRef(out: BinaryWriter, chunk: ChunkRef, packs: Map<string, number>): void {
   const { pack, keyId, origin } = chunk;
-  out.uint(packNumber(packs, pack + keyId)).uint(chunk.index).uint(chunk.offset).uint(chunk.stored).uint(chunk.raw);
+  out
+    .uint(packNumber(packs, pack + keyId))
+    .uint(chunk.index)
+    .uint(chunk.offset)
+    .uint(chunk.stored)
+    .uint(chunk.raw);
   if (origin) out.uint(packNumber(packs, origin.pack + keyId)).uint(origin.index);
 }
 
@@ -145,7 +150,10 @@ function readChunkRef(
   return { pack: place.pack, keyId: place.keyId, index, offset, stored, raw, origin };
 }
 
-function listed(reader: BinaryReader, packs: { pack: string; keyId: string }[]): { pack: string; keyId: string } {
+function listed(
+  reader: BinaryReader,
+  packs: { pack: string; keyId: string }[],
+): { pack: string; keyId: string } {
   const place = packs[reader.uint()];
   if (place === undefined) throw reader.damaged('refers to a pack that it does not list');
   return place;

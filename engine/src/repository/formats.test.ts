@@ -273,6 +273,8 @@ const draft: ManifestDraft = {
   program: '0.1.0',
   hashKeyId: 'aa',
   packs: [],
+  keys: [],
+  lastFull: '2026-11-25T12:00:00Z',
   blocks: [],
   sections: {},
   totals: { files: 0, bytes: 0, received: 0, fresh: 0, stored: 0, referenced: 0 },

@@ -11,6 +11,7 @@
  */
 export { type WrittenBlocks, writeBlocks } from './block-writer.ts';
 export { applyCollect, type CollectPlan, planCollect, readMarks } from './collect.ts';
+export { type Compaction, compactSparsePacks } from './compact.ts';
 export type { ContentHasher } from './crypto.ts';
 export {
   type ChunkProblem,

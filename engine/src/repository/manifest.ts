@@ -38,6 +38,8 @@ const manifestSchema = z.object({
   kind: z.enum(['full', 'incremental']),
   /** The backup that this one was compared with; it is not needed to restore. */
   parent: z.string().optional(),
+  /** When the newest full backup in its line began; ISO 8601, UTC. */
+  lastFull: z.string(),
   label: z.string().optional(),
   notes: z.record(z.string(), z.string()),
   /** ISO 8601, UTC. */
@@ -49,6 +51,8 @@ const manifestSchema = z.object({
   hashKeyId: z.string(),
   /** Every pack that a restore reads, and those of structure. */
   packs: z.array(packFacts),
+  /** Ids of the data keys that a restore needs. */
+  keys: z.array(z.string()),
   blocks: z.array(blockRef),
   /** Further structure, by name; each a list of chunks that are parts of one text of JSON lines. */
   sections: z.record(z.string(), z.array(structureRef)),

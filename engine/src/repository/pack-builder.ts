@@ -90,6 +90,16 @@ export class PackBuilder {
     return { index, offset, stored, raw: plain.length };
   }
 
+  /** Takes a chunk of another pack as it is: it stays sealed to the place where it was made. */
+  addCopy(sealed: Uint8Array, chunk: PackChunk & { origin: NonNullable<PackChunk['origin']> }): PlacedChunk {
+    const index = this.#chunks.length;
+    const offset = this.#length;
+    this.#buffer.set(sealed, offset);
+    this.#length += sealed.length;
+    this.#chunks.push(chunk);
+    return { index, offset, stored: chunk.stored, raw: chunk.raw };
+  }
+
   /** The pieces of the whole object; the first is a view of the buffer that was given. */
   finish(): [Uint8Array, Buffer] {
     return [

@@ -106,12 +106,13 @@ export function encodeDirectory(
 ): Buffer {
   const out = new BinaryWriter().uint(1).uint(chunks.length);
   for (const chunk of chunks) {
+    const { origin } = chunk;
     out
       .uint(chunk.stored)
       .uint(chunk.raw)
-      .uint(chunk.codec)
-      .raw(chunk.storedHash)
-      .uint(chunk.segments.length);
+      .uint(chunk.codec | (origin ? 2 : 0));
+    if (origin) out.raw(Buffer.from(origin.pack + origin.keyId, 'hex')).uint(origin.index);
+    out.raw(chunk.storedHash).uint(chunk.segments.length);
     for (const segment of chunk.segments) out.uint(segment.length).raw(segment.hash);
   }
   const plain = compress(out.take(), 3);
@@ -158,16 +159,22 @@ export function decodeDirectory(
   if (version !== 1) throw reader.damaged(`has version ${version}, not 1`);
   const chunks: PackChunk[] = [];
   for (let count = reader.count(4 + contentHashLength); count > 0; count--) {
-    const [stored, raw, codec] = [reader.uint(), reader.uint(), reader.uint()];
+    const [stored, raw, flags] = [reader.uint(), reader.uint(), reader.uint()];
+    const origin = flags & 2 ? readOrigin(reader) : undefined;
     const storedHash = Buffer.from(reader.raw(contentHashLength));
     const segments: { length: number; hash: Uint8Array }[] = [];
     for (let n = reader.count(1 + contentHashLength); n > 0; n--) {
       segments.push({ length: reader.uint(), hash: Buffer.from(reader.raw(contentHashLength)) });
     }
-    chunks.push({ stored, raw, codec, storedHash, segments });
+    chunks.push({ stored, raw, codec: flags & 1, storedHash, segments, origin });
   }
   reader.end();
   return chunks;
+}
+
+function readOrigin(reader: BinaryReader): NonNullable<PackChunk['origin']> {
+  const pack = reader.raw(16).toString('hex');
+  return { pack, keyId: reader.raw(8).toString('hex'), index: reader.uint() };
 }
 
 export function damagedPack(packId: string, why: string): HelvinoError {
@@ -181,7 +188,10 @@ export function damagedPack(packId: string, why: string): HelvinoError {
 export function compress(plain: Uint8Array, level: number): Buffer {
   // One output buffer of the right size: growing it in steps costs a tenth of the time.
   const chunkSize = plain.length + (plain.length >> 8) + 1024;
-  return zstdCompressSync(plain, { chunkSize, params: { [constants.ZSTD_c_compressionLevel]: level } });
+  const params: Record<number, number> = { [constants.ZSTD_c_compressionLevel]: level };
+  // Level 1 with tables that stay in the processor's first cache: a tenth faster, a thirtieth larger.
+  if (level === 1) Object.assign(params, { [constants.ZSTD_c_hashLog]: 13, [constants.ZSTD_c_windowLog]: 17 });
+  return zstdCompressSync(plain, { chunkSize, params });
 }
 
 /** The reverse of what `codec` says, never more than `limit` bytes. */

@@ -318,10 +318,7 @@ export class Repository {
   /** The data keys that a backup needs. Throws KEY_WRONG, STORAGE_NOT_FOUND. */
   async dataKeys(manifest: Manifest, identities: Identities): Promise<Map<string, Buffer>> {
     const keys = new Map<string, Buffer>();
-    for (const pack of manifest.packs) {
-      if (pack.structure || keys.has(pack.keyId)) continue;
-      keys.set(pack.keyId, await this.dataKey(pack.keyId, identities));
-    }
+    for (const keyId of manifest.keys) keys.set(keyId, await this.dataKey(keyId, identities));
     return keys;
   }
 

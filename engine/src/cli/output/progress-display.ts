@@ -15,6 +15,9 @@ export interface TextStream {
 const barWidth = 24;
 const redrawEveryMs = 100;
 const lineEveryMs = 5000;
+/** The shown rate follows the true one within about this time: steady to read, and honest after a stall. */
+const rateOverMs = 5000;
+const rateEveryMs = 250;
 
 export class ProgressDisplay implements Progress {
   readonly #stream: TextStream;
@@ -26,6 +29,9 @@ export class ProgressDisplay implements Progress {
   #begun = 0;
   #drawn = 0;
   #onLine = false;
+  /** Units a millisecond, weighted to the recent; undefined until there is something to go by. */
+  #rate: number | undefined;
+  #rated = { at: 0, done: 0 };
 
   constructor(stream: TextStream, clock: Clock) {
     this.#stream = stream;
@@ -39,6 +45,8 @@ export class ProgressDisplay implements Progress {
     this.#done = 0;
     this.#begun = this.#clock.monotonic();
     this.#drawn = this.#begun;
+    this.#rate = undefined;
+    this.#rated = { at: this.#begun, done: 0 };
     if (this.#stream.isTTY) this.#draw();
     else this.#stream.write(`${name}${total !== undefined ? ` (${this.#amount(total)})` : ''}\n`);
   }
@@ -46,6 +54,7 @@ export class ProgressDisplay implements Progress {
   advance(count: number): void {
     this.#done += count;
     const now = this.#clock.monotonic();
+    this.#measure(now);
     if (now - this.#drawn < (this.#stream.isTTY ? redrawEveryMs : lineEveryMs)) return;
     this.#drawn = now;
     if (this.#stream.isTTY) this.#draw();
@@ -69,6 +78,15 @@ export class ProgressDisplay implements Progress {
     this.#onLine = false;
   }
 
+  #measure(now: number): void {
+    const elapsed = now - this.#rated.at;
+    if (elapsed < rateEveryMs) return;
+    const latest = (this.#done - this.#rated.done) / elapsed;
+    const weight = 1 - Math.exp(-elapsed / rateOverMs);
+    this.#rate = this.#rate === undefined ? latest : this.#rate + (latest - this.#rate) * weight;
+    this.#rated = { at: now, done: this.#done };
+  }
+
   #draw(): void {
     const columns = this.#stream.columns ?? 80;
     const text = `${this.#name}  ${this.#line(this.#clock.monotonic())}`.trimEnd();
@@ -79,8 +97,7 @@ export class ProgressDisplay implements Progress {
   /** `[=====     ]  42 %  1.2 of 2.9 GiB  310 MiB/s  6 s left`, as far as it is known. */
   #line(now: number): string {
     if (this.#unit === undefined) return '';
-    const seconds = (now - this.#begun) / 1000;
-    const rate = seconds > 0.5 ? this.#done / seconds : undefined;
+    const rate = now - this.#begun > 500 && this.#rate !== undefined ? this.#rate * 1000 : undefined;
     const parts: string[] = [];
     if (this.#total) {
       const share = Math.min(1, this.#done / this.#total);

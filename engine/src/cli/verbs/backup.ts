@@ -51,6 +51,7 @@ export const backupVerb: Verb = {
       database: host.name,
       connection: await host.connection(),
       kind: options.full ? 'full' : options.incremental ? 'incremental' : settings.kind,
+      fullEverySeconds: settings.fullEvery,
       checkpoint: (textOption(options, 'checkpoint') as 'fast' | 'spread' | undefined) ?? settings.checkpoint,
       maxRateKiB: rate === undefined ? undefined : rateKiB(rate),
       verifyChecksums: options.verifyChecksums !== false && settings.verifyChecksums,

@@ -30,6 +30,8 @@ export interface BackupOptions {
   readonly database: string;
   readonly connection: ConnectionParams;
   readonly kind: WantedKind;
+  /** With `auto`: a full backup when the newest full one is older. */
+  readonly fullEverySeconds?: number;
   readonly checkpoint: 'fast' | 'spread';
   /** KiB per second. */
   readonly maxRateKiB?: number;
@@ -60,7 +62,7 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
 
   // 1. What is there, and what it is compared with.
   const source = await readSource(sql);
-  const parent = await chooseParent(repository, { ...options, source });
+  const parent = await chooseParent(repository, { ...options, source, now: started });
 
   // 2. From here on the parent, and what this run writes, is safe from collection.
   const uses = parent ? [parent.manifest.id] : [];

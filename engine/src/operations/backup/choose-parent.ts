@@ -24,7 +24,16 @@ export async function chooseParent(
     kind,
     source,
     newCluster,
-  }: { database: string; kind: WantedKind; source: SourceFacts; newCluster: boolean },
+    now,
+    fullEverySeconds,
+  }: {
+    database: string;
+    kind: WantedKind;
+    source: SourceFacts;
+    newCluster: boolean;
+    now: Date;
+    fullEverySeconds?: number;
+  },
 ): Promise<Parent | undefined> {
   const newest = await newestReadable(repository, database);
   if (newest && newest.facts.systemId !== source.systemId && !newCluster) {
@@ -41,7 +50,7 @@ export async function chooseParent(
     newest &&
     newest.facts.systemId === source.systemId &&
     newest.manifest.hashKeyId === repository.ring.currentId;
-  if (usable) return newest;
+  if (usable && !(kind === 'auto' && isOld(newest.manifest.lastFull, now, fullEverySeconds))) return newest;
   if (kind === 'auto') return undefined;
   throw new HelvinoError(
     'BACKUP_NOT_FOUND',
@@ -50,6 +59,10 @@ export async function chooseParent(
       hint: 'make a full backup first: `helvino backup --full`',
     },
   );
+}
+
+function isOld(lastFull: string, now: Date, seconds: number | undefined): boolean {
+  return seconds !== undefined && now.getTime() - new Date(lastFull).getTime() > seconds * 1000;
 }
 
 /** Newest first, skipping damaged manifests: those are `verify`'s to report, and must not stop backups. */

@@ -2,7 +2,10 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { formatLsn } from '../../postgres/index.ts';
 import {
+  type Compaction,
+  compactSparsePacks,
   type EncoderPool,
+  type FileEntry,
   type Lease,
   type Manifest,
   readMarks,
@@ -39,8 +42,11 @@ export async function commitBackup(context: CommitContext): Promise<Manifest> {
   const { options, parent, pool, lease } = context;
   const { repository } = options;
   const writer = new StructureWriter(repository.driver, repository.ring);
+  const compaction =
+    parent &&
+    (await compactSparsePacks(repository, { files: context.index.files(), parent: parent.manifest }));
   const written = await writeBlocks(repository, writer, {
-    files: context.index.files(),
+    files: filesOf(context, compaction),
     parent: parent?.manifest,
   });
   const sections = {
@@ -48,14 +54,16 @@ export async function commitBackup(context: CommitContext): Promise<Manifest> {
     tables: await writer.addSection(context.tables.tables),
   };
   await writer.flush();
-  const packs = packsOf(written, { fresh: pool.stored, structure: writer.stored, parent: parent?.manifest });
+  const fresh = [...pool.stored, ...(compaction?.stored ?? [])];
+  const packs = packsOf(written, { fresh, structure: writer.stored, parent: parent?.manifest });
   await assertNotMarked(context, packs);
-  const stored = [...pool.stored, ...writer.stored].reduce((sum, pack) => sum + pack.size, 0);
+  const stored = [...fresh, ...writer.stored].reduce((sum, pack) => sum + pack.size, 0);
   const manifest = {
     id: context.id,
     database: options.database,
     kind: parent ? ('incremental' as const) : ('full' as const),
     parent: parent?.manifest.id,
+    lastFull: parent?.manifest.lastFull ?? context.started.toISOString(),
     label: options.label,
     notes: { ...options.notes },
     started: context.started.toISOString(),
@@ -63,6 +71,7 @@ export async function commitBackup(context: CommitContext): Promise<Manifest> {
     program: options.program,
     hashKeyId: repository.ring.currentId,
     packs,
+    keys: [...written.keys].sort(),
     blocks: written.blocks,
     sections,
     totals: {
@@ -79,6 +88,10 @@ export async function commitBackup(context: CommitContext): Promise<Manifest> {
   lease.assertLive();
   await repository.commit(manifest);
   return await repository.manifest(options.database, context.id);
+}
+
+function* filesOf({ index }: CommitContext, compaction: Compaction | undefined): Generator<FileEntry> {
+  for (const file of index.files()) yield compaction ? compaction.relocate(file) : file;
 }
 
 function factsOf({ options, source, transferred, tables }: CommitContext): Record<string, unknown> {
@@ -118,7 +131,7 @@ function packsOf(
   const known = new Map<string, PackFacts>(parent?.packs.map((pack) => [pack.id, pack]));
   for (const pack of fresh) known.set(pack.id, { ...pack });
   for (const pack of structure) known.set(pack.id, { ...pack, structure: true });
-  const wanted = [...written.dataPacks.keys(), ...written.sharedPacks, ...structure.map((pack) => pack.id)];
+  const wanted = [...written.dataPacks, ...written.sharedPacks, ...structure.map((pack) => pack.id)];
   return [...new Set(wanted)].sort().map((id) => {
     const facts = known.get(id);
     if (facts === undefined)

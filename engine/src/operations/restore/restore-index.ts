@@ -25,6 +25,8 @@ interface Row {
   readonly length: number;
   readonly at: number;
   readonly path: string;
+  readonly originPack: string | null;
+  readonly originNumber: number | null;
 }
 
 export class RestoreIndex {
@@ -38,10 +40,11 @@ export class RestoreIndex {
     this.#database = new DatabaseSync('');
     this.#database.exec(`pragma journal_mode = off; pragma synchronous = off; pragma cache_size = -16384;
       create table file (id integer primary key, path text unique not null, target text not null);
-      create table piece (pack text, keyId text, number int, place int, stored int, raw int, start int, length int, at int, file int);
+      create table piece (pack text, keyId text, number int, place int, stored int, raw int, start int, length int, at int, file int,
+        originPack text, originNumber int);
       begin`);
     this.#addFile = this.#database.prepare('insert into file (path, target) values (?, ?)');
-    this.#addPiece = this.#database.prepare('insert into piece values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
+    this.#addPiece = this.#database.prepare('insert into piece values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
     this.#has = this.#database.prepare('select 1 from file where path = ?');
   }
 
@@ -51,8 +54,9 @@ export class RestoreIndex {
   }
 
   addPiece(file: number, { chunk, at, start, length }: Omit<WantedPiece, 'path'>): void {
-    const { pack, keyId, index, offset, stored, raw } = chunk;
-    this.#addPiece.run(pack, keyId, index, offset, stored, raw, start, length, at, file);
+    const { pack, keyId, index, offset, stored, raw, origin } = chunk;
+    const from = [origin?.pack ?? null, origin?.index ?? null];
+    this.#addPiece.run(pack, keyId, index, offset, stored, raw, start, length, at, file, ...from);
   }
 
   has(path: string): boolean {
@@ -84,6 +88,8 @@ export class RestoreIndex {
           offset: row.place,
           stored: row.stored,
           raw: row.raw,
+          origin:
+            row.originPack === null ? undefined : { pack: row.originPack, index: row.originNumber ?? 0 },
         };
       }
       yield { chunk, path: row.path, at: row.at, start: row.start, length: row.length };

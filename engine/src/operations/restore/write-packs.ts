@@ -149,6 +149,7 @@ function job({ piece, pieces }: Run['chunks'][number], offset: number): DecodeCh
     pack: chunk.pack,
     keyId: chunk.keyId,
     index: chunk.index,
+    origin: chunk.origin,
     at: chunk.offset - offset,
     stored: chunk.stored,
     raw: chunk.raw,

@@ -118,7 +118,7 @@ async function readAll(
       ...chunk,
       pack: id,
       hashKeyId: catalogKeyId,
-      keyId,
+      keyId: chunk.origin?.keyId ?? keyId,
       index: from + i,
       at: chunk.offset - first.offset,
       pieces: [],

@@ -131,18 +131,17 @@ async function checkKeys(
   }: { identities?: Identities; keys: Map<string, Uint8Array>; keyFaults: Map<string, string> },
 ): Promise<void> {
   const sealed = await repository.sealedKeys('data');
-  for (const pack of manifest.packs) {
-    if (!pack.structure && !sealed.has(pack.keyId))
-      keyFaults.set(pack.keyId, 'the sealed data key is missing');
+  for (const keyId of manifest.keys) {
+    if (!sealed.has(keyId)) keyFaults.set(keyId, 'the sealed data key is missing');
   }
   if (!identities) return;
-  for (const pack of manifest.packs) {
-    if (pack.structure || keys.has(pack.keyId) || keyFaults.has(pack.keyId)) continue;
+  for (const keyId of manifest.keys) {
+    if (keys.has(keyId) || keyFaults.has(keyId)) continue;
     try {
-      keys.set(pack.keyId, await repository.dataKey(pack.keyId, identities));
+      keys.set(keyId, await repository.dataKey(keyId, identities));
     } catch (thrown) {
       if (!(thrown instanceof HelvinoError) || thrown.code === 'KEY_WRONG') throw thrown;
-      keyFaults.set(pack.keyId, thrown.message);
+      keyFaults.set(keyId, thrown.message);
     }
   }
 }
@@ -156,8 +155,10 @@ async function judge(
   for (const pack of manifest.packs) {
     const fault = faults.get(pack.id);
     if (fault) touched.set(objectOf(pack.id), { why: fault.why, files: [], count: 0 });
-    const keyFault = pack.structure ? undefined : keyFaults.get(pack.keyId);
-    if (keyFault) touched.set(`keys/data/${pack.keyId}`, { why: keyFault, files: [], count: 0 });
+  }
+  for (const keyId of manifest.keys) {
+    const keyFault = keyFaults.get(keyId);
+    if (keyFault) touched.set(`keys/data/${keyId}`, { why: keyFault, files: [], count: 0 });
   }
   await walkBlocks(repository, manifest, {
     touched,
