@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { HelvinoError } from '../base/errors.ts';
+import { buildProgram, type ParsedCommand, parseArguments } from './program.ts';
+import { verbs } from './verbs/index.ts';
+
+async function parse(line: string): Promise<{ parsed: ParsedCommand | undefined; output: string }> {
+  let parsed: ParsedCommand | undefined;
+  let output = '';
+  const write = (text: string) => {
+    output += text;
+  };
+  const program = buildProgram({ verbs, version: '1.2.3', write }, (command) => {
+    parsed = command;
+  });
+  await parseArguments(
+    program,
+    line.split(' ').filter((word) => word !== ''),
+  );
+  return { parsed, output };
+}
+
+async function usageError(line: string): Promise<string> {
+  const thrown = await parse(line).then(
+    () => assert.fail(`"${line}" was accepted`),
+    (error: unknown) => error,
+  );
+  assert.ok(thrown instanceof HelvinoError && thrown.code === 'USAGE', String(thrown));
+  return `${thrown.message} | ${thrown.hint}`;
+}
+
+test('global options – the same before and after the verb', async () => {
+  for (const line of ['--json --config a.yaml version', 'version --json --config a.yaml']) {
+    const { parsed } = await parse(line);
+    assert.deepEqual(
+      [parsed?.verb.name, parsed?.options.json, parsed?.options.config],
+      ['version', true, 'a.yaml'],
+    );
+  }
+});
+
+test('an unknown verb, sub-verb or option – what was meant', async () => {
+  assert.equal(await usageError('bakup'), 'unknown command "bakup" | did you mean backup?');
+  assert.equal(await usageError('key lsit'), 'unknown command "lsit" | did you mean list?');
+  assert.equal(await usageError('backup --lable x'), 'unknown option "--lable" | did you mean --label?');
+  assert.match(await usageError(''), /no verb was given \| `helvino --help`/);
+  assert.match(await usageError('key'), /no verb was given/);
+});
+
+test('a missing argument, a value that is not one of the choices – named', async () => {
+  assert.match(await usageError('completion'), /missing required argument "shell"/);
+  assert.match(await usageError('backup --checkpoint slow'), /"slow" is invalid.*fast, spread/);
+  assert.match(await usageError('version extra'), /too many arguments/);
+});
+
+test('help and version – printed, no verb runs', async () => {
+  for (const line of ['--help', 'help backup', 'backup --help', 'key --help']) {
+    const { parsed, output } = await parse(line);
+    assert.equal(parsed, undefined, line);
+    assert.match(output, /^Usage: helvino/, line);
+  }
+  assert.equal((await parse('--version')).output, '1.2.3\n');
+});
+
+for (const verb of verbs) {
+  test(`help of ${verb.name} – has its summary, every option and every example`, async () => {
+    const { output } = await parse(`${verb.name} --help`);
+    const flat = output.replace(/\s+/g, ' ');
+    assert.ok(flat.includes(verb.summary.replace(/\s+/g, ' ')));
+    for (const { flags } of verb.options ?? []) assert.ok(flat.includes(flags), flags);
+    for (const example of verb.examples) assert.ok(output.includes(example), example);
+  });
+}
+
+for (const verb of verbs) {
+  const examples = verb.examples.filter((example) => example.startsWith('helvino '));
+  if (examples.length === 0) continue;
+  test(`examples of ${verb.name} – are accepted as they are printed`, async () => {
+    for (const example of examples) {
+      const line = example.replace(/^helvino /, '').replace(/ [|>&].*$/, '');
+      assert.equal((await parse(line)).parsed?.verb.name, verb.name, example);
+    }
+  });
+}
