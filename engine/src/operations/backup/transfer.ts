@@ -61,9 +61,8 @@ export async function transfer(
       },
     );
   }
-  const slot = await keepWal(connection, warn);
-  const incremental = await offerParent(connection, context, warn);
-  const base = await receive(connection, context, { incremental, warn });
+  const offered = await offerParent(connection, context, warn);
+  const { incremental, slot, ...base } = await receiveBest(connection, context, { offered, warn });
   const quiet = await context.fingerprint.takePoint();
   const walEnd = quiet !== undefined && quiet > base.stopLsn ? quiet : base.stopLsn;
   options.progress.phase('receiving the WAL that the backup needs');
@@ -81,7 +80,7 @@ export async function transfer(
   return { ...base, walEnd, transfer: kind, warnings };
 }
 
-/** A temporary slot keeps the WAL from the backup's start on; it goes with the connection. */
+/** A temporary slot keeps the WAL from the backup's start on; it goes with the connection, and with any error on it. */
 async function keepWal(
   connection: ReplicationConnection,
   warn: (message: string) => void,
@@ -131,6 +130,36 @@ interface Received {
   readonly stopLsn: bigint;
   readonly tablespaces: readonly { oid: string; location: string }[];
   readonly owner: { uid: number; gid: number };
+}
+
+/** `object_not_in_prerequisite_state`: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const notPrepared = '55000';
+
+/**
+ * Changed pages if the server can. Whether its WAL summaries reach from the parent to now it says only when the backup is
+ * asked for, before anything is sent (they are removed after wal_summary_keep_time, and missing while summarize_wal is off).
+ */
+async function receiveBest(
+  connection: ReplicationConnection,
+  context: TransferContext,
+  { offered, warn }: { offered: boolean; warn: (message: string) => void },
+): Promise<Received & { readonly incremental: boolean; readonly slot: string | undefined }> {
+  if (offered) {
+    const slot = await keepWal(connection, warn);
+    try {
+      return {
+        ...(await receive(connection, context, { incremental: true, warn })),
+        incremental: true,
+        slot,
+      };
+    } catch (thrown) {
+      const refused = thrown instanceof HelvinoError && thrown.context.sqlstate === notPrepared;
+      if (!refused || context.ingest.received > 0) throw thrown;
+      warn(`the server cannot say which pages changed (${thrown.message}): all is read`);
+    }
+  }
+  const slot = await keepWal(connection, warn);
+  return { ...(await receive(connection, context, { incremental: false, warn })), incremental: false, slot };
 }
 
 async function receive(
