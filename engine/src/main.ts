@@ -5,9 +5,14 @@
 import { readFileSync } from 'node:fs';
 import { systemClock } from './base/clock.ts';
 import { asHelvinoError, HelvinoError } from './base/errors.ts';
-import { createContext, type GlobalOptions } from './cli/context.ts';
-import { buildProgram, type ParsedCommand, parseArguments } from './cli/program.ts';
-import { verbs } from './cli/verbs/index.ts';
+import {
+  buildProgram,
+  createContext,
+  type GlobalOptions,
+  type ParsedCommand,
+  parseArguments,
+  verbs,
+} from './cli/index.ts';
 import { processEnvironment } from './config/index.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {

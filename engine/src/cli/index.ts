@@ -3,6 +3,6 @@
  * completion and docs/reference/cli.md are made. A verb reads its options, calls an operation, and returns values and a
  * text; only `output/` writes, and only main.ts exits. Invariant: every verb speaks JSON with --json, one object on stdout.
  */
-export { type CliContext, createContext } from './context.ts';
-export { buildProgram } from './program.ts';
+export { createContext, type GlobalOptions } from './context.ts';
+export { buildProgram, type ParsedCommand, parseArguments } from './program.ts';
 export { verbs } from './verbs/index.ts';

@@ -8,11 +8,10 @@ export { type Environment, environmentVariables, processEnvironment } from './en
 export {
   type ChosenDatabase,
   chooseDatabase,
-  configPlaces,
   type LoadedConfig,
   loadConfig,
   parseConfig as parseConfigText,
 } from './load.ts';
-export { type Config, configSchema, type DatabaseConfig, type RepositoryConfig } from './schema.ts';
-export { readSecret, type SecretSource } from './secret.ts';
+export { configSchema, type DatabaseConfig, type RepositoryConfig } from './schema.ts';
+export { readSecret } from './secret.ts';
 export { parseDuration, parseSize } from './units.ts';

@@ -16,7 +16,7 @@ export interface LoadedConfig {
 }
 
 /** In order: `--config`, `HELVINO_CONFIG`, `./helvino.yaml`, `/etc/helvino/helvino.yaml`. */
-export function configPlaces({ file, env, cwd }: { file?: string; env: Environment; cwd: string }): string[] {
+function configPlaces({ file, env, cwd }: { file?: string; env: Environment; cwd: string }): string[] {
   if (file !== undefined) return [resolve(cwd, file)];
   if (env.HELVINO_CONFIG) return [resolve(cwd, env.HELVINO_CONFIG)];
   return [resolve(cwd, 'helvino.yaml'), '/etc/helvino/helvino.yaml'];

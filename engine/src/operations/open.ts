@@ -2,7 +2,6 @@
 import { resolve } from 'node:path';
 import { systemClock } from '../base/clock.ts';
 import {
-  type ChosenDatabase,
   type DatabaseConfig,
   type Environment,
   type LoadedConfig,
@@ -36,7 +35,7 @@ function decorate(driver: StorageDriver): StorageDriver {
   return withLimit(withRetry(driver, { attempts: 5, baseMs: 250, clock: systemClock }), { concurrency: 8 });
 }
 
-export async function readCatalogRing(
+async function readCatalogRing(
   config: RepositoryConfig,
   { env, directory }: Surroundings,
 ): Promise<CatalogRing> {
@@ -77,5 +76,3 @@ export async function connectionOf(
 export function surroundingsOf(loaded: LoadedConfig, env: Environment): Surroundings {
   return { env, directory: loaded.directory };
 }
-
-export type { ChosenDatabase };

@@ -4,7 +4,7 @@
  * other backup names it; nothing is rewritten.
  */
 import { randomHex } from '../base/ids.ts';
-import type { StorageDriver } from '../storage/driver.ts';
+import type { StorageDriver } from '../storage/index.ts';
 import type { StoredPack } from './encoder-pool.ts';
 import type { ChunkRef, FileEntry } from './extents.ts';
 import { contentHasherOf } from './keys.ts';

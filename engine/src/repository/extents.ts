@@ -49,34 +49,6 @@ export interface FileEntry {
   readonly extents: readonly Extent[];
 }
 
-export function totalLength(extents: readonly Extent[]): number {
-  let sum = 0;
-  for (const extent of extents) sum += extent.length;
-  return sum;
-}
-
-/** The part [from, to) of a run of extents; extents that are cut lose their hash. */
-export function sliceExtents(extents: readonly Extent[], from: number, to: number): Extent[] {
-  const out: Extent[] = [];
-  let at = 0;
-  for (const extent of extents) {
-    const begin = Math.max(from, at);
-    const end = Math.min(to, at + extent.length);
-    if (begin < end) {
-      if (end - begin === extent.length) out.push(extent);
-      else
-        out.push({
-          length: end - begin,
-          chunk: extent.chunk,
-          start: extent.chunk ? extent.start + begin - at : 0,
-        });
-    }
-    at += extent.length;
-    if (at >= to) break;
-  }
-  return out;
-}
-
 /** A run of new bytes at a place of a file. */
 export interface Patch {
   readonly at: number;

@@ -17,7 +17,6 @@ export {
   type ChunkProblem,
   type DecodeChunk,
   type DecodedPiece,
-  type DecoderBuffer,
   DecoderPool,
 } from './decoder-pool.ts';
 export { type EncodedSegment, EncoderPool, type Slot, type StoredPack } from './encoder-pool.ts';
@@ -34,7 +33,7 @@ export {
   recipientOf,
 } from './keys.ts';
 export { packName } from './layout.ts';
-export { Lease, liveLeases } from './lease.ts';
+export { Lease } from './lease.ts';
 export type { Manifest } from './manifest.ts';
 export { type PackContents, readPackContents } from './pack-reader.ts';
 export { createRepository, openRepository, type Repository } from './repository.ts';

@@ -137,7 +137,7 @@ function parseDescriptor(text: string, place: string): Descriptor {
 }
 
 /** Newest key first, by the store's clock. */
-export async function recoverCatalogRing(
+async function recoverCatalogRing(
   driver: StorageDriver,
   repositoryId: string,
   identities: Identities,

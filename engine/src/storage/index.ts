@@ -5,8 +5,8 @@
  * does not retry; nobody here knows what an object's name or bytes mean, except that `leases/` must never wait (limit.ts).
  * Usual order: `withLimit(withRetry(driver))`, so that a call that pauses between tries keeps its place.
  */
-export type { ByteRange, Capabilities, ObjectFacts, PutOptions, StorageDriver } from './driver.ts';
+export type { StorageDriver } from './driver.ts';
 export { openFsDriver } from './fs-driver.ts';
 export { withLimit } from './limit.ts';
 export { openMemoryDriver } from './memory-driver.ts';
-export { type RetryFacts, type RetryOptions, withRetry } from './retry.ts';
+export { type RetryFacts, withRetry } from './retry.ts';

@@ -5,4 +5,4 @@
  * the background after the tool has ended. Knows nothing of files, stores or PostgreSQL.
  */
 export { mapParallel } from './ordered-parallel.ts';
-export { type Release, Semaphore } from './semaphore.ts';
+export { Semaphore } from './semaphore.ts';

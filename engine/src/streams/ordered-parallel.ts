@@ -51,7 +51,7 @@ export async function* mapParallel<Item, Result>(
       const done = first?.then(isDone, isDone);
       if ((await Promise.race([taken, done].filter((wait) => wait !== undefined))) === 'taken') continue;
       const result = await running[0]!;
-      running.shift();
+      void running.shift();
       yield result;
     }
   } finally {

@@ -8,12 +8,7 @@ import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { backupId } from '../../base/ids.ts';
 import type { Progress } from '../../base/progress.ts';
-import {
-  type ConnectionParams,
-  connectSql,
-  describeConnection,
-  openReplication,
-} from '../../postgres/index.ts';
+import { type ConnectionParams, connectSql, openReplication } from '../../postgres/index.ts';
 import { EncoderPool, Lease, type Manifest, type Repository, WorkIndex } from '../../repository/index.ts';
 import { chooseParent, type Parent, type WantedKind } from './choose-parent.ts';
 import { commitBackup } from './commit.ts';
@@ -130,9 +125,4 @@ async function assertStillThere(repository: Repository, database: string, parent
       hint: 'run the backup again',
     },
   );
-}
-
-/** A place for people, without secrets. */
-export function placeOf(connection: ConnectionParams): string {
-  return describeConnection(connection);
 }

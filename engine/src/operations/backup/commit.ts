@@ -1,6 +1,6 @@
 /** The end of a backup: structure, checks, manifest. */
 import { HelvinoError } from '../../base/errors.ts';
-import { formatLsn } from '../../postgres/index.ts';
+import { describeConnection, formatLsn } from '../../postgres/index.ts';
 import {
   type Compaction,
   compactSparsePacks,
@@ -15,7 +15,7 @@ import {
   type WrittenBlocks,
   writeBlocks,
 } from '../../repository/index.ts';
-import { type BackupOptions, placeOf } from './backup.ts';
+import type { BackupOptions } from './backup.ts';
 import type { Parent } from './choose-parent.ts';
 import type { Ingest } from './ingest.ts';
 import type { NamedFile } from './relations.ts';
@@ -101,7 +101,7 @@ function factsOf({ options, source, transferred, tables }: CommitContext): Recor
     systemId: source.systemId,
     serverVersion: source.serverVersion,
     serverVersionText: source.serverVersionText,
-    server: placeOf(options.connection),
+    server: describeConnection(options.connection),
     fromStandby: source.inRecovery,
     superuser: source.superuser,
     timeline: transferred.timeline,

@@ -144,6 +144,6 @@ class UploadExchange extends RowExchange {
       if (this.#stop) return;
       if (piece.length > 0) await this.#channel.write(copyDataMessage(piece));
     }
-    if (!this.#stop) this.#channel.write(copyDoneMessage);
+    if (!this.#stop) void this.#channel.write(copyDoneMessage);
   }
 }

@@ -128,12 +128,14 @@ export class WalStream {
   #finish(): void {
     if (this.#stopping) return;
     this.#stopping = true;
-    this.#channel.write(copyDoneMessage);
+    void this.#channel.write(copyDoneMessage);
   }
 
   #status(reply: boolean): void {
     if (!this.#stopping)
-      this.#channel.write(standbyStatusMessage(this.#positions, { now: systemClock.now().getTime(), reply }));
+      void this.#channel.write(
+        standbyStatusMessage(this.#positions, { now: systemClock.now().getTime(), reply }),
+      );
   }
 
   #end(): WalStreamEnd {
