@@ -58,3 +58,9 @@ export function systemCode(thrown: unknown): string | undefined {
   const code = (thrown as { code?: unknown } | null | undefined)?.code;
   return typeof code === 'string' ? code : undefined;
 }
+
+/** What work that `signal` stopped throws: INTERRUPTED. */
+export function interrupted(signal: AbortSignal): HelvinoError {
+  if (signal.reason instanceof HelvinoError) return signal.reason;
+  return new HelvinoError('INTERRUPTED', 'stopped on request', { cause: signal.reason });
+}

@@ -3,7 +3,7 @@
  * https://www.postgresql.org/docs/current/libpq-connect.html
  */
 import type pg from 'pg';
-import { HelvinoError } from '../base/errors.ts';
+import { HelvinoError, interrupted } from '../base/errors.ts';
 import { type Login, login } from './connect-login.ts';
 import { type Encryption, openTransport, Transport, unreachable } from './connect-transport.ts';
 import { type ConnectionParams, describeHost, type HostParams } from './conninfo.ts';
@@ -11,6 +11,8 @@ import { type ConnectionParams, describeHost, type HostParams } from './conninfo
 interface ConnectOptions {
   readonly database: string;
   readonly replication: boolean;
+  /** Ends the attempt, not the connection once it is made. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Connected extends Login {
@@ -20,15 +22,16 @@ export interface Connected extends Login {
 
 /**
  * An ordinary connection, to `database` or the one in `params`. Throws SERVER_UNREACHABLE, SERVER_AUTH, SERVER_TLS,
- * SERVER_ERROR with a hint. End it with `client.end()`.
+ * SERVER_ERROR with a hint; INTERRUPTED by `signal`. End it with `client.end()`.
  */
 export async function connectSql(
   params: ConnectionParams,
-  options: { database?: string } = {},
+  options: { database?: string; signal?: AbortSignal } = {},
 ): Promise<pg.Client> {
   const { client } = await connectServer(params, {
     database: options.database ?? params.database,
     replication: false,
+    signal: options.signal,
   });
   return client;
 }
@@ -119,7 +122,11 @@ interface Attempt {
 }
 
 async function connectOnce({ params, host, options, encryption, tried }: Attempt): Promise<Connected> {
+  const { signal } = options;
+  if (signal?.aborted) throw interrupted(signal);
   const transport = new Transport();
+  const stop = () => transport.destroy(interrupted(signal!));
+  signal?.addEventListener('abort', stop, { once: true });
   const limit = params.connectTimeout;
   const late = Object.assign(new Error(`no answer within ${limit} s (connect_timeout)`), {
     code: 'ECONNECT_TIMEOUT',
@@ -138,5 +145,6 @@ async function connectOnce({ params, host, options, encryption, tried }: Attempt
     throw thrown;
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener('abort', stop);
   }
 }

@@ -52,7 +52,7 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   const id = backupId(started);
   await using cleanup = new AsyncDisposableStack();
   progress.phase('connecting');
-  const sql = await connectSql(options.connection);
+  const sql = await connectSql(options.connection, { signal });
   cleanup.defer(() => quietly(sql.end()));
 
   // 1. What is there, and what it is compared with.
@@ -73,7 +73,7 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   // 4. The data, then the WAL up to a point at which the source's content is known.
   const pool = await openPool(options);
   cleanup.defer(() => pool.close());
-  const connection = await openReplication(options.connection);
+  const connection = await openReplication(options.connection, { signal });
   cleanup.defer(() => quietly(connection.close()));
   const ingest = new Ingest(pool, index);
   const fingerprint = new SourceFingerprint(options, source);

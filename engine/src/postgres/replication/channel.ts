@@ -2,7 +2,7 @@
  * A replication connection as a channel for one exchange at a time: a request, then messages up to ReadyForQuery. The
  * channel reads the socket, pauses it when the exchange asks, and turns every way to fail into one rejection.
  */
-import { HelvinoError } from '../../base/errors.ts';
+import { HelvinoError, interrupted } from '../../base/errors.ts';
 import type { Connected } from '../connect.ts';
 import type { Transport } from '../connect-transport.ts';
 import { describeHost } from '../conninfo.ts';
@@ -193,9 +193,4 @@ export class Channel implements BackendHandler {
     }
     this.#whenClosed();
   }
-}
-
-function interrupted(signal: AbortSignal): unknown {
-  if (signal.reason instanceof HelvinoError) return signal.reason;
-  return new HelvinoError('INTERRUPTED', 'stopped on request', { cause: signal.reason });
 }

@@ -20,9 +20,12 @@ import {
   type WalStream,
 } from './wal-stream.ts';
 
-/** Throws SERVER_UNREACHABLE, SERVER_AUTH (with the missing right or pg_hba.conf line as hint), SERVER_TLS … */
-export async function openReplication(params: ConnectionParams): Promise<ReplicationConnection> {
-  const connected = await connectServer(params, { database: 'replication', replication: true });
+/** Throws SERVER_UNREACHABLE, SERVER_AUTH (with the missing right or pg_hba.conf line as hint), SERVER_TLS, INTERRUPTED … */
+export async function openReplication(
+  params: ConnectionParams,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<ReplicationConnection> {
+  const connected = await connectServer(params, { database: 'replication', replication: true, signal });
   const channel = new Channel(connected, params.user);
   try {
     const [row] = await rows(channel, 'SHOW server_version_num');
