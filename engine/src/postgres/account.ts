@@ -1,5 +1,6 @@
 /** Whom a server that Helvino starts runs as: the server refuses to run as root. */
-import { readFile } from 'node:fs/promises';
+import { lchown, readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { HelvinoError } from '../base/errors.ts';
 
 export interface Account {
@@ -22,4 +23,24 @@ export async function serverAccount(): Promise<Account | undefined> {
       hint: 'run helvino as a normal user',
     },
   );
+}
+
+/** Makes a data directory and its tablespaces the account's, if they are not: the server refuses what is another's. */
+export async function giveDataDirectory(dataDir: string, account: Account): Promise<void> {
+  const owner = await stat(dataDir).catch(() => undefined);
+  if (owner === undefined || owner.uid === account.uid) return;
+  const spaces = join(dataDir, 'pg_tblspc');
+  for (const name of await readdir(spaces).catch(() => [])) {
+    await giveTree(await realpath(join(spaces, name)), account);
+  }
+  await giveTree(dataDir, account);
+}
+
+async function giveTree(place: string, account: Account): Promise<void> {
+  for (const entry of await readdir(place, { withFileTypes: true })) {
+    const path = join(place, entry.name);
+    if (entry.isDirectory()) await giveTree(path, account);
+    else await lchown(path, account.uid, account.gid);
+  }
+  await lchown(place, account.uid, account.gid);
 }

