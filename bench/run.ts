@@ -3,7 +3,7 @@
  * folder, which is removed at the end, however it ends.
  */
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os';
+import { availableParallelism, cpus, getPriority, loadavg, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -90,7 +90,7 @@ async function main(): Promise<void> {
     const before = loadavg()[0]!.toFixed(2);
     const facts = await machine(values.dir);
     const results = await parts(values.only.split(','), { home, account, scale, rounds }, tables);
-    const load = `Load average before the run: ${before} (other work on the machine makes all numbers worse and less even)`;
+    const load = `Load average before the run: ${before}, niceness of all contenders and servers: ${getPriority()} (other work on the machine makes all numbers worse and less even)`;
     const command = ['npm run bench --', ...process.argv.slice(2)].join(' ').replace(/ --$/, '');
     const about: Facts = {
       command,
