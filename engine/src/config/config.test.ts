@@ -70,6 +70,18 @@ test('a wrong value – named with its path and place', () => {
   assert.match(message(`${text}    backup: { maxRate: fast }\n`), /"fast" is not a size/);
 });
 
+test('a password in the URL – refused, and not shown', () => {
+  for (const url of [
+    'postgresql://backup:hunter2@db/x',
+    'host=db password=hunter2',
+    'postgresql://db/x?password=hunter2',
+  ]) {
+    const shown = message(text.replace('postgresql://backup@db/postgres', url));
+    assert.match(shown, /databases\.shop\.connection\.url: holds a password/);
+    assert.doesNotMatch(shown, /hunter2/);
+  }
+});
+
 test('broken YAML – line and column', () => {
   assert.match(message('version: 1\nrepositories: [\n'), /helvino\.yaml:\d+:\d+: .*not valid YAML/);
 });

@@ -12,6 +12,6 @@ export {
   loadConfig,
   parseConfig as parseConfigText,
 } from './load.ts';
-export { configSchema, type DatabaseConfig, type RepositoryConfig } from './schema.ts';
+export { configSchema, type DatabaseConfig, holdsPassword, type RepositoryConfig } from './schema.ts';
 export { readSecret } from './secret.ts';
 export { parseDuration, parseSize } from './units.ts';

@@ -55,9 +55,21 @@ const repository = z.strictObject({
     .describe('How chunks are compressed.'),
 });
 
+/** In a URL, or as `password=` in either form. */
+export function holdsPassword(url: string): boolean {
+  return /^[a-z]+:\/\/[^/@]*:[^/@]*@/i.test(url) || /(^|[\s?&])password\s*=/i.test(url);
+}
+
 const connection = z
   .strictObject({
-    url: z.string().optional().describe('A PostgreSQL URL or `keyword=value` string, without the password.'),
+    url: z
+      .string()
+      .refine(
+        (url) => !holdsPassword(url),
+        'holds a password, which this file must not: use `password: { env: NAME }`',
+      )
+      .optional()
+      .describe('A PostgreSQL URL or `keyword=value` string, without the password.'),
     service: z.string().optional().describe('A service of `pg_service.conf`.'),
     password: secret.optional().describe('The password; the password file (`~/.pgpass`) is used without it.'),
   })

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
-import { chooseDatabase, loadConfig } from '../../config/index.ts';
+import { chooseDatabase, holdsPassword, loadConfig } from '../../config/index.ts';
 import { checkServer, connectionOf, init, surroundingsOf } from '../../operations/index.ts';
 import { findingsText } from '../output/findings-text.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
@@ -84,7 +84,7 @@ export const initVerb: Verb = {
 
 function connectionFrom(options: OptionValues): Record<string, unknown> {
   const [url, service] = [textOption(options, 'url'), textOption(options, 'service')];
-  if (url !== undefined && hasPassword(url)) {
+  if (url !== undefined && holdsPassword(url)) {
     throw new HelvinoError('USAGE', 'the URL has a password: helvino.yaml holds no secrets', {
       hint: 'leave it out, and give --password-env NAME, --password-file FILE, or use ~/.pgpass',
     });
@@ -96,8 +96,4 @@ function connectionFrom(options: OptionValues): Record<string, unknown> {
     ...(service === undefined ? {} : { service }),
     ...(password ? { password } : {}),
   };
-}
-
-function hasPassword(url: string): boolean {
-  return /^[a-z]+:\/\/[^/@]*:[^/@]*@/i.test(url) || /(^|[\s?&])password\s*=/i.test(url);
 }
