@@ -86,6 +86,10 @@ test('broken YAML – line and column', () => {
   assert.match(message('version: 1\nrepositories: [\n'), /helvino\.yaml:\d+:\d+: .*not valid YAML/);
 });
 
+test('an alias to nothing – not valid YAML, not a bug of ours', () => {
+  assert.match(message('version: *nothing'), /helvino\.yaml: .*nothing.*not valid YAML/);
+});
+
 test('adding a database and changing recipients – comments stay', () => {
   const added = addDatabase(text, { name: 'other', connection: { service: 'other' }, repository: 'main' });
   assert.match(added, /# Who can restore/);

@@ -60,11 +60,22 @@ export function parseConfig(text: string, file: string): Config {
       { hint: 'this is not valid YAML' },
     );
   }
-  const value: unknown = document.toJS();
-  const parsed = configSchema.safeParse(value);
+  const parsed = configSchema.safeParse(plainValue(document, file));
   if (!parsed.success) throw invalid(parsed.error, { document, lines, file });
   checkReferences(parsed.data, file);
   return parsed.data;
+}
+
+/** An alias to nothing, or too many aliases, come to light only here. */
+function plainValue(document: Document, file: string): unknown {
+  try {
+    return document.toJS();
+  } catch (cause) {
+    throw new HelvinoError('CONFIG_INVALID', `${file}: ${(cause as Error).message}`, {
+      cause,
+      hint: 'this is not valid YAML',
+    });
+  }
 }
 
 function invalid(
