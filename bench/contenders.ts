@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Account, type Cluster, debianBin, ownFolder } from './cluster.ts';
 import type { ChildJob, ChildResult } from './helvino-child.ts';
-import { run } from './tools.ts';
+import { measure, run } from './tools.ts';
 
 export interface Sample {
   readonly seconds: number;
@@ -25,10 +25,12 @@ export interface Contender {
   restore?(check: (dataDir: string) => Promise<void>): Promise<Sample>;
 }
 
-export async function helvino(job: ChildJob): Promise<ChildResult & { readonly seconds: number }> {
+export async function helvino(
+  job: ChildJob,
+): Promise<ChildResult & { readonly seconds: number; readonly cpu: number }> {
   const child = fileURLToPath(new URL('./helvino-child.ts', import.meta.url));
-  const { seconds, output } = await run(process.execPath, [child, JSON.stringify(job)]);
-  return { seconds, ...(JSON.parse(output.trim().split('\n').at(-1)!) as ChildResult) };
+  const { seconds, cpu, output } = await measure(process.execPath, [child, JSON.stringify(job)]);
+  return { seconds, cpu, ...(JSON.parse(output.trim().split('\n').at(-1)!) as ChildResult) };
 }
 
 export function helvinoAt(level: number, { cluster, home }: { cluster: Cluster; home: string }): Contender {
@@ -70,7 +72,7 @@ export function pgBackRest({
   const config = join(home, 'pgbackrest.conf');
   const directory = join(home, 'pgbackrest-restored');
   const command = (words: readonly string[]) =>
-    run('pgbackrest', [`--config=${config}`, '--stanza=bench', '--log-level-console=error', ...words], {
+    measure('pgbackrest', [`--config=${config}`, '--stanza=bench', '--log-level-console=error', ...words], {
       as: 'postgres',
     });
   return {
@@ -81,15 +83,15 @@ export function pgBackRest({
       await writeFile(config, pgBackRestConfig(cluster, { repo, home }));
       await command(['--no-online', 'stanza-create']);
       await run('sync', []);
-      const { seconds } = await command(['--type=full', '--no-archive-check', 'backup']);
-      return { seconds, stored: await diskBytes(repo) };
+      const { seconds, cpu } = await command(['--type=full', '--no-archive-check', 'backup']);
+      return { seconds, cpu, stored: await diskBytes(repo) };
     },
     async restore() {
       await ownFolder(directory, account);
       await run('sync', []);
-      const { seconds } = await command([`--pg1-path=${directory}`, 'restore']);
+      const { seconds, cpu } = await command([`--pg1-path=${directory}`, 'restore']);
       await rm(directory, { recursive: true, force: true });
-      return { seconds };
+      return { seconds, cpu };
     },
   };
 }
@@ -132,12 +134,16 @@ export function pgBasebackup({
       await run('sync', []);
       const where = ['-h', cluster.socketDir, '-p', String(cluster.port)];
       const how = ['-Ft', '--compress=client-zstd:3', '-X', 'stream', '-c', 'fast'];
-      const { seconds } = await run(join(debianBin, 'pg_basebackup'), [...where, '-D', directory, ...how], {
-        as: 'postgres',
-      });
+      const { seconds, cpu } = await measure(
+        join(debianBin, 'pg_basebackup'),
+        [...where, '-D', directory, ...how],
+        {
+          as: 'postgres',
+        },
+      );
       const stored = await diskBytes(directory);
       await rm(directory, { recursive: true, force: true });
-      return { seconds, stored };
+      return { seconds, cpu, stored };
     },
   };
 }

@@ -37,8 +37,6 @@ export interface ChildResult {
   readonly transfer: string;
   /** VmHWM of the process, all threads included, in MiB. */
   readonly peakMiB: number;
-  /** Processor time of the process, in seconds. */
-  readonly cpu: number;
 }
 
 const program = 'helvino bench';
@@ -104,11 +102,9 @@ async function run(job: ChildJob): Promise<Manifest> {
 
 const manifest = await run(JSON.parse(process.argv[2]!) as ChildJob);
 const status = await readFile('/proc/self/status', 'utf8');
-const { user, system } = process.cpuUsage();
 const result: ChildResult = {
   totals: manifest.totals,
   transfer: String(manifest.facts.transfer),
   peakMiB: Number(/VmHWM:\s+(\d+) kB/.exec(status)![1]) / 1024,
-  cpu: (user + system) / 1e6,
 };
 process.stdout.write(`${JSON.stringify(result)}\n`);

@@ -125,7 +125,8 @@ export function report(facts: Facts, results: Results): string {
 function comparisonPart({ bytes, backups, restores }: Comparison): string[] {
   return [
     `## Full backup and restore, PostgreSQL 15, ${gigabytes(bytes)}`,
-    'Seconds of wall time of the whole process. The contenders take turns, each round begins with another. Warm cache for all.',
+    'Seconds of wall time of the whole process. The contenders take turns, each round begins with another. Warm cache for all. ' +
+      'CPU: processor time of the program and its children (median), the server left out, which other work on the machine hardly changes.',
     sampleTable('backup', backups),
     sampleTable('restore', restores),
   ];
@@ -141,7 +142,7 @@ function sampleTable(what: string, samples: ReadonlyMap<string, readonly Sample[
     all[0]?.cpu === undefined ? '' : seconds(median(all.map((s) => s.cpu!))),
     all[0]?.peakMiB === undefined ? '' : all.map((s) => s.peakMiB!.toFixed(0)).join(', '),
   ]);
-  return table([what, 'median', 'spread', 'rounds', 'stored', 'own CPU s', 'peak MiB'], rows);
+  return table([what, 'median', 'spread', 'rounds', 'stored', 'CPU s', 'peak MiB'], rows);
 }
 
 function incrementalPart({ version, bytes, rounds }: Incremental): string[] {

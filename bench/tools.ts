@@ -8,12 +8,13 @@ let stopped: string | undefined;
 /** After this every `run` fails, also those that run now. */
 export function stopAll(why: string): void {
   stopped = why;
-  for (const child of running) child.kill('SIGTERM');
+  for (const { pid } of running) if (pid !== undefined) process.kill(-pid, 'SIGTERM');
 }
 
 export interface Ran {
   readonly seconds: number;
   readonly output: string;
+  readonly errors: string;
 }
 
 export interface RunOptions {
@@ -32,6 +33,8 @@ export async function run(program: string, args: readonly string[], options: Run
   const begun = performance.now();
   const child = spawn(file, words, {
     cwd: '/',
+    // A process group of its own: all of it can be ended.
+    detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, LC_ALL: 'C.UTF-8' },
   });
@@ -45,7 +48,19 @@ export async function run(program: string, args: readonly string[], options: Run
   const seconds = (performance.now() - begun) / 1000;
   if (code !== 0)
     throw new Error(`${program} ended with ${signal ?? code}:\n${(errors + output).slice(-3000)}`);
-  return { seconds, output };
+  return { seconds, output, errors };
+}
+
+/** As `run`, with the processor time of the program and its children, in seconds. */
+export async function measure(
+  program: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<Ran & { readonly cpu: number }> {
+  const timed = ['-c', `TIMEFORMAT='%U %S'; time "$@"`, 'bash', program, ...args];
+  const ran = await run('bash', timed, options);
+  const [user, system] = ran.errors.trim().split('\n').at(-1)!.split(' ').map(Number);
+  return { ...ran, cpu: user! + system! };
 }
 
 /** True when the program can be found. */
