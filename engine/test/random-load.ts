@@ -113,7 +113,8 @@ export interface RandomRounds {
 
 interface Taken {
   readonly manifest: Manifest;
-  readonly contents: Contents;
+  /** Undefined when there was no quiet moment. */
+  readonly contents: Contents | undefined;
   /** The number of statements before it. */
   readonly after: number;
 }
@@ -135,10 +136,14 @@ export async function randomRounds({ major, seed, rounds, steps }: RandomRounds)
       const kind = random() < 0.2 ? 'full' : 'auto';
       const meanwhile = change(round % 2 === 0 ? 0 : 6);
       const [manifest] = await Promise.all([fixture.takeBackup(server, { kind }), meanwhile]);
-      assert.equal((manifest.facts.fingerprint as { state: string }).state, 'taken');
+      const after = load.done.length;
+      // Changes meanwhile may take longer than a backup waits for a quiet moment; without them it must find one.
+      const { state } = manifest.facts.fingerprint as { state: string };
+      if (state !== 'taken' && round % 2 === 1) return { manifest, contents: undefined, after };
+      assert.equal(state, 'taken');
       const contents = await fixture.recorded(manifest);
       if (round % 2 === 0) assert.deepEqual(contents, await serverContents(server));
-      return { manifest, contents, after: load.done.length };
+      return { manifest, contents, after };
     };
     const context = () => `seed ${seed}, PostgreSQL ${major}:\n${load.done.join(';\n')}`;
     try {
@@ -148,8 +153,9 @@ export async function randomRounds({ major, seed, rounds, steps }: RandomRounds)
       }
       for (const [i, { manifest, contents, after }] of backups.entries()) {
         const where = `backup ${i + 1} (${manifest.kind}, ${manifest.facts.transfer}) after statement ${after}`;
-        assert.deepEqual(await fixture.contentsOf(manifest), contents, where);
-        if (i < backups.length - 1) continue;
+        const restored = await fixture.contentsOf(manifest);
+        if (contents) assert.deepEqual(asRecorded(restored, contents), contents, where);
+        if (i < backups.length - 1 || !contents) continue;
         // amcheck knows only some kinds of index: that is unproven, not wrong.
         const bad = notPassed(await fixture.drillIt(manifest)).filter(
           (line) => !/^amcheck unproven: .*amcheck has no check for/.test(line),
@@ -160,6 +166,12 @@ export async function randomRounds({ major, seed, rounds, steps }: RandomRounds)
       throw new Error(`${(thrown as Error).message}\n${context()}`, { cause: thrown });
     }
   });
+}
+
+/** Tables that were dropped or truncated while the source was being read are unproven: nothing is said of them. */
+function asRecorded(restored: Contents, recorded: Contents): Contents {
+  const unknown = Object.entries(recorded).filter(([, facts]) => facts === 'null null');
+  return { ...restored, ...Object.fromEntries(unknown) };
 }
 
 /** `HELVINO_TEST_SEED`, to run a failure again; else a new one. */

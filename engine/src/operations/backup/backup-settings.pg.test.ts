@@ -78,7 +78,8 @@ test('no replication slots, small segments of WAL, a prepared transaction – wa
   const load = async () => {
     if (progressed) return;
     progressed = true;
-    for (let i = 0; i < 5; i++) await query(server, `update t set m = m || 'x'`);
+    for (let i = 0; i < 5; i++)
+      await query(server, `update t set m = m || 'x' where i % 10 = ${i}`, 'select pg_switch_wal()');
   };
   const work: Promise<void>[] = [];
   const manifest = await fixture.takeBackup(server, {
