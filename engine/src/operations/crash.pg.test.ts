@@ -25,17 +25,17 @@ describe('kill -9 at the steps of', { concurrency: 1 }, () => {
   });
 
   test('a collection – kept backups restore equal, the next collection finishes', async () => {
-    const hit = await crashStore(lab, await makeGarbageTemplate(lab), { action: 'collect', most: 16 });
+    const hit = await crashStore(lab, await makeGarbageTemplate(lab), { action: 'collect', most: 12 });
     assert.ok(hit.has('remove.unlink'), `it died at ${[...hit].join(', ')}`);
   });
 
   test('a restore – run again it ends, equal to one that was not killed', async () => {
-    const hit = await crashRestore(lab, template, { most: 24 });
+    const hit = await crashRestore(lab, template, { most: 16 });
     assert.ok(hit.size >= 3, `it died at ${[...hit].join(', ')}`);
   });
 
   test('a delta restore – run again it ends, equal to one that was not killed', async () => {
-    const hit = await crashRestore(lab, template, { most: 12, delta: true });
+    const hit = await crashRestore(lab, template, { most: 8, delta: true });
     assert.ok(hit.size >= 3, `it died at ${[...hit].join(', ')}`);
   });
 });
