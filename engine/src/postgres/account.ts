@@ -1,6 +1,6 @@
 /** Whom a server that Helvino starts runs as: the server refuses to run as root. */
 import { lchown, readdir, readFile, realpath, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { HelvinoError } from '../base/errors.ts';
 
 export interface Account {
@@ -23,6 +23,15 @@ export async function serverAccount(): Promise<Account | undefined> {
       hint: 'run helvino as a normal user',
     },
   );
+}
+
+/** Whether the account can reach what is in a folder. */
+export async function mayEnter(directory: string, account: Account): Promise<boolean> {
+  for (let at = await realpath(directory); ; at = dirname(at)) {
+    const { mode, uid } = await stat(at);
+    if ((mode & 0o001) === 0 && !(uid === account.uid && (mode & 0o100) !== 0)) return false;
+    if (at === dirname(at)) return true;
+  }
 }
 
 /** Makes a data directory and its tablespaces the account's, if they are not: the server refuses what is another's. */

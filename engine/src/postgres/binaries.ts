@@ -11,7 +11,6 @@ import {
   mkdtemp,
   readdir,
   readFile,
-  realpath,
   rename,
   rm,
   stat,
@@ -21,6 +20,7 @@ import { createRequire } from 'node:module';
 import { homedir, tmpdir } from 'node:os';
 import { delimiter, dirname, isAbsolute, join } from 'node:path';
 import { HelvinoError } from '../base/errors.ts';
+import { mayEnter, serverAccount } from './account.ts';
 
 export interface ServerBinaries {
   readonly major: number;
@@ -198,7 +198,8 @@ async function npm(args: readonly string[], env: Environment): Promise<{ output:
  */
 export async function readableBinDir(binaries: ServerBinaries): Promise<string> {
   const { binDir, version } = binaries;
-  if (process.getuid?.() !== 0 || (await othersMayEnter(binDir))) return binDir;
+  const account = await serverAccount();
+  if (account === undefined || (await mayEnter(binDir, account))) return binDir;
   const root = dirname(binDir);
   const copy = join(tmpdir(), `helvino-postgres-${version}-${(await stat(join(binDir, 'postgres'))).size}`);
   if (!(await ownedByUs(copy))) {
@@ -238,13 +239,6 @@ async function openToAll(directory: string): Promise<void> {
     const path = join(directory, entry.name);
     if (entry.isDirectory()) await openToAll(path);
     else await chmod(path, (await stat(path)).mode & 0o100 ? 0o755 : 0o644);
-  }
-}
-
-async function othersMayEnter(directory: string): Promise<boolean> {
-  for (let at = await realpath(directory); ; at = dirname(at)) {
-    if (((await stat(at)).mode & 0o001) === 0) return false;
-    if (at === dirname(at)) return true;
   }
 }
 

@@ -3,7 +3,7 @@
  * nothing but that directory: no network, no archive, no primary, none of the source's libraries and files. So the
  * settings that could reach out are given on the command line, where they win over the directory's own.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
@@ -115,17 +115,13 @@ export async function startLocalServer(options: StartOptions): Promise<LocalServ
     ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
   ];
   const program = join(await readableBinDir(options.binaries), 'postgres');
-  const child = spawn(program, args, {
-    ...account,
-    cwd: '/',
-    env: serverEnvironment(),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
   const url = `postgresql://${encodeURIComponent(options.user ?? 'postgres')}@/template1?host=${encodeURIComponent(runDir)}&port=${port}`;
-  const server = new ChildServer(
-    child,
-    await resolveConnection({ url, overrides: { sslmode: 'disable', options: ofSessions } }, {}),
-  );
+  const overrides = { sslmode: 'disable', options: ofSessions };
+  const connection = await resolveConnection({ url, overrides }, {});
+  const stdio: StdioOptions = ['ignore', 'pipe', 'pipe'];
+  const child = spawn(program, args, { ...account, cwd: '/', env: serverEnvironment(), stdio });
+  // At once: what a server says and does before someone listens is lost.
+  const server = new ChildServer(child, connection);
   try {
     await server.ready(options);
   } catch (thrown) {

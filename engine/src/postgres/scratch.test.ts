@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -11,6 +11,7 @@ import { createScratch, sweepScratch } from './scratch.ts';
 let parent: string;
 beforeEach(async () => {
   parent = await mkdtemp(join(tmpdir(), 'hv-scratch-'));
+  await chmod(parent, 0o711);
 });
 afterEach(() => rm(parent, { recursive: true, force: true }));
 
@@ -45,6 +46,17 @@ test('a place that cannot be made – TARGET_ error that names it', async () => 
     code: 'TARGET_IO',
     message: /file\/below/,
   });
+});
+
+test('a folder that the account of the servers may not enter – TARGET_DENIED', {
+  skip: process.getuid?.() !== 0 && 'needs root',
+}, async () => {
+  await chmod(parent, 0o700);
+  await assert.rejects(createScratch({ parent, purpose: 'test' }), {
+    code: 'TARGET_DENIED',
+    message: /may not enter/,
+  });
+  assert.deepEqual(await readdir(parent), []);
 });
 
 test('the owner was killed – swept; the living, the kept, and what is not ours stay', async () => {

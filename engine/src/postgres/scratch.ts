@@ -20,7 +20,7 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
 import { HelvinoError, systemCode } from '../base/errors.ts';
-import { type Account, serverAccount } from './account.ts';
+import { type Account, mayEnter, serverAccount } from './account.ts';
 
 const prefix = 'helvino-';
 const ownerFile = '.helvino-owner';
@@ -38,9 +38,13 @@ export async function createScratch(options: { parent?: string; purpose: string 
   let directory: string;
   try {
     await mkdir(parent, { recursive: true });
+    const account = await serverAccount();
+    if (account && !(await mayEnter(parent, account))) {
+      throw Object.assign(new Error('the account that servers run as may not enter it'), { code: 'EACCES' });
+    }
     directory = await mkdtemp(join(await realpath(parent), `${prefix}${options.purpose}-`));
     await writeOwner(directory);
-    await giveTo(directory, await serverAccount());
+    await giveTo(directory, account);
   } catch (thrown) {
     const denied = ['EACCES', 'EPERM', 'EROFS'].includes(systemCode(thrown) ?? '');
     throw new HelvinoError(
