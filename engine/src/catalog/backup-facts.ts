@@ -36,7 +36,11 @@ const factsSchema = z.object({
     reason: z.string().optional(),
     tables: z.number().int(),
     skipped: z.number().int(),
+    /** Databases that the role could not look into: their content is not recorded. */
+    hiddenDatabases: z.array(z.string()).default([]),
   }),
+  /** Which restore the server came from (`helvino.restored`); undefined when it was never restored by Helvino. */
+  restored: z.string().optional(),
   warnings: z.array(z.string()),
 });
 

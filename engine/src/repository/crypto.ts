@@ -14,6 +14,11 @@ export function newKey(): Buffer {
   return randomBytes(32);
 }
 
+/** 16 bytes that make a derived key unique. */
+export function newSalt(): Buffer {
+  return randomBytes(16);
+}
+
 /** 16 hexadecimal digits that name a key without telling anything about it. */
 export function keyIdOf(key: Uint8Array): string {
   return createHash('sha256').update('helvino key id v1\0').update(key).digest('hex').slice(0, 16);

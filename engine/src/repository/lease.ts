@@ -29,13 +29,20 @@ export interface LeaseFacts {
   readonly renewed: Date;
 }
 
+interface Moment {
+  readonly monotonic: number;
+  readonly wall: number;
+}
+
 export class Lease {
   readonly run = randomHex(8);
   readonly #driver: StorageDriver;
   readonly #clock: Clock;
   readonly #body: Uint8Array;
   #number = 0;
-  #renewedAt = 0;
+  #renewedAt: Moment;
+  /** It was dead for a while: what it protected may be gone, whatever came after. */
+  #lapsed = false;
   #timer: NodeJS.Timeout | undefined;
   #renewal: Promise<void> = Promise.resolve();
   #closed = false;
@@ -44,6 +51,7 @@ export class Lease {
     this.#driver = driver;
     this.#clock = clock;
     this.#body = body;
+    this.#renewedAt = this.#moment();
   }
 
   /** Durable when it resolves: what is read from the repository after that is protected. */
@@ -68,11 +76,13 @@ export class Lease {
 
   /** Throws BACKUP_EXPIRED_LEASE when the lease is too old for a commit that relies on it. */
   assertLive(): void {
-    const age = this.#clock.monotonic() - this.#renewedAt;
-    if (age < leaseLifetimeMs / 2) return;
+    const age = this.#since(this.#renewedAt);
+    if (age < leaseLifetimeMs / 2 && !this.#lapsed) return;
     throw new HelvinoError(
       'BACKUP_EXPIRED_LEASE',
-      `the lease was last renewed ${Math.round(age / 1000)} s ago`,
+      this.#lapsed
+        ? `the lease was not renewed for more than ${leaseLifetimeMs / 60_000} minutes`
+        : `the lease was last renewed ${Math.round(age / 1000)} s ago`,
       {
         hint: 'the store could not be written for a while, or the machine slept; run the backup again',
       },
@@ -94,12 +104,23 @@ export class Lease {
 
   async #renew(): Promise<void> {
     if (this.#closed) return;
-    const asked = this.#clock.monotonic();
+    const asked = this.#moment();
     const next = this.#number + 1;
     // It exists when an earlier try stored it and the answer got lost: a renewal of then, not of now.
-    if (await this.#put(next)) this.#renewedAt = asked;
+    const stored = await this.#put(next);
+    if (this.#since(this.#renewedAt) > leaseLifetimeMs) this.#lapsed = true;
+    if (stored) this.#renewedAt = asked;
     this.#number = Math.max(this.#number, next);
     if (next > 2) await this.#driver.remove(this.#name(next - 2)).catch(() => undefined);
+  }
+
+  #moment(): Moment {
+    return { monotonic: this.#clock.monotonic(), wall: this.#clock.now().getTime() };
+  }
+
+  /** Milliseconds. Monotonic time stands still while the machine sleeps, the wall clock may be set: the larger counts. */
+  #since({ monotonic, wall }: Moment): number {
+    return Math.max(this.#clock.monotonic() - monotonic, this.#clock.now().getTime() - wall);
   }
 
   /** False when the object was there. */

@@ -12,6 +12,7 @@ import { packName } from './layout.ts';
 import type { StructureRef } from './manifest.ts';
 import { PackBuilder, packCapacity } from './pack-builder.ts';
 import { damagedPack, openChunk } from './pack-format.ts';
+import { readBack } from './read-back.ts';
 
 /** The largest structure chunk, in plain bytes: the block of one file with as many extents as it has pages fits. */
 const maxStructure = 8 << 20;
@@ -70,6 +71,7 @@ export class StructureWriter {
     const { id, keyId } = this.#builder.identity;
     this.#builder = undefined;
     await this.#driver.put(packName(id), pieces, { ifAbsent: true });
+    await readBack(this.#driver, packName(id), pieces);
     this.stored.push({ id, keyId, size: pieces[0].length + pieces[1].length });
   }
 

@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { continuousRanges, coveringPieces, type LedgerPiece, reachFrom } from './log-ledger.ts';
+
+const piece = fc
+  .record({
+    line: fc.integer({ min: 1, max: 2 }),
+    begin: fc.nat(60),
+    length: fc.integer({ min: 1, max: 12 }),
+  })
+  .map(
+    ({ line, begin, length }): LedgerPiece => ({ line, begin: BigInt(begin), end: BigInt(begin + length) }),
+  );
+
+function bytesOf(pieces: readonly LedgerPiece[], line: number): Set<number> {
+  const bytes = new Set<number>();
+  for (const p of pieces) if (p.line === line) for (let at = p.begin; at < p.end; at++) bytes.add(Number(at));
+  return bytes;
+}
+
+test('any pieces – the ranges hold exactly the same bytes, in order, never touching', () => {
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 20 }), (pieces) => {
+      const ranges = continuousRanges(pieces);
+      for (const line of [1, 2]) assert.deepEqual(bytesOf(ranges, line), bytesOf(pieces, line));
+      for (const [i, range] of ranges.entries()) {
+        const before = ranges[i - 1];
+        if (before && before.line === range.line) assert.ok(before.end < range.begin);
+      }
+    }),
+  );
+});
+
+test('any pieces and any range – a cover without gaps exactly when every byte is stored', () => {
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 20 }), fc.nat(60), fc.nat(20), (pieces, from, length) => {
+      const to = from + length;
+      const bytes = bytesOf(pieces, 1);
+      const all = Array.from({ length }, (_, i) => from + i).every((at) => bytes.has(at));
+      const cover = coveringPieces(pieces, { line: 1, from: BigInt(from), to: BigInt(to) });
+      assert.equal(cover !== undefined, all);
+      let at = BigInt(from);
+      for (const p of cover ?? []) {
+        assert.ok(p.begin <= at && p.end > at);
+        at = p.end;
+      }
+      if (cover && length > 0) assert.ok(at >= BigInt(to));
+      const reach = reachFrom(continuousRanges(pieces), 1, BigInt(from));
+      if (all && length > 0) assert.ok(reach !== undefined && reach >= BigInt(to));
+    }),
+  );
+});
