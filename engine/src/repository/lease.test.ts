@@ -57,6 +57,15 @@ describe('leases', () => {
     await lease.release();
   });
 
+  test('dead for a while, then renewed – still refused at the commit: what it protected may be gone', async () => {
+    const lease = await acquire();
+    memory.clock.advance(leaseLifetimeMs + minute);
+    await pass(minute);
+    assert.deepEqual(await liveRuns(), [lease.run]);
+    assert.throws(() => lease.assertLive(), hasCode('BACKUP_EXPIRED_LEASE'));
+    await lease.release();
+  });
+
   test('released – no object is left, and no renewal comes after', async () => {
     const lease = await acquire();
     await pass(3 * minute);

@@ -113,7 +113,14 @@ function factsOf({ options, source, transferred, tables }: CommitContext): Recor
     tablespaces: transferred.tablespaces,
     transfer: transferred.transfer,
     checksumsVerified: options.verifyChecksums && source.dataChecksums,
-    fingerprint: { state: tables.state, reason: tables.reason, tables: tables.tables.length, skipped },
+    fingerprint: {
+      state: tables.state,
+      reason: tables.reason,
+      tables: tables.tables.length,
+      skipped,
+      hiddenDatabases: source.hiddenDatabases,
+    },
+    restored: source.restored,
     warnings: transferred.warnings,
   };
 }

@@ -14,6 +14,10 @@ export interface SourceFacts {
   readonly summarizeWal: boolean;
   /** Databases that can be connected to. */
   readonly databases: readonly string[];
+  /** Databases that are there but whose content cannot be looked at: a drill must not call them compared. */
+  readonly hiddenDatabases: readonly string[];
+  /** Set by `helvino restore` in the directory that it restores: tells apart servers that went on from the same point. */
+  readonly restored: string | undefined;
   /** Estimate of the bytes of all databases; undefined when the role may not ask. */
   readonly bytes: number | undefined;
 }
@@ -30,7 +34,8 @@ export async function readSource(client: Client): Promise<SourceFacts> {
       pg_is_in_recovery() as in_recovery, (select rolname from pg_roles where oid = 10) as superuser,
       pg_size_bytes(current_setting('wal_segment_size'))::text as segment,
       current_setting('data_checksums') as checksums,
-      coalesce(current_setting('summarize_wal', true), 'off') as summarize`);
+      coalesce(current_setting('summarize_wal', true), 'off') as summarize,
+      nullif(current_setting('helvino.restored', true), '') as restored`);
   const row = rows[0]!;
   const serverVersion = Number(row.version);
   const serverVersionText = String(row.version_text).split(' ')[0]!;
@@ -44,8 +49,9 @@ export async function readSource(client: Client): Promise<SourceFacts> {
       },
     );
   }
-  const databases = await client.query<{ datname: string }>(
-    `select datname from pg_database where datallowconn and has_database_privilege(datname, 'connect') order by datname`,
+  const databases = await client.query<{ datname: string; open: boolean }>(
+    `select datname, datallowconn and has_database_privilege(datname, 'connect') as open from pg_database
+     where datallowconn or datname <> 'template0' order by datname`,
   );
   return {
     systemId: String(row.system_id),
@@ -56,7 +62,9 @@ export async function readSource(client: Client): Promise<SourceFacts> {
     walSegmentSize: Number(row.segment),
     dataChecksums: row.checksums === 'on',
     summarizeWal: row.summarize === 'on',
-    databases: databases.rows.map((d) => d.datname),
+    databases: databases.rows.filter((d) => d.open).map((d) => d.datname),
+    hiddenDatabases: databases.rows.filter((d) => !d.open).map((d) => d.datname),
+    restored: typeof row.restored === 'string' ? row.restored : undefined,
     bytes: await databaseBytes(client),
   };
 }
@@ -64,7 +72,8 @@ export async function readSource(client: Client): Promise<SourceFacts> {
 async function databaseBytes(client: Client): Promise<number | undefined> {
   try {
     const { rows } = await client.query<{ bytes: string }>(
-      'select sum(pg_database_size(oid))::text as bytes from pg_database',
+      `select sum(pg_database_size(oid))::text as bytes from pg_database
+       where has_database_privilege(oid, 'connect') or pg_has_role('pg_read_all_stats', 'usage')`,
     );
     return Number(rows[0]!.bytes);
   } catch {

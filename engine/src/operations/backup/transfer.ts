@@ -106,6 +106,13 @@ async function offerParent(
   if (!parent || source.serverVersion < 170000 || !source.summarizeWal) return false;
   if (parent.facts.serverVersion < 170000) return false;
   const { facts } = parent;
+  if (facts.restored !== source.restored) {
+    // Timelines do not tell them apart: two restores of one backup both go on as the same new timeline.
+    warn(
+      'the server was restored since the parent backup, so its WAL does not say what changed: all is read',
+    );
+    return false;
+  }
   const files = function* () {
     for (const file of index.parents()) {
       if (file.type === 'file' && !file.path.startsWith('pg_wal/')) yield file;

@@ -26,7 +26,7 @@ import {
 import type { Identities, Manifest, Repository } from '../../repository/index.ts';
 import { restore } from '../restore/restore.ts';
 import { checkContent, type RecordedTable } from './check-content.ts';
-import { type Check, type DrillReport, findings, verdictOf } from './report.ts';
+import { type Check, type DrillReport, findings, recoveryEnd, verdictOf } from './report.ts';
 
 export interface DrillOptions {
   readonly repository: Repository;
@@ -175,15 +175,17 @@ class DrillRun {
   async #recovered(): Promise<Omit<Check, 'name' | 'seconds'>> {
     const client = await connectSql(this.#server!.connection);
     try {
-      const { rows } = await client.query<{ recovery: boolean; lsn: string; timeline: number }>(
-        'select pg_is_in_recovery() as recovery, pg_current_wal_insert_lsn()::text as lsn, timeline_id as timeline from pg_control_checkpoint()',
+      const { rows } = await client.query<{ recovery: boolean; history: string | null; timeline: number }>(
+        `select pg_is_in_recovery() as recovery, timeline_id as timeline,
+           pg_read_file('pg_wal/' || lpad(upper(to_hex(timeline_id)), 8, '0') || '.history', 0, 1000000, true) as history
+         from pg_control_checkpoint()`,
       );
-      const { recovery, lsn, timeline } = rows[0]!;
-      const reached = parseLsn(lsn) >= parseLsn(this.#facts.walEnd);
-      if (recovery || !reached)
+      const { recovery, history, timeline } = rows[0]!;
+      const end = recoveryEnd(history ?? '');
+      if (recovery || end === undefined || parseLsn(end) < parseLsn(this.#facts.walEnd))
         return {
           state: 'failed',
-          detail: `the server is at ${lsn}, the backup's WAL ends at ${this.#facts.walEnd}`,
+          detail: `recovery ended at ${end ?? 'an unknown place'}, the backup's WAL ends at ${this.#facts.walEnd}`,
         };
       return { state: 'passed', detail: `replayed to ${this.#facts.walEnd}, now on timeline ${timeline}` };
     } finally {

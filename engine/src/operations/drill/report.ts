@@ -45,3 +45,12 @@ export function findings(lines: readonly string[]): readonly string[] | undefine
   if (lines.length === 0) return undefined;
   return lines.length <= shown ? lines : [...lines.slice(0, shown), `… and ${lines.length - shown} more`];
 }
+
+/**
+ * Where recovery ended: the last switch in the history of the timeline that it began. The server's own position says less:
+ * it goes on from there at once. https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES
+ */
+export function recoveryEnd(history: string): string | undefined {
+  const lines = history.split('\n').filter((line) => /^\s*\d+\s/.test(line));
+  return lines.at(-1)?.trim().split(/\s+/)[1];
+}

@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process';
 import { appendFile, chown, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { randomHex } from '../../base/ids.ts';
 import { controlFile, controlFileAside } from './lay-out.ts';
 import type { Owner } from './owner.ts';
 import { markerName, targetError } from './target.ts';
@@ -21,6 +22,7 @@ export interface FinishOptions {
 export async function finishRestore(options: FinishOptions): Promise<void> {
   const { directory } = options;
   try {
+    await nameServer(options);
     if (options.newTimeline) await askForNewTimeline(options);
     for (const place of [directory, ...options.elsewhere]) await syncTree(place);
     await rename(join(directory, controlFileAside), join(directory, controlFile));
@@ -30,6 +32,18 @@ export async function finishRestore(options: FinishOptions): Promise<void> {
   } catch (thrown) {
     throw targetError(thrown, directory);
   }
+}
+
+/**
+ * A server restored from a backup goes on from there, as the source did. When both, or two restores of it, are backed up
+ * into one repository, system identifier, timeline and WAL position do not tell them apart, and pages that only one of them
+ * changed would be taken for those of the other. This name does: see backup/transfer.ts.
+ */
+async function nameServer({ directory, owner }: FinishOptions): Promise<void> {
+  const conf = join(directory, 'postgresql.auto.conf');
+  const line = `# Added by helvino restore: which restore this server comes from.\nhelvino.restored = '${randomHex(16)}'\n`;
+  await appendFile(conf, line, { mode: 0o600 });
+  if (owner !== undefined && owner !== 'recorded') await chown(conf, owner.uid, owner.gid);
 }
 
 /**

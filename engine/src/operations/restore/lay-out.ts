@@ -18,6 +18,7 @@ import {
   symlinkSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import {
   type ContentHasher,
@@ -82,17 +83,21 @@ function makeFolder(target: string, file: FileEntry, options: LayOutOptions): vo
 }
 
 function makeLink(target: string, file: FileEntry, options: LayOutOptions): void {
-  const oid = file.path.split('/').at(-1);
-  const tablespace = options.tablespaces.find((t) => t.oid === oid && file.path.startsWith('pg_tblspc/'));
-  const to = tablespace?.to ?? file.target ?? '';
+  const tablespace = options.tablespaces.find((t) => file.path === `pg_tblspc/${t.oid}`);
+  // A server sends no other links; followed, they would lead out of the directory.
+  if (!tablespace)
+    throw new HelvinoError(
+      'REPOSITORY_DAMAGED',
+      `backup ${options.manifest.id} has a link at ${JSON.stringify(file.path)}, where there is no tablespace`,
+      { hint: 'no PostgreSQL server makes such a backup: find out who did', context: { path: file.path } },
+    );
+  const { to } = tablespace;
   if (options.existing && existsNoFollow(target)) {
     if (lstatSync(target).isSymbolicLink() && readlinkSync(target) === to) return;
     rmSync(target, { recursive: true });
   }
-  if (tablespace) {
-    mkdirSync(to, { recursive: true, mode: 0o700 });
-    own(to, file, options);
-  }
+  mkdirSync(to, { recursive: true, mode: 0o700 });
+  own(to, file, options);
   symlinkSync(to, target);
   own(target, file, options);
 }

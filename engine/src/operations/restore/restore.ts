@@ -2,10 +2,10 @@
  * `helvino restore`: the procedure. Everything that can be refused is refused before anything is written; the control
  * file comes last; a restore that was stopped is run again with the same words and goes on.
  */
-import { chmod, chown, rm, writeFile } from 'node:fs/promises';
-import { isAbsolute, join } from 'node:path';
+import { chmod, chown, open, rm, writeFile } from 'node:fs/promises';
+import { dirname, isAbsolute, join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
-import { HelvinoError } from '../../base/errors.ts';
+import { HelvinoError, systemCode } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
 import type { Identities, Manifest, Repository } from '../../repository/index.ts';
@@ -107,7 +107,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   // 2. From the marker on, the directory is known to be half-restored.
   await makeDirectory(directory, 0o700);
   await mark(options, plan);
-  if (plan.state !== 'empty') await rm(join(directory, controlFile), { force: true });
+  if (plan.state !== 'empty') await makeUnstartable(directory);
 
   const index = new RestoreIndex();
   try {
@@ -148,6 +148,28 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
     };
   } finally {
     index.close();
+  }
+}
+
+/** Durably, before anything else is changed: after a power cut no server may start on half of a restore. */
+async function makeUnstartable(directory: string): Promise<void> {
+  try {
+    await rm(join(directory, controlFile), { force: true });
+    for (const folder of [dirname(join(directory, controlFile)), directory]) await syncFolder(folder);
+  } catch (thrown) {
+    throw targetError(thrown, directory);
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r').catch((thrown: unknown) => {
+    if (systemCode(thrown) === 'ENOENT') return undefined;
+    throw thrown;
+  });
+  try {
+    await handle?.sync();
+  } finally {
+    await handle?.close();
   }
 }
 

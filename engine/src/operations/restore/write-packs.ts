@@ -68,6 +68,7 @@ class RunWriter {
   async start(run: Run): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     this.#options.signal.throwIfAborted();
+    await this.#assertKeys(run);
     const buffer = await this.#pool.buffer();
     const task = this.#one(run, buffer)
       .catch((thrown: unknown) => {
@@ -106,6 +107,17 @@ class RunWriter {
     this.#written += outcome.written;
     if (outcome.written > 0) this.#noteWritten(run);
     progress.advance(run.chunks.reduce((sum, { piece }) => sum + piece.chunk.stored, 0));
+  }
+
+  /** The decoder passes over chunks without a key, which for `verify` is right. */
+  async #assertKeys(run: Run): Promise<void> {
+    const closed = run.chunks.filter(({ piece }) => !this.#options.keys.has(piece.chunk.keyId));
+    if (closed.length === 0) return;
+    const why = `the manifest does not name the key ${closed[0]!.piece.chunk.keyId}`;
+    throw await this.#damaged(
+      run,
+      closed.map(({ piece }) => ({ pack: run.pack, index: piece.chunk.index, why })),
+    );
   }
 
   #noteWritten(run: Run): void {

@@ -1,0 +1,71 @@
+/** A drill must not call compared what nobody looked at, and a backup must not mix servers that went on from one point. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { type Fixture, makeFixture, query, startRestored } from '../../../test/backup-fixture.ts';
+import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
+
+let server: TestServer;
+let fixture: Fixture;
+
+before(async () => {
+  fixture = await makeFixture();
+  server = await startTestServer({
+    major: 17,
+    initdbArgs: ['-k'],
+    config: { summarize_wal: 'on', autovacuum: 'off' },
+  });
+  await query(
+    server,
+    `create table t as select i, repeat(md5(i::text), 20) as m from generate_series(1, 20000) i`,
+  );
+});
+
+after(async () => {
+  await server?.[Symbol.asyncDispose]();
+  await fixture?.[Symbol.asyncDispose]();
+});
+
+test('a database that the role may not connect to – its content is unproven, the rest is still compared', async () => {
+  await query(
+    server,
+    'create role watcher login replication',
+    'grant pg_read_all_data to watcher',
+    'create database secret',
+    'revoke connect on database secret from public',
+  );
+  const url = server.url.replace('postgres@', 'watcher@');
+  const manifest = await fixture.takeBackup({ url }, { fingerprint: 'auto' });
+  const report = await fixture.drillIt(manifest);
+  assert.equal(report.verdict, 'partly proven');
+  for (const name of ['row counts', 'content']) {
+    const check = report.checks.find((one) => one.name === name)!;
+    assert.equal(check.state, 'unproven', name);
+    assert.match(check.findings!.join(), /secret/);
+  }
+  assert.match(report.checks.find((one) => one.name === 'content')!.detail, /content hash of 1 table/);
+  await query(server, 'drop database secret');
+});
+
+test('two restores of one backup, each backed up – pages of the one are never taken for those of the other', async () => {
+  const origin = await fixture.takeBackup(server);
+  const first = await fixture.restoreTo(origin);
+  const second = await fixture.restoreTo(origin);
+  {
+    await using one = await startRestored(first.directory, 17, { summarize_wal: 'on' });
+    await query(one, `update t set m = 'one' where i < 10000`, 'checkpoint', 'select pg_switch_wal()');
+    await fixture.takeBackup(one);
+    await one.stop('fast');
+  }
+  await using two = await startRestored(second.directory, 17, { summarize_wal: 'on' });
+  // Same cluster, same timeline, and further on than the parent.
+  for (let i = 0; i < 4; i++)
+    await query(
+      two,
+      `insert into t select 0, 'two' from generate_series(1, 20000)`,
+      'select pg_switch_wal()',
+    );
+  await query(two, 'checkpoint');
+  const manifest = await fixture.takeBackup(two);
+  assert.equal(manifest.facts.timeline, 2);
+  assert.deepEqual(await fixture.contentsOf(manifest), await fixture.recorded(manifest));
+});
