@@ -24,7 +24,7 @@ export interface DecoderBuffer {
 export class DecoderPool {
   readonly #buffers: SharedArrayBuffer;
   readonly #free: number[] = [];
-  readonly #waiting: ((index: number) => void)[] = [];
+  readonly #waiting: { resolve: (index: number) => void; reject: (reason: unknown) => void }[] = [];
   readonly #workers: { worker: Worker; queued: number }[] = [];
   readonly #pending = new Map<
     number,
@@ -36,6 +36,8 @@ export class DecoderPool {
     }
   >();
   #nextJob = 0;
+  /** What ended a worker: its buffers are lost, so the pool is of no more use. */
+  #crash: unknown;
 
   constructor(options: { keys: ReadonlyMap<string, Uint8Array>; ring: CatalogRing; workers: number }) {
     const count = options.workers + 1;
@@ -47,14 +49,17 @@ export class DecoderPool {
         workerData: { buffers: this.#buffers, keys: options.keys, contentKeys },
       });
       worker.on('message', (message: FromDecoder) => this.#receive(message));
-      worker.on('error', (error) => this.#crashed(i, error));
+      worker.on('error', (error) => this.#crashed(error));
       this.#workers.push({ worker, queued: 0 });
     }
   }
 
   /** Waits for a free buffer. It is given back by `decode`, or by `giveBack`. */
   async buffer(): Promise<DecoderBuffer> {
-    const index = this.#free.pop() ?? (await new Promise<number>((resolve) => this.#waiting.push(resolve)));
+    if (this.#crash !== undefined) throw this.#crash;
+    const index =
+      this.#free.pop() ??
+      (await new Promise<number>((resolve, reject) => this.#waiting.push({ resolve, reject })));
     return { index, bytes: new Uint8Array(this.#buffers, index * packCapacity, packCapacity) };
   }
 
@@ -64,6 +69,7 @@ export class DecoderPool {
 
   /** Throws TARGET_* when a file cannot be written; damage is in the outcome. */
   decode(buffer: DecoderBuffer, chunks: readonly DecodeChunk[], compare = false): Promise<DecodeOutcome> {
+    if (this.#crash !== undefined) return Promise.reject(this.#crash);
     const job: DecodeJob = { job: this.#nextJob++, buffer: buffer.index, chunks, compare };
     let best = 0;
     for (let i = 1; i < this.#workers.length; i++) {
@@ -81,7 +87,9 @@ export class DecoderPool {
   }
 
   #receive(message: FromDecoder): void {
-    const pending = this.#pending.get(message.job)!;
+    const pending = this.#pending.get(message.job);
+    // After a crash every job was given up.
+    if (pending === undefined) return;
     this.#pending.delete(message.job);
     this.#workers[pending.worker]!.queued--;
     this.#release(pending.buffer);
@@ -89,17 +97,16 @@ export class DecoderPool {
     else pending.resolve(message);
   }
 
-  #crashed(worker: number, error: unknown): void {
-    for (const [job, pending] of this.#pending) {
-      if (pending.worker !== worker) continue;
-      this.#pending.delete(job);
-      pending.reject(error);
-    }
+  #crashed(error: unknown): void {
+    this.#crash ??= error;
+    for (const { reject } of [...this.#pending.values(), ...this.#waiting]) reject(error);
+    this.#pending.clear();
+    this.#waiting.length = 0;
   }
 
   #release(index: number): void {
     const next = this.#waiting.shift();
-    if (next) next(index);
+    if (next) next.resolve(index);
     else this.#free.push(index);
   }
 }
