@@ -4,3 +4,4 @@
  */
 export { type BackupFacts, backupFacts, majorOf } from './backup-facts.ts';
 export { chooseBackup } from './choose-backup.ts';
+export { continuousRanges, coveringPieces, type LedgerRange, reachFrom } from './log-ledger.ts';

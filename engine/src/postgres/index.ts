@@ -24,3 +24,6 @@ export { type QuietPoint, takeQuietPoint } from './quiet-point.ts';
 export { type RelationFile, relationsByFile } from './relation-map.ts';
 export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';
 export { createScratch, type Scratch, sweepScratch } from './scratch.ts';
+export { parseTimelineHistory, type TimelineSwitch } from './timeline-history.ts';
+export { type WalEvent, walEvent } from './wal/transaction-records.ts';
+export { WalReader } from './wal/wal-reader.ts';

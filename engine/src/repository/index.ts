@@ -34,6 +34,17 @@ export {
 } from './keys.ts';
 export { packName } from './layout.ts';
 export { Lease } from './lease.ts';
+export {
+  checkLogPiece,
+  type LogPiece,
+  listLog,
+  logFiles,
+  logPieceKeyId,
+  logPieceName,
+  openLogPiece,
+  putLogFile,
+  putLogPiece,
+} from './log-store.ts';
 export type { Manifest } from './manifest.ts';
 export { type PackContents, readPackContents } from './pack-reader.ts';
 export { createRepository, openRepository, type Repository } from './repository.ts';

@@ -12,10 +12,11 @@
 import { HelvinoError } from '../base/errors.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { contentHashLength, deriveKey, newSalt, seal, unseal } from './crypto.ts';
-import { damagedObject } from './envelope.ts';
+import { damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
 import { type CatalogRing, contentHasherOf } from './keys.ts';
 import { compress, decompress } from './pack-format.ts';
 import { readBack } from './read-back.ts';
+import type { Repository } from './repository.ts';
 
 const magic = Buffer.from('HVWALS1\n');
 const headLength = 40;
@@ -85,6 +86,36 @@ function sealPiece(bytes: Uint8Array, name: string, { ring, dataKey, dataKeyId }
   const [body, tag] = seal(deriveKey(dataKey, head.subarray(24), 'wal'), compress(bytes, 1), aad);
   const whole = Buffer.concat([head, body, tag]);
   return Buffer.concat([whole, contentHasherOf(ring.current).hash(whole)]);
+}
+
+/** A small file that belongs to a log (a timeline history): structure, readable with the catalog key. */
+export async function putLogFile(
+  repository: Repository,
+  file: { database: string; name: string; bytes: Uint8Array },
+): Promise<void> {
+  const name = `${logPrefix}${file.database}/history/${file.name}`;
+  const body = sealEnvelope(file.bytes, { ring: repository.ring, name, magic: 'HVHIST1\n' });
+  try {
+    await repository.driver.put(name, [body], { ifAbsent: true });
+  } catch (thrown) {
+    if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS') return;
+    throw thrown;
+  }
+}
+
+/** By name. */
+export async function logFiles(repository: Repository, database: string): Promise<Map<string, Uint8Array>> {
+  const files = new Map<string, Uint8Array>();
+  const prefix = `${logPrefix}${database}/history/`;
+  for await (const { name } of repository.driver.list(prefix)) {
+    const plain = openEnvelope(await repository.driver.get(name), {
+      ring: repository.ring,
+      name,
+      magic: 'HVHIST1\n',
+    });
+    files.set(name.slice(prefix.length), plain);
+  }
+  return files;
 }
 
 /** Which data key opens a piece. Throws REPOSITORY_DAMAGED. */

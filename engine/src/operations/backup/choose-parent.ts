@@ -66,7 +66,7 @@ function isOld(lastFull: string, now: Date, seconds: number | undefined): boolea
 }
 
 /** Newest first, skipping damaged manifests: those are `verify`'s to report, and must not stop backups. */
-async function newestReadable(repository: Repository, database: string): Promise<Parent | undefined> {
+export async function newestReadable(repository: Repository, database: string): Promise<Parent | undefined> {
   for (const name of (await repository.backups(database)).reverse()) {
     try {
       const manifest = await repository.manifest(database, name.id);

@@ -80,6 +80,12 @@ export class ReplicationConnection {
     await rows(this.#channel, `CREATE_REPLICATION_SLOT ${quoteName(name)} TEMPORARY PHYSICAL ${reserve}`);
   }
 
+  /** A physical slot that stays, and keeps WAL from now on. */
+  async createSlot(name: string): Promise<void> {
+    const reserve = this.serverVersion >= 150000 ? '(RESERVE_WAL)' : 'RESERVE_WAL';
+    await rows(this.#channel, `CREATE_REPLICATION_SLOT ${quoteName(name)} PHYSICAL ${reserve}`);
+  }
+
   /** The content of the timeline's history file; not for timeline 1, which has none. */
   async timelineHistory(timeline: number): Promise<Uint8Array> {
     const [row] = await rows(this.#channel, `TIMELINE_HISTORY ${timeline}`);

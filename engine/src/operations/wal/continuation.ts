@@ -1,0 +1,30 @@
+/** Where a stream goes on after what is stored. Pure. */
+import type { TimelineSwitch } from '../../postgres/index.ts';
+
+export interface Continuation {
+  readonly timeline: number;
+  readonly start: bigint;
+  /** WAL that the server no longer has, and that is not stored. */
+  readonly gap?: { readonly from: bigint; readonly to: bigint };
+}
+
+/**
+ * `history`: how the server's timeline came about; `restart`: from where on its slot keeps WAL.
+ * What is stored may be of a timeline that the server has left, or of one that it never was on (a restore to an earlier
+ * time): then the stream begins with the server's own timeline, at the point where it left the common one.
+ */
+export function continuation(place: {
+  timeline: number;
+  history: readonly TimelineSwitch[];
+  last: { timeline: number; end: bigint } | undefined;
+  restart: bigint;
+}): Continuation {
+  const { timeline, history, last, restart } = place;
+  if (last === undefined) return { timeline, start: restart };
+  const left = history.find((entry) => entry.timeline === last.timeline);
+  const onCourse = last.timeline === timeline || (left !== undefined && last.end <= left.switchLsn);
+  const from = onCourse ? last.end : (history.at(-1)?.switchLsn ?? restart);
+  const on = onCourse ? last.timeline : timeline;
+  if (restart > from) return { timeline, start: restart, gap: { from, to: restart } };
+  return { timeline: on, start: from };
+}

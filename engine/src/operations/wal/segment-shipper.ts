@@ -1,0 +1,135 @@
+/**
+ * Turns a byte stream of WAL into stored pieces: the open segment in parts about once an interval, then the whole segment,
+ * after which its parts are superfluous. What is durable is reported, nothing else: the server may forget it then.
+ */
+import { HelvinoError } from '../../base/errors.ts';
+import { logPieceName, putLogPiece, type Repository } from '../../repository/index.ts';
+
+export interface ShipperOptions {
+  readonly repository: Repository;
+  readonly database: string;
+  readonly timeline: number;
+  /** Bytes. */
+  readonly segmentSize: number;
+  /** Of a segment's begin. */
+  readonly start: bigint;
+  /** The data key to use now. */
+  readonly dataKey: () => Promise<{ readonly key: Uint8Array; readonly keyId: string }>;
+  /** All before this position is durable. */
+  readonly onDurable: (position: bigint) => void;
+}
+
+interface OpenSegment {
+  readonly begin: bigint;
+  readonly bytes: Buffer;
+  filled: number;
+  /** How much of it is stored in parts. */
+  shipped: number;
+  readonly parts: string[];
+}
+
+export class SegmentShipper {
+  readonly #options: ShipperOptions;
+  #segment: OpenSegment;
+  #work: Promise<void> = Promise.resolve();
+  #queued = 0;
+  #failure: unknown;
+  #durable: bigint;
+
+  constructor(options: ShipperOptions) {
+    this.#options = options;
+    if (options.start % BigInt(options.segmentSize) !== 0n)
+      throw new HelvinoError('INTERNAL', 'WAL is shipped from a segment begin');
+    this.#segment = this.#open(options.start);
+    this.#durable = options.start;
+  }
+
+  get received(): bigint {
+    return this.#segment.begin + BigInt(this.#segment.filled);
+  }
+
+  get durable(): bigint {
+    return this.#durable;
+  }
+
+  /** Takes a copy. Throws what went wrong in the store. */
+  write(bytes: Uint8Array): void {
+    if (this.#failure !== undefined) throw this.#failure;
+    let rest = bytes;
+    while (rest.length > 0) {
+      const segment = this.#segment;
+      const count = Math.min(rest.length, segment.bytes.length - segment.filled);
+      segment.bytes.set(rest.subarray(0, count), segment.filled);
+      segment.filled += count;
+      rest = rest.subarray(count);
+      if (segment.filled === segment.bytes.length) this.#close();
+    }
+  }
+
+  /** A promise when two whole segments wait for the store: then nothing more should be read. */
+  congestion(): Promise<void> | undefined {
+    if (this.#failure !== undefined) throw this.#failure;
+    return this.#queued >= 2 ? this.#work : undefined;
+  }
+
+  /** Stores what has come since the last part. Resolves when it is durable. */
+  async ship(): Promise<void> {
+    const segment = this.#segment;
+    const { shipped, filled } = segment;
+    if (filled > shipped) {
+      segment.shipped = filled;
+      const part = Buffer.from(segment.bytes.subarray(shipped, filled));
+      this.#enqueue(async () => {
+        segment.parts.push(await this.#put(segment.begin + BigInt(shipped), part));
+        this.#advance(segment.begin + BigInt(filled));
+      });
+    }
+    await this.#work;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  #open(begin: bigint): OpenSegment {
+    return { begin, bytes: Buffer.allocUnsafe(this.#options.segmentSize), filled: 0, shipped: 0, parts: [] };
+  }
+
+  #close(): void {
+    const segment = this.#segment;
+    const end = segment.begin + BigInt(segment.bytes.length);
+    this.#segment = this.#open(end);
+    this.#queued++;
+    this.#enqueue(async () => {
+      await this.#put(segment.begin, segment.bytes);
+      this.#advance(end);
+      this.#queued--;
+      // Only now that the whole is durable. A credential without the right to delete leaves them: they do no harm.
+      for (const part of segment.parts)
+        await this.#options.repository.driver.remove(part).catch(() => undefined);
+    });
+  }
+
+  #enqueue(work: () => Promise<void>): void {
+    this.#work = this.#work.then(async () => {
+      if (this.#failure !== undefined) return;
+      await work().catch((thrown: unknown) => {
+        this.#failure = thrown;
+      });
+    });
+  }
+
+  async #put(begin: bigint, bytes: Uint8Array): Promise<string> {
+    const { repository, database, timeline } = this.#options;
+    const dataKey = await this.#options.dataKey();
+    const name = logPieceName(database, { line: timeline, begin, end: begin + BigInt(bytes.length) });
+    await putLogPiece(repository.driver, name, bytes, {
+      ring: repository.ring,
+      dataKey: dataKey.key,
+      dataKeyId: dataKey.keyId,
+    });
+    return name;
+  }
+
+  #advance(position: bigint): void {
+    this.#durable = position;
+    this.#options.onDurable(position);
+  }
+}
