@@ -127,9 +127,7 @@ for (const major of [14, 18] as const) {
       await client.end();
     });
 
-    test('a damaged index whose collation has another version here – unproven, as its order cannot be judged', {
-      skip: major === 14 ? 'the database has no collation version before 15' : false,
-    }, async () => {
+    test('a damaged index whose collation has another version here – unproven, as its order cannot be judged', async () => {
       const client = await makeDatabase(
         'elsewhere',
         `create table t (a text collate "en-x-icu"); create index by_a on t (a); insert into t select g from generate_series(1, 100) g;

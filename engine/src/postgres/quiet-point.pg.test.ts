@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -172,10 +172,16 @@ function writerPid(client: pg.Client): number {
   return (client as unknown as { processID: number }).processID;
 }
 
+const copies: string[] = [];
+after(async () => {
+  for (const folder of copies) await rm(folder, { recursive: true, force: true });
+});
+
 /** A base backup of the server, to start others from. */
 async function copyOf(server: TestServer): Promise<string> {
   const connection = await openReplication(await resolveConnection({ url: server.url }, {}));
   const folder = await serverFolder();
+  copies.push(folder);
   await writeBackup(await receiveBackup(connection, { wal: true }), folder);
   await connection.close();
   return folder;
