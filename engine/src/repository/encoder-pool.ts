@@ -16,6 +16,9 @@ import { packName } from './layout.ts';
 import { maxChunk, packCapacity } from './pack-builder.ts';
 import { readBack } from './read-back.ts';
 
+/** Workers hold little on the heap: a small space for young objects is emptied before it grows by megabytes. */
+const workerLimits = { maxYoungGenerationSizeMb: 4 };
+
 /** How many slots a caller may take after `congestion()` has said that there is room. */
 const reserve = 6;
 
@@ -57,8 +60,8 @@ type Done = (segments: EncodedSegment[]) => void;
 export class EncoderPool {
   readonly stored: StoredPack[] = [];
   readonly #options: EncoderOptions;
-  readonly #slots: SharedArrayBuffer;
-  readonly #packs: SharedArrayBuffer;
+  #slots: SharedArrayBuffer;
+  #packs: SharedArrayBuffer;
   readonly #freeSlots: number[] = [];
   readonly #freeBuffers: number[] = [];
   readonly #workers: { worker: Worker; queued: number; wantsBuffer: boolean; flushed?: () => void }[] = [];
@@ -111,7 +114,10 @@ export class EncoderPool {
     this.#send(best, { type: 'job', job, slot: slot.index, segments });
   }
 
-  /** Resolves when every submitted slot is in a pack and every pack is durable. */
+  /**
+   * Resolves when every submitted slot is in a pack and every pack is durable. Workers and buffers are gone then: what comes
+   * after the data needs the memory, and nothing more can be submitted.
+   */
   async finish(): Promise<void> {
     while (this.#pending.size > 0) await this.#idle();
     await Promise.all(
@@ -124,6 +130,9 @@ export class EncoderPool {
     );
     await Promise.all(this.#puts);
     if (this.#failure !== undefined) throw this.#failure;
+    await this.close();
+    this.#slots = new SharedArrayBuffer(0);
+    this.#packs = new SharedArrayBuffer(0);
   }
 
   async close(): Promise<void> {
@@ -134,6 +143,7 @@ export class EncoderPool {
   #start(index: number): void {
     const { dataKey, dataKeyId, catalogKey, catalogKeyId, level } = this.#options;
     const worker = new Worker(new URL('./encode-worker.ts', import.meta.url), {
+      resourceLimits: workerLimits,
       workerData: {
         slots: this.#slots,
         slotSize: maxChunk,
