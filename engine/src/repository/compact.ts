@@ -3,6 +3,7 @@
  * a new pack. They are copied as they are, still sealed: the host has no key to open them. The old pack stays until no
  * other backup names it; nothing is rewritten.
  */
+import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import type { StoredPack } from './encoder-pool.ts';
@@ -11,7 +12,7 @@ import { contentHasherOf } from './keys.ts';
 import { packName } from './layout.ts';
 import type { Manifest } from './manifest.ts';
 import { maxChunk, PackBuilder, packCapacity } from './pack-builder.ts';
-import { readPackContents } from './pack-reader.ts';
+import { type PackContents, readPackContents } from './pack-reader.ts';
 import { readBack } from './read-back.ts';
 import type { Repository } from './repository.ts';
 
@@ -101,7 +102,8 @@ class CopyWriter {
   }
 
   async copy(pack: string, chunks: readonly ChunkRef[]): Promise<void> {
-    const contents = await readPackContents(this.#driver, pack, this.#repository.ring);
+    const contents = await this.#contents(pack);
+    if (contents === undefined) return;
     const hasher = contentHasherOf(this.#repository.ring.find(contents.identity.catalogKeyId)!);
     for (const chunk of [...chunks].sort((a, b) => a.index - b.index)) {
       const facts = contents.chunks[chunk.index]!;
@@ -122,6 +124,16 @@ class CopyWriter {
         origin: { pack: origin.pack, index: origin.index },
       });
       if (this.#builder.full) await this.flush();
+    }
+  }
+
+  /** Undefined when the pack is damaged: damage must not stop backups, and `verify` names it. */
+  async #contents(pack: string): Promise<PackContents | undefined> {
+    try {
+      return await readPackContents(this.#driver, pack, this.#repository.ring);
+    } catch (thrown) {
+      if (thrown instanceof HelvinoError && thrown.code === 'REPOSITORY_DAMAGED') return undefined;
+      throw thrown;
     }
   }
 

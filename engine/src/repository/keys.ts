@@ -10,7 +10,7 @@ import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } fro
 import { HelvinoError } from '../base/errors.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { ContentHasher, deriveKey, keyIdOf } from './crypto.ts';
-import { sealingName } from './layout.ts';
+import { descriptorName, sealingName } from './layout.ts';
 import { readBack } from './read-back.ts';
 
 const ringLine = /^helvino-catalog-key-1:([A-Za-z0-9_-]{43})$/;
@@ -165,39 +165,55 @@ export async function openKey(
   }: { prefix: string; keyId: string; repositoryId: string; identities: Identities },
 ): Promise<Buffer> {
   let sealings = 0;
-  let other: string | undefined;
+  let other: HelvinoError | undefined;
   for await (const object of driver.list(`${prefix}${keyId}/`)) {
     sealings++;
     const opened = await identities.open(await driver.get(object.name));
     if (opened === undefined) continue;
-    const key = parseSealedKey(opened, keyId, repositoryId);
-    if (key !== undefined) return key;
-    other = object.name;
+    const body = parseSealedKey(opened);
+    if (body?.keyId === keyId && body.repository === repositoryId) return body.key;
+    other = otherKey(object.name, { body, keyId, repositoryId });
   }
-  if (other !== undefined) {
-    throw new HelvinoError('REPOSITORY_DAMAGED', `${other} holds another key than its name says`, {
-      context: { object: other },
-    });
-  }
+  if (other !== undefined) throw other;
   if (sealings === 0) {
     throw new HelvinoError('STORAGE_NOT_FOUND', `the key ${prefix}${keyId} is missing from the repository`, {
       hint: 'without it the backups that use it cannot be restored; copy it back from another copy of the repository',
-      context: { keyId },
+      context: { object: `${prefix}${keyId}`, keyId },
     });
   }
-  throw new HelvinoError('KEY_WRONG', `the recovery identity given does not open the key ${keyId}`, {
+  throw new HelvinoError('KEY_WRONG', `the recovery identity given does not open the key ${prefix}${keyId}`, {
     hint: `the identity's recipient is ${identities.recipients.join(', ')}; give the one that belongs to a recipient of this repository`,
-    context: { keyId, sealings },
+    context: { object: `${prefix}${keyId}`, keyId, sealings },
   });
 }
 
-function parseSealedKey(opened: Uint8Array, keyId: string, repositoryId: string): Buffer | undefined {
+interface SealedKey {
+  readonly repository: unknown;
+  readonly keyId: string;
+  readonly key: Buffer;
+}
+
+function parseSealedKey(opened: Uint8Array): SealedKey | undefined {
   try {
     const body = JSON.parse(Buffer.from(opened).toString('utf8')) as { repository?: unknown; key?: unknown };
     const key = Buffer.from(String(body.key), 'base64');
-    if (body.repository === repositoryId && keyIdOf(key) === keyId) return key;
+    return { repository: body.repository, keyId: keyIdOf(key), key };
   } catch {
-    // like a wrong content
+    return undefined;
   }
-  return undefined;
+}
+
+/** A sealing that opens and is not what it should be: exchanged, or the descriptor was. */
+function otherKey(
+  name: string,
+  { body, keyId, repositoryId }: { body: SealedKey | undefined; keyId: string; repositoryId: string },
+): HelvinoError {
+  const why =
+    body?.keyId === keyId
+      ? `belongs to the repository ${body.repository}, while ${descriptorName} says ${repositoryId}`
+      : 'holds another key than its name says';
+  return new HelvinoError('REPOSITORY_DAMAGED', `${name} ${why}`, {
+    hint: 'copy both back from another copy of the repository',
+    context: { object: name },
+  });
 }

@@ -6,7 +6,7 @@ import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { newKey } from './crypto.ts';
-import { openEnvelope, sealEnvelope } from './envelope.ts';
+import { damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
 import type { FileEntry } from './extents.ts';
 import { decodeFileBlock } from './file-block.ts';
 import { type CatalogRing, catalogRing, type Identities, openKey, sealKey } from './keys.ts';
@@ -18,6 +18,8 @@ import {
   ledgerName,
   ledgerPrefix,
   manifestName,
+  packName,
+  packsPrefix,
   proofPrefix,
 } from './layout.ts';
 import { liveLeases } from './lease.ts';
@@ -126,7 +128,8 @@ async function readDescriptor(driver: StorageDriver): Promise<Descriptor> {
 function parseDescriptor(text: string, place: string): Descriptor {
   try {
     const json = JSON.parse(text) as Partial<Descriptor>;
-    if (Number.isInteger(json.format) && /^[0-9a-f]{32}$/.test(json.id ?? '')) return json as Descriptor;
+    if (Number.isInteger(json.format) && json.format! >= 1 && /^[0-9a-f]{32}$/.test(json.id ?? ''))
+      return json as Descriptor;
   } catch {
     // reported below, like a wrong content
   }
@@ -192,7 +195,18 @@ export class Repository {
         hint: '`helvino list` shows the backups that are there',
       });
     }
-    return decodeManifest(bytes, this.ring, name);
+    try {
+      return decodeManifest(bytes, this.ring, name);
+    } catch (thrown) {
+      throw await this.#unknownKey(thrown, name);
+    }
+  }
+
+  /** A key that the repository never had is no key that someone forgot to give: the place where it is named was changed. */
+  async #unknownKey(thrown: unknown, name: string): Promise<unknown> {
+    if (!(thrown instanceof HelvinoError && thrown.code === 'KEY_WRONG')) return thrown;
+    if ((await this.sealedKeys('catalog')).has(String(thrown.context.keyId))) return thrown;
+    return damagedObject(name, `it names the catalog key ${thrown.context.keyId}, which never was`);
   }
 
   /** The backup exists once this resolves. */
@@ -320,6 +334,20 @@ export class Repository {
     const keys = new Map<string, Buffer>();
     for (const keyId of manifest.keys) keys.set(keyId, await this.dataKey(keyId, identities));
     return keys;
+  }
+
+  /** Packs of a backup that are not there, or not of their size. */
+  async missingPacks(manifest: Manifest): Promise<string[]> {
+    const missing = new Map(manifest.packs.map(({ id, size }) => [packName(id), size]));
+    for await (const { name, size } of this.driver.list(packsPrefix)) {
+      if (missing.get(name) === size) missing.delete(name);
+    }
+    return [...missing.keys()];
+  }
+
+  /** Throws KEY_WRONG, STORAGE_NOT_FOUND, REPOSITORY_DAMAGED. */
+  catalogKey(keyId: string, identities: Identities): Promise<Buffer> {
+    return openKey(this.driver, { prefix: catalogKeysPrefix, keyId, repositoryId: this.id, identities });
   }
 
   /** Throws KEY_WRONG, STORAGE_NOT_FOUND, REPOSITORY_DAMAGED. */

@@ -56,6 +56,7 @@ function verifyText(report: VerifyReport): string[] {
       if (damage.moreFiles > 0) lines.push(`    and ${damage.moreFiles} more files`);
     }
   }
+  for (const { object, why } of report.others) lines.push(`DAMAGED  ${object}: ${why}`);
   const read = report.bytesRead > 0 ? `, ${formatBytes(report.bytesRead)} read` : '';
   lines.push(
     `${report.verdict}: ${report.backups.length} backups, ${report.packs} packs${read} (${depths[report.depth]})`,

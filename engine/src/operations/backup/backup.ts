@@ -57,18 +57,17 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
 
   // 1. What is there, and what it is compared with.
   const source = await readSource(sql);
-  const parent = await chooseParent(repository, { ...options, source, now: started });
+  const chosen = await chooseParent(repository, { ...options, source, now: started });
 
   // 2. From here on the parent, and what this run writes, is safe from collection.
-  const uses = parent ? [parent.manifest.id] : [];
+  const uses = chosen ? [chosen.manifest.id] : [];
   const lease = await Lease.acquire(repository.driver, clock, { kind: 'backup', uses });
   cleanup.defer(() => lease.release());
-  if (parent) await assertStillThere(repository, options.database, parent);
+  if (chosen) await assertStillThere(repository, options.database, chosen);
 
   // 3. The parent's files go into a scratch table for look-up.
-  const index = new WorkIndex();
+  const { index, parent } = await loadParent(options, chosen);
   cleanup.defer(() => index.close());
-  if (parent) for await (const file of repository.files(parent.manifest)) index.addParent(file);
 
   // 4. The data, then the WAL up to a point at which the source's content is known.
   const pool = await openPool(options);
@@ -93,6 +92,44 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   signal.throwIfAborted();
   // Awaited here: what follows a bare return runs after the lease is gone.
   return await commitBackup({ ...context, id, started, transferred, relations, tables, lease });
+}
+
+/**
+ * A backup on a damaged parent would share the damage: with `auto` a full one is made instead, so that protection goes on.
+ * Throws REPOSITORY_DAMAGED when an incremental was asked for.
+ */
+async function loadParent(
+  { repository, kind, progress }: BackupOptions,
+  chosen: Parent | undefined,
+): Promise<{ index: WorkIndex; parent: Parent | undefined }> {
+  const index = new WorkIndex();
+  try {
+    if (chosen) await readParent(repository, chosen.manifest, index);
+    return { index, parent: chosen };
+  } catch (thrown) {
+    index.close();
+    if (kind !== 'auto' || !isDamage(thrown)) throw thrown;
+    progress.note('warn', `a full backup is made: the parent cannot be relied on (${thrown.message})`);
+    return { index: new WorkIndex(), parent: undefined };
+  }
+}
+
+async function readParent(repository: Repository, manifest: Manifest, index: WorkIndex): Promise<void> {
+  const [missing] = await repository.missingPacks(manifest);
+  if (missing !== undefined) {
+    throw new HelvinoError('REPOSITORY_DAMAGED', `${missing} of backup ${manifest.id} is missing or cut`, {
+      hint: 'run `helvino verify` to see what it touches, and `helvino backup --full`',
+      context: { object: missing },
+    });
+  }
+  for await (const file of repository.files(manifest)) index.addParent(file);
+}
+
+function isDamage(thrown: unknown): thrown is HelvinoError {
+  return (
+    thrown instanceof HelvinoError &&
+    ['REPOSITORY_DAMAGED', 'STORAGE_NOT_FOUND', 'STORAGE_SHORT_READ'].includes(thrown.code)
+  );
 }
 
 /** A data key of its own for each run, sealed to the recipients before it is used, and forgotten after it. */

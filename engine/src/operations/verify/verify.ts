@@ -6,6 +6,7 @@ import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import type { FileEntry, Identities, Manifest, Repository } from '../../repository/index.ts';
 import { tablesOf } from '../relation-names.ts';
+import { checkKeys } from './check-keys.ts';
 import { checkPacks, type PackFault } from './check-packs.ts';
 
 export interface VerifyOptions {
@@ -41,6 +42,8 @@ export interface VerifyReport {
   /** What was looked at: `structure`; `stored bytes` (hashes of what is stored); `every byte` (decrypted too). */
   readonly depth: 'structure' | 'stored bytes' | 'every byte';
   readonly backups: readonly VerifiedBackup[];
+  /** Objects that are damaged or missing although every backup may restore: sealed catalog keys, results of drills. */
+  readonly others: readonly { readonly object: string; readonly why: string }[];
   readonly packs: number;
   readonly bytesRead: number;
 }
@@ -52,12 +55,11 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
   const lost = await repository.reconcileLedger();
   const opened = await openManifests(options);
   const packs = new Map<string, { id: string; size: number }>();
-  const keys = new Map<string, Uint8Array>();
-  const keyFaults = new Map<string, string>();
-  for (const { manifest } of opened.good) {
-    for (const { id, size } of manifest.packs) packs.set(id, { id, size });
-    await checkKeys(repository, manifest, { identities, keys, keyFaults });
-  }
+  for (const manifest of opened.good) for (const { id, size } of manifest.packs) packs.set(id, { id, size });
+  const { keys, dataFaults, catalogFaults } = await checkKeys(repository, {
+    manifests: opened.good,
+    identities,
+  });
   const ordered = [...packs.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
   const { faults, bytesRead } = await checkPacks({ ...options, packs: ordered, keys });
   const backups: VerifiedBackup[] = [...opened.bad];
@@ -74,12 +76,13 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
       ]),
     );
   }
-  for (const { manifest } of opened.good)
-    backups.push(await judge(repository, manifest, { faults, keyFaults }));
+  for (const manifest of opened.good)
+    backups.push(await judge(repository, manifest, { faults, keyFaults: dataFaults }));
+  const others = await checkOthers(repository, { opened: opened.good, catalogFaults });
   backups.sort((a, b) => (a.id < b.id ? -1 : 1));
   const depth = !readData ? 'structure' : identities ? 'every byte' : 'stored bytes';
-  const verdict = backups.every((backup) => backup.state === 'good') ? 'passed' : 'failed';
-  return { verdict, depth, backups, packs: ordered.length, bytesRead };
+  const good = backups.every((backup) => backup.state === 'good') && others.length === 0;
+  return { verdict: good ? 'passed' : 'failed', depth, backups, others, packs: ordered.length, bytesRead };
 }
 
 function wanted({ database, backupId }: VerifyOptions, name: { database: string; id: string }): boolean {
@@ -88,16 +91,16 @@ function wanted({ database, backupId }: VerifyOptions, name: { database: string;
   );
 }
 
-async function openManifests(
-  options: VerifyOptions,
-): Promise<{ good: { manifest: Manifest }[]; bad: VerifiedBackup[] }> {
-  const good: { manifest: Manifest }[] = [];
+async function openManifests(options: VerifyOptions): Promise<{ good: Manifest[]; bad: VerifiedBackup[] }> {
+  const good: Manifest[] = [];
   const bad: VerifiedBackup[] = [];
   for (const name of await options.repository.backups(options.database)) {
     if (!wanted(options, name)) continue;
     try {
-      good.push({ manifest: await options.repository.manifest(name.database, name.id) });
+      good.push(await options.repository.manifest(name.database, name.id));
     } catch (thrown) {
+      // Removed since it was listed.
+      if (thrown instanceof HelvinoError && thrown.code === 'BACKUP_NOT_FOUND') continue;
       if (
         !(thrown instanceof HelvinoError) ||
         !['REPOSITORY_DAMAGED', 'STORAGE_IO', 'STORAGE_SHORT_READ'].includes(thrown.code)
@@ -120,30 +123,22 @@ function damaged(
   return { database, id, state: 'damaged', damage };
 }
 
-/** Every data key must be there; with identities it must open, too. */
-async function checkKeys(
+/** What no restore reads, and what is worth keeping all the same: sealed catalog keys, results of drills. */
+async function checkOthers(
   repository: Repository,
-  manifest: Manifest,
-  {
-    identities,
-    keys,
-    keyFaults,
-  }: { identities?: Identities; keys: Map<string, Uint8Array>; keyFaults: Map<string, string> },
-): Promise<void> {
-  const sealed = await repository.sealedKeys('data');
-  for (const keyId of manifest.keys) {
-    if (!sealed.has(keyId)) keyFaults.set(keyId, 'the sealed data key is missing');
-  }
-  if (!identities) return;
-  for (const keyId of manifest.keys) {
-    if (keys.has(keyId) || keyFaults.has(keyId)) continue;
+  { opened, catalogFaults }: { opened: readonly Manifest[]; catalogFaults: ReadonlyMap<string, string> },
+): Promise<VerifyReport['others']> {
+  const others = [...catalogFaults].map(([keyId, why]) => ({ object: `keys/catalog/${keyId}`, why }));
+  for (const { id } of opened) {
     try {
-      keys.set(keyId, await repository.dataKey(keyId, identities));
+      await repository.proofs(id);
     } catch (thrown) {
-      if (!(thrown instanceof HelvinoError) || thrown.code === 'KEY_WRONG') throw thrown;
-      keyFaults.set(keyId, thrown.message);
+      if (!(thrown instanceof HelvinoError) || !['REPOSITORY_DAMAGED', 'KEY_WRONG'].includes(thrown.code))
+        throw thrown;
+      others.push({ object: String(thrown.context.object ?? `proofs/${id}`), why: thrown.message });
     }
   }
+  return others;
 }
 
 async function judge(
