@@ -156,7 +156,9 @@ export async function crashRestore(
   assertSameTree(treeOf(directory), last.tree, 'restore without a crash');
   const steps = (await readFile(trace, 'utf8')).trimEnd().split('\n');
   const hit = new Set<string>();
-  await inPairs(sample(steps.length, most), async (nth) => {
+  // The first steps make the marker, the last the control file: each of them counts.
+  const ends = Array.from({ length: 6 }, (_, i) => i + 1).flatMap((n) => [n, steps.length + 1 - n]);
+  await inPairs([...new Set([...ends, ...sample(steps.length, most)])], async (nth) => {
     const where = `restore killed at step ${nth} of ${steps.length}`;
     const target = await prepared();
     const own = `${target}-trace`;

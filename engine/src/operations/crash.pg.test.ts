@@ -20,22 +20,22 @@ describe('kill -9 at the steps of', { concurrency: 1 }, () => {
   after(() => lab[Symbol.asyncDispose]());
 
   test('a backup – earlier backups restore equal, the next works, garbage goes', async () => {
-    const hit = await crashStore(lab, template, { action: 'backup', most: 24 });
+    const hit = await crashStore(lab, template, { action: 'backup', most: 16 });
     assert.ok(hit.size >= 8, `it died at ${[...hit].join(', ')}`);
   });
 
   test('a collection – kept backups restore equal, the next collection finishes', async () => {
-    const hit = await crashStore(lab, await makeGarbageTemplate(lab), { action: 'collect', most: 12 });
+    const hit = await crashStore(lab, await makeGarbageTemplate(lab), { action: 'collect', most: 10 });
     assert.ok(hit.has('remove.unlink'), `it died at ${[...hit].join(', ')}`);
   });
 
   test('a restore – run again it ends, equal to one that was not killed', async () => {
-    const hit = await crashRestore(lab, template, { most: 16 });
+    const hit = await crashRestore(lab, template, { most: 6 });
     assert.ok(hit.size >= 3, `it died at ${[...hit].join(', ')}`);
   });
 
   test('a delta restore – run again it ends, equal to one that was not killed', async () => {
-    const hit = await crashRestore(lab, template, { most: 8, delta: true });
+    const hit = await crashRestore(lab, template, { most: 4, delta: true });
     assert.ok(hit.size >= 3, `it died at ${[...hit].join(', ')}`);
   });
 });
