@@ -284,11 +284,20 @@ export async function treeOf(folder: string): Promise<Record<string, string>> {
     if (entry.isSymbolicLink()) what = `link to ${await readlink(path)}`;
     else if (entry.isFile())
       what = `${size} ${createHash('sha256')
-        .update(await readFile(path))
+        .update(withoutName(await readFile(path)))
         .digest('hex')}`;
     tree[relative(folder, path)] = `${facts} ${what}`;
   }
   return tree;
+}
+
+/** Each restore gives the server a name of its own (`helvino.restored`): all else of two restores is equal. */
+function withoutName(content: Buffer): Uint8Array {
+  if (content.length > 10_000 || !content.includes('helvino.restored')) return content;
+  return Buffer.from(
+    content.toString('latin1').replaceAll(/(?<=helvino\.restored = ')[0-9a-f]{32}/g, ''),
+    'latin1',
+  );
 }
 
 /** The paths whose facts differ. */

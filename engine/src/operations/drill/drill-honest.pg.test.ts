@@ -3,6 +3,9 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { type Fixture, makeFixture, query, startRestored } from '../../../test/backup-fixture.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
+import { HelvinoError } from '../../base/errors.ts';
+import { silentProgress } from '../../base/progress.ts';
+import type { Repository } from '../../repository/index.ts';
 
 let server: TestServer;
 let fixture: Fixture;
@@ -68,4 +71,17 @@ test('two restores of one backup, each backed up – pages of the one are never 
   const manifest = await fixture.takeBackup(two);
   assert.equal(manifest.facts.timeline, 2);
   assert.deepEqual(await fixture.contentsOf(manifest), await fixture.recorded(manifest));
+});
+
+test('a repository that cannot be written – is proven all the same; the report is only shown', async () => {
+  const manifest = await fixture.takeBackup(server);
+  const notes: string[] = [];
+  const repository = Object.create(fixture.repository, {
+    putProof: { value: () => Promise.reject(new HelvinoError('STORAGE_DENIED', 'read-only')) },
+  }) as Repository;
+  const progress = { ...silentProgress, note: (_level: string, message: string) => notes.push(message) };
+  const report = await fixture.drillIt(manifest, { repository, progress });
+  assert.equal(report.verdict, 'proven');
+  assert.match(notes.join(), /not kept in the repository: read-only/);
+  assert.deepEqual(await fixture.repository.proofs(manifest.id), []);
 });

@@ -60,8 +60,19 @@ export async function drill(options: DrillOptions): Promise<DrillReport> {
     await scratch.remove();
   }
   const report = run.report();
-  await options.repository.putProof(options.manifest.id, report.id, report);
+  await keep(options, report);
   return report;
+}
+
+/** A copy of a repository that cannot be written can be proven, too: then only the user sees the report. */
+async function keep({ repository, manifest, progress }: DrillOptions, report: DrillReport): Promise<void> {
+  try {
+    await repository.putProof(manifest.id, report.id, report);
+  } catch (thrown) {
+    const error = asHelvinoError(thrown);
+    if (!['STORAGE_DENIED', 'STORAGE_FULL'].includes(error.code)) throw error;
+    progress.note('warn', `the report is not kept in the repository: ${error.message}`);
+  }
 }
 
 class DrillRun {
@@ -253,7 +264,7 @@ class DrillRun {
     const client = await connectSql(this.#server!.connection);
     try {
       const { rows } = await client.query<{ datname: string }>(
-        'select datname from pg_database where datallowconn order by datname',
+        'select datname from pg_database where datallowconn and datconnlimit <> -2 order by datname',
       );
       return rows.map((row) => row.datname);
     } finally {
