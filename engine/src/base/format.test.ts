@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { formatBytes, formatDuration, formatTime, plural } from './format.ts';
+import { formatBytes, formatDuration, formatTime, plural, shellWord } from './format.ts';
 
 test('sizes – three digits at most, binary units', () => {
   const shown = [0, 1, 1023, 1024, 1536, 10 * 1024, 123 * 1024, 1024 ** 2, 1.5 * 1024 ** 3].map(formatBytes);
@@ -66,4 +66,11 @@ test('plurals – one is special, nought is not', () => {
     [plural(0, 'file'), plural(1, 'file'), plural(2, 'file'), plural(3, 'entry', 'entries')],
     ['0 files', '1 file', '2 files', '3 entries'],
   );
+});
+
+test('a shell word – bare where it can be, else quoted', () => {
+  assert.equal(shellWord('/var/lib/pg-18/main'), '/var/lib/pg-18/main');
+  assert.equal(shellWord('/a b'), `'/a b'`);
+  assert.equal(shellWord(`it's`), `'it'\\''s'`);
+  assert.equal(shellWord(''), `''`);
 });

@@ -5,7 +5,9 @@ import { type Fixture, makeFixture, query, startRestored } from '../../../test/b
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { silentProgress } from '../../base/progress.ts';
+import { resolveConnection } from '../../postgres/index.ts';
 import type { Repository } from '../../repository/index.ts';
+import { checkServer } from '../setup/check-server.ts';
 
 let server: TestServer;
 let fixture: Fixture;
@@ -37,6 +39,8 @@ test('a database that the role may not connect to – its content is unproven, t
     'revoke connect on database secret from public',
   );
   const url = server.url.replace('postgres@', 'watcher@');
+  const { findings } = await checkServer(await resolveConnection({ url }, {}));
+  assert.match(findings.find((one) => one.name === 'databases')!.detail, /cannot connect to secret/);
   const manifest = await fixture.takeBackup({ url }, { fingerprint: 'auto' });
   const report = await fixture.drillIt(manifest);
   assert.equal(report.verdict, 'partly proven');

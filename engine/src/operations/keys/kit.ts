@@ -2,6 +2,8 @@
  * The recovery kit: one page, to be printed and kept where neither the host nor the store is, with what is needed to
  * restore when nothing else is left. Pure: facts in, HTML out.
  */
+import { shellWord } from '../../base/format.ts';
+
 export interface KitFacts {
   /** ISO 8601. */
   readonly made: string;
@@ -23,6 +25,7 @@ export function renderKit(kit: KitFacts): string {
     (d) =>
       `<tr><td>${text(d.name)}</td><td>${d.backups}</td><td>${text(d.newest ?? 'none yet')}</td><td>${text(d.postgres ?? '')}</td></tr>`,
   );
+  const place = text(shellWord(kit.place));
   const identity = kit.identity
     ? `<pre class="key">${text(kit.identity)}</pre><p><strong>Whoever has this line can read every backup.</strong> Keep the page locked away.</p>`
     : `<pre class="key">&nbsp;\n&nbsp;</pre><p>Write or glue the line that begins with AGE-SECRET-KEY-1 here, or say where it is kept.</p>`;
@@ -47,11 +50,11 @@ ${identity}
 <h2>3. Restore</h2>
 <p>On a machine with Node.js 20 or newer and npm, with the recovery identity in the file <code>identity.txt</code>:</p>
 <pre>git clone &lt;the Helvino source&gt; helvino &amp;&amp; cd helvino &amp;&amp; npm install
-npx helvino list --repository-path ${text(kit.place)} --identity identity.txt
-npx helvino restore --repository-path ${text(kit.place)} --identity identity.txt --database NAME --to-directory /srv/restored
-npx helvino drill --repository-path ${text(kit.place)} --identity identity.txt --database NAME</pre>
+npx helvino list --repository-path ${place} --identity identity.txt
+npx helvino restore --repository-path ${place} --identity identity.txt --database NAME --to-directory /srv/restored
+npx helvino drill --repository-path ${place} --identity identity.txt --database NAME</pre>
 <p>The last line proves a backup without touching anything else. To put the catalog key back on a new host:</p>
-<pre>npx helvino key catalog --repository-path ${text(kit.place)} --identity identity.txt &gt; helvino.catalog.key</pre>
+<pre>npx helvino key catalog --repository-path ${place} --identity identity.txt &gt; helvino.catalog.key</pre>
 <h2>4. If Helvino itself is gone</h2>
 <p>The format is documented in <code>docs/design/repository-format.md</code>: age (X25519), HKDF-SHA-256, AES-256-GCM and zstd. The identity
 opens <code>keys/</code>, the keys open <code>backups/</code> and <code>packs/</code>.</p>

@@ -30,7 +30,7 @@ export async function checkServer(connection: ConnectionParams): Promise<ServerC
         state: 'good',
         detail: `PostgreSQL ${source.serverVersionText}, ${source.databases.length} databases`,
       });
-      findings.push(...(await settings(client, source)), await readRights(client));
+      findings.push(...(await settings(client, source)), await readRights(client), ...hidden(source));
     } finally {
       await client.end();
     }
@@ -135,4 +135,16 @@ async function readRights(client: Client): Promise<Finding> {
     detail: 'the role may not read all tables: a drill cannot compare their content',
     hint: 'GRANT pg_read_all_data TO the role',
   };
+}
+
+function hidden({ hiddenDatabases }: SourceFacts): Finding[] {
+  if (hiddenDatabases.length === 0) return [];
+  return [
+    {
+      name: 'databases',
+      state: 'advice',
+      detail: `the role cannot connect to ${hiddenDatabases.join(', ')}: a drill cannot compare their content`,
+      hint: 'GRANT CONNECT ON DATABASE … TO the role',
+    },
+  ];
 }
