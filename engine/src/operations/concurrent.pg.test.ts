@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { query } from '../../test/backup-fixture.ts';
 import {
   assertNoGarbage,
@@ -131,6 +132,8 @@ describe('several runs at once on one repository', { concurrency: 1 }, () => {
     const other = await reopen(one);
     const watching = await watched(async (name) => {
       if (!name.startsWith('backups/') && !name.startsWith('packs/')) return;
+      // Time enough for everything that would let go of the lease too early.
+      await sleep(200);
       const leases = await other.names('leases/');
       await assert.rejects(other.repository.remove('main', parent!.id), hasCode('REPOSITORY_BUSY'));
       seen.push([name.split('/')[0]!, String(leases.length)]);

@@ -32,7 +32,11 @@ export async function inspectTarget(
       },
     );
   }
-  if (names.includes(markerName) && (await markerOf(directory)) === backupId) return 'unfinished';
+  if (names.includes(markerName)) {
+    const marked = await markerOf(directory);
+    // A marker that cannot be read was being written when its restore was killed.
+    if (marked === undefined || marked === backupId) return 'unfinished';
+  }
   if (delta && (names.includes('PG_VERSION') || names.includes(markerName))) return 'existing';
   const shown = names.slice(0, 3).join(', ') + (names.length > 3 ? ', …' : '');
   throw new HelvinoError('TARGET_NOT_EMPTY', `${directory} is not empty: it holds ${shown}`, {
