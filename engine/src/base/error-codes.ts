@@ -52,6 +52,7 @@ export const errorCodes = {
   SERVER_WRONG_CLUSTER: { exit: 65, http: 409, retry: false, meaning: 'The server is not the cluster that this database has been: its system identifier differs.' },
   PROTOCOL: { exit: 76, http: 502, retry: false, meaning: 'Bytes that were received do not follow the protocol or format.' },
 
+  TARGET_UNREACHABLE: { exit: 66, http: 409, retry: false, meaning: 'The recovery target cannot be reached with what is stored.' },
   TARGET_NOT_EMPTY: { exit: 73, http: 409, retry: false, meaning: 'The directory to restore into is not empty.' },
   TARGET_IN_USE: { exit: 73, http: 409, retry: false, meaning: 'A running PostgreSQL server uses the directory.' },
   TARGET_TOO_SMALL: { exit: 74, http: 507, retry: false, meaning: 'The disk has too little free space for what would be written.' },

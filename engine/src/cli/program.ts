@@ -72,6 +72,7 @@ function addVerb(
 const groupSummaries: Readonly<Record<string, string>> = {
   key: 'Who can restore: recipients, identities, the recovery kit.',
   config: 'The configuration.',
+  wal: 'WAL: store it as it is written, see what is stored.',
 };
 
 function helpTail(verb: Verb): string {

@@ -11,7 +11,11 @@ export { changeFutureRecipients, changeRecipients, rotateCatalogKey } from './ke
 export { renderKit } from './keys/kit.ts';
 export { type ListedBackup, listBackups } from './list.ts';
 export { connectionOf, openConfigured, openWithIdentity, surroundingsOf } from './open.ts';
+export { findRecovery, type Recovery } from './restore/find-recovery.ts';
 export { planRestore, restore } from './restore/restore.ts';
+export { parseTarget } from './restore/target-words.ts';
 export { checkServer, type Finding } from './setup/check-server.ts';
 export { init } from './setup/init.ts';
 export { type VerifyReport, verify } from './verify/verify.ts';
+export { type WalStatus, walStatus } from './wal/status.ts';
+export { streamWal } from './wal/stream.ts';

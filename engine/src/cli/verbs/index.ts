@@ -15,12 +15,14 @@ import { restoreVerb } from './restore.ts';
 import { showVerb } from './show.ts';
 import { verifyVerb } from './verify.ts';
 import { versionVerb } from './version.ts';
+import { walVerbs } from './wal.ts';
 
 export const verbs: readonly Verb[] = [
   demoVerb,
   initVerb,
   doctorVerb,
   backupVerb,
+  ...walVerbs,
   listVerb,
   showVerb,
   drillVerb,

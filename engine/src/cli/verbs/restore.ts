@@ -1,14 +1,17 @@
 import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
-import { formatBytes, formatDuration } from '../../base/format.ts';
+import { formatBytes, formatDuration, shellWord } from '../../base/format.ts';
 import { backupFacts } from '../../catalog/index.ts';
-import { planRestore, restore } from '../../operations/index.ts';
+import { findRecovery, parseTarget, planRestore, type Recovery, restore } from '../../operations/index.ts';
+import type { Identities } from '../../repository/index.ts';
+import type { CliContext } from '../context.ts';
 import {
   chosenManifest,
   databaseOption,
   identityOption,
   neededIdentities,
   openToRead,
+  type ReadAccess,
   repositoryOption,
 } from '../open.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
@@ -25,6 +28,12 @@ export const restoreVerb: Verb = {
     databaseOption,
     identityOption,
     repositoryOption,
+    {
+      flags: '--to <target>',
+      description:
+        'how far to recover: backup (the default: the end of the backup), latest, a time with its zone, "10 minutes ago", an LSN, xid:N, before:xid:N, name:POINT',
+    },
+    { flags: '--timeline <number>', description: 'the timeline to recover along (default: the newest)' },
     { flags: '-t, --to-directory <folder>', description: 'the data directory' },
     { flags: '--delta', description: 'rewrite only what differs, remove what is not in the backup' },
     {
@@ -41,12 +50,14 @@ export const restoreVerb: Verb = {
   ],
   examples: [
     'helvino restore --to-directory /srv/restored --identity identity.txt',
+    'helvino restore --to "2026-11-25 14:03:00+01" --to-directory /srv/restored --identity identity.txt',
     'helvino restore 20261125T120302Z --to-directory /var/lib/postgresql/18/main --delta --identity identity.txt',
   ],
   async run(context, options, [wanted]) {
     const access = await openToRead(context, options);
     const identities = access.identities ?? (await neededIdentities(context, options));
-    const manifest = await chosenManifest({ ...access, identities }, wanted);
+    const recovery = await recoveryOf(context, options, { ...access, identities }, wanted);
+    const manifest = recovery?.target.manifest ?? (await chosenManifest({ ...access, identities }, wanted));
     const to = textOption(options, 'toDirectory');
     if (to === undefined)
       throw new HelvinoError('USAGE', 'no directory was given', {
@@ -56,6 +67,7 @@ export const restoreVerb: Verb = {
       repository: access.repository,
       identities,
       manifest,
+      recovery,
       directory: resolve(context.cwd, to),
       delta: options.delta === true,
       tablespaces: tablespacesOf(options),
@@ -67,7 +79,8 @@ export const restoreVerb: Verb = {
     };
     const plan = await planRestore(request);
     const source = backupFacts(manifest);
-    const what = `backup ${manifest.id} of ${manifest.database} (PostgreSQL ${source.serverVersionText}, ${formatBytes(plan.bytes)}) into ${request.directory}`;
+    const until = recovery ? ` up to ${recovery.target.description}` : '';
+    const what = `backup ${manifest.id} of ${manifest.database} (PostgreSQL ${source.serverVersionText}, ${formatBytes(plan.bytes)}) into ${request.directory}${until}`;
     if (options.dryRun)
       return {
         data: { backup: manifest.id, directory: request.directory, plan },
@@ -87,11 +100,42 @@ export const restoreVerb: Verb = {
         `restored ${what}`,
         `  ${result.files} files, ${formatBytes(result.written)} written, ${formatDuration(result.seconds)}`,
         ...result.tablespaces.map((t) => `  tablespace ${t.oid} is at ${t.to}`),
-        `start it with a PostgreSQL ${major} server: pg_ctl -D ${request.directory} start`,
+        `start it with a PostgreSQL ${major} server: pg_ctl -D ${shellWord(request.directory)} start`,
       ],
     };
   },
 };
+
+/** Undefined: recover to the backup's own end. */
+async function recoveryOf(
+  context: CliContext,
+  options: OptionValues,
+  access: ReadAccess & { identities: Identities },
+  wanted: string | undefined,
+): Promise<Recovery | undefined> {
+  const words = textOption(options, 'to') ?? 'backup';
+  const target = parseTarget(words, context.clock.now());
+  if (target.kind === 'backup') return undefined;
+  if (wanted !== undefined)
+    throw new HelvinoError('USAGE', 'a backup and --to were given', {
+      hint: 'with --to the right backup is chosen by its end',
+    });
+  const timeline = textOption(options, 'timeline');
+  if (timeline !== undefined && !/^\d{1,9}$/.test(timeline))
+    throw new HelvinoError('USAGE', `"${timeline}" is not a timeline`);
+  if (access.database === undefined)
+    throw new HelvinoError('USAGE', 'the repository holds several databases: say which one', {
+      hint: '--database NAME',
+    });
+  context.progress.phase('looking for the recovery target');
+  return findRecovery({
+    ...access,
+    database: access.database,
+    target,
+    timeline: timeline === undefined ? undefined : Number(timeline),
+    signal: context.signal,
+  });
+}
 
 function tablespacesOf(options: OptionValues): Map<string, string> {
   const mapping = new Map<string, string>();

@@ -50,7 +50,7 @@ export async function readSource(client: Client): Promise<SourceFacts> {
     );
   }
   const databases = await client.query<{ datname: string; open: boolean }>(
-    `select datname, datallowconn and has_database_privilege(datname, 'connect') as open from pg_database
+    `select datname, datallowconn and datconnlimit <> -2 and has_database_privilege(datname, 'connect') as open from pg_database
      where datallowconn or datname <> 'template0' order by datname`,
   );
   return {

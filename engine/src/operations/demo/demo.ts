@@ -229,7 +229,7 @@ class DemoRun {
     connection: ConnectionParams,
     work: (client: Awaited<ReturnType<typeof connectSql>>) => Promise<T>,
   ): Promise<T> {
-    const client = await connectSql(connection);
+    const client = await connectSql(connection, { database: 'postgres' });
     try {
       return await work(client);
     } finally {

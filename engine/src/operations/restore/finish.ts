@@ -17,6 +17,8 @@ export interface FinishOptions {
   readonly owner: Owner | 'recorded' | undefined;
   /** Become a new timeline when the WAL of the backup is replayed. */
   readonly newTimeline: boolean;
+  /** The timeline to recover along; undefined: that of the backup. */
+  readonly timeline?: number;
 }
 
 export async function finishRestore(options: FinishOptions): Promise<void> {
@@ -51,14 +53,15 @@ async function nameServer({ directory, owner }: FinishOptions): Promise<void> {
  * so that its WAL can never be taken for that of the server the backup is from.
  * https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES
  */
-async function askForNewTimeline({ directory, owner }: FinishOptions): Promise<void> {
+async function askForNewTimeline({ directory, owner, timeline }: FinishOptions): Promise<void> {
   const conf = join(directory, 'postgresql.auto.conf');
   const signal = join(directory, 'recovery.signal');
-  await appendFile(
-    conf,
-    "# Added by helvino restore: recover from the WAL in pg_wal alone.\nrestore_command = 'false'\n",
-    { mode: 0o600 },
-  );
+  const lines = [
+    '# Added by helvino restore: recover from the WAL in pg_wal alone.',
+    "restore_command = 'false'",
+    `recovery_target_timeline = '${timeline ?? 'current'}'`,
+  ];
+  await appendFile(conf, `${lines.join('\n')}\n`, { mode: 0o600 });
   await writeFile(signal, '', { mode: 0o600 });
   // Of a backup of a standby: with it the restored server would follow the primary, not recover and open.
   await rm(join(directory, 'standby.signal'), { force: true });

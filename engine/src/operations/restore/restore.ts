@@ -10,10 +10,14 @@ import type { Progress } from '../../base/progress.ts';
 import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
 import type { Identities, Manifest, Repository } from '../../repository/index.ts';
 import { describeFiles } from '../relation-names.ts';
+import type { StoredLog } from '../wal/log-bytes.ts';
+import { needsLog } from './find-recovery.ts';
 import { finishRestore } from './finish.ts';
 import { controlFile, layOut } from './lay-out.ts';
 import { chooseOwner, type Owner } from './owner.ts';
+import { placeWal, walBytes } from './place-wal.ts';
 import { removeExtra } from './remove-extra.ts';
+import type { ResolvedTarget } from './resolve-target.ts';
 import { RestoreIndex } from './restore-index.ts';
 import { assertOwnPlace, mapTablespaces, type TablespaceTarget } from './tablespaces.ts';
 import {
@@ -40,6 +44,8 @@ export interface RestoreOptions {
   readonly owner?: string;
   /** Start a new timeline after recovery (the default for a restored server). */
   readonly newTimeline: boolean;
+  /** Recover further than the backup's own WAL: the end, and where the WAL comes from. */
+  readonly recovery?: { readonly target: ResolvedTarget; readonly log: StoredLog };
   readonly clock: Clock;
   readonly progress: Progress;
   readonly signal: AbortSignal;
@@ -84,11 +90,12 @@ export async function planRestore(options: RestoreOptions): Promise<RestorePlan>
 
 /** Bytes per place: tablespaces may be on other disks. */
 async function needs(
-  { repository, manifest, directory }: RestoreOptions,
+  { repository, manifest, directory, recovery }: RestoreOptions,
   tablespaces: readonly TablespaceTarget[],
 ) {
-  const sums = new Map<string, number>([[directory, 0]]);
-  if (tablespaces.length === 0) return [{ directory, bytes: manifest.totals.bytes }];
+  const wal = recovery ? walBytes(recovery.target) : 0;
+  const sums = new Map<string, number>([[directory, wal]]);
+  if (tablespaces.length === 0) return [{ directory, bytes: wal + manifest.totals.bytes }];
   for await (const file of repository.files(manifest)) {
     const oid = file.path.startsWith('pg_tblspc/') ? file.path.split('/')[1] : undefined;
     const place = tablespaces.find((t) => t.oid === oid)?.to ?? directory;
@@ -131,9 +138,19 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
       describe,
     });
 
-    // 4. Durable, then startable.
+    // 4. The WAL up to the recovery target, if it is not the backup's own end.
+    if (options.recovery && needsLog(options.recovery))
+      await placeWal({ ...options, ...options.recovery, owner: plan.owner });
+
+    // 5. Durable, then startable.
     progress.phase('flushing to disk');
-    await finishRestore({ ...options, owner: plan.owner, elsewhere: plan.tablespaces.map((t) => t.to) });
+    const timeline = options.recovery?.target.path.at(-1)?.timeline;
+    await finishRestore({
+      ...options,
+      timeline,
+      owner: plan.owner,
+      elsewhere: plan.tablespaces.map((t) => t.to),
+    });
     const { files, bytes } = manifest.totals;
     const seconds = (clock.monotonic() - begun) / 1000;
     return {

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Fixture, makeFixture, query, startRestored, withClient } from '../../../test/backup-fixture.ts';
+import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
+import { systemClock } from '../../base/clock.ts';
+import { silentProgress } from '../../base/progress.ts';
+import { parseLsn, resolveConnection } from '../../postgres/index.ts';
+import { streamWal } from '../wal/stream.ts';
+import { findRecovery } from './find-recovery.ts';
+import { parseTarget } from './target-words.ts';
+
+const database = 'main';
+
+/** What was committed, in order: each row says what is there once it is committed. */
+interface Committed {
+  readonly n: number;
+  readonly xid: string;
+  readonly lsn: string;
+  readonly time: string;
+}
+
+async function stream(fixture: Fixture, server: TestServer) {
+  const stop = new AbortController();
+  let durable = 0n;
+  const done = streamWal({
+    repository: fixture.repository,
+    recipients: [fixture.recipient],
+    database,
+    connection: await resolveConnection({ url: server.url }, {}),
+    slot: 'helvino',
+    intervalMs: 50,
+    clock: systemClock,
+    progress: silentProgress,
+    signal: stop.signal,
+    onStored: (state) => {
+      durable = state.durable;
+    },
+  });
+  done.catch(() => undefined);
+  const upTo = async (lsn: string) => {
+    for (let i = 0; i < 400 && durable < parseLsn(lsn); i++) await sleep(50);
+    assert.ok(durable >= parseLsn(lsn), `${durable} is stored, not ${lsn}`);
+  };
+  const end = async () => {
+    stop.abort();
+    await done;
+  };
+  return { upTo, end, [Symbol.asyncDispose]: end };
+}
+
+async function commit(server: TestServer, n: number): Promise<Committed> {
+  const sql = `begin; insert into log values (${n}, repeat(md5('${n}'), 50)); select pg_current_xact_id()::text as xid; commit;
+    select pg_current_wal_flush_lsn()::text as lsn, clock_timestamp()::text as time`;
+  const results = (await withClient(server, (client) => client.query(sql))) as unknown as {
+    rows: Record<string, string>[];
+  }[];
+  return {
+    n,
+    xid: results[2]!.rows[0]!.xid!,
+    lsn: results[4]!.rows[0]!.lsn!,
+    time: results[4]!.rows[0]!.time!,
+  };
+}
+
+async function recover(fixture: Fixture, words: string, timeline?: number) {
+  const target = parseTarget(words, new Date());
+  if (target.kind === 'backup') throw new Error('no target');
+  const { repository, identities } = fixture;
+  return findRecovery({
+    repository,
+    identities,
+    database,
+    target,
+    timeline,
+    signal: new AbortController().signal,
+  });
+}
+
+/** The numbers that are there after recovery to a target. */
+async function numbersAt(
+  fixture: Fixture,
+  words: string,
+  major: 14 | 17 | 18,
+  timeline?: number,
+): Promise<number[]> {
+  const recovery = await recover(fixture, words, timeline);
+  const { directory } = await fixture.restoreTo(recovery.target.manifest, { recovery });
+  await using server = await startRestored(directory, major);
+  const { rows } = await query<{ n: number }>(server, 'select n from log order by n');
+  return rows.map((row) => row.n);
+}
+
+const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
+
+for (const major of [14, 18] as const) {
+  test(`PostgreSQL ${major} – recovery ends exactly at an LSN, a transaction, a time, a name, and at the latest state`, async () => {
+    await using server = await startTestServer({
+      major,
+      initdbArgs: ['--wal-segsize=1'],
+      config: { wal_keep_size: '64MB' },
+    });
+    await using fixture = await makeFixture();
+    await query(server, 'create table log (n int primary key, body text)');
+    await using archive = await stream(fixture, server);
+    const log: Committed[] = [];
+    const add = async (count: number) => {
+      for (let i = 0; i < count; i++) {
+        log.push(await commit(server, log.length + 1));
+        await sleep(5);
+      }
+    };
+    await add(5);
+    const first = await fixture.takeBackup(server);
+    await add(40);
+    await query(server, `select pg_create_restore_point('before lunch')`);
+    await add(20);
+    const second = await fixture.takeBackup(server);
+    await add(30);
+    await query(server, 'select pg_switch_wal()');
+    await add(5);
+    await archive.upTo(log.at(-1)!.lsn);
+    await archive.end();
+
+    const at = (n: number) => log[n - 1]!;
+    assert.deepEqual(await numbersAt(fixture, 'latest', major), upTo(100));
+    assert.deepEqual(await numbersAt(fixture, 'name:before lunch', major), upTo(45));
+    for (const n of [20, 80]) {
+      assert.deepEqual(await numbersAt(fixture, at(n).lsn, major), upTo(n), `lsn of ${n}`);
+      assert.deepEqual(await numbersAt(fixture, `xid:${at(n).xid}`, major), upTo(n), `xid of ${n}`);
+      assert.deepEqual(
+        await numbersAt(fixture, `before:xid:${at(n).xid}`, major),
+        upTo(n - 1),
+        `before xid of ${n}`,
+      );
+      assert.deepEqual(await numbersAt(fixture, at(n).time, major), upTo(n), `time of ${n}`);
+    }
+    assert.equal((await recover(fixture, at(20).lsn)).target.manifest.id, first.id);
+    assert.equal((await recover(fixture, at(80).lsn)).target.manifest.id, second.id);
+
+    await assert.rejects(recover(fixture, 'FF/0'), {
+      code: 'TARGET_UNREACHABLE',
+      message: /stored WAL ends at/,
+    });
+    await assert.rejects(recover(fixture, at(2).lsn), {
+      code: 'TARGET_UNREACHABLE',
+      message: /before the end of every backup/,
+    });
+    await assert.rejects(recover(fixture, '2020-01-01 00:00Z'), { code: 'TARGET_UNREACHABLE' });
+    await assert.rejects(recover(fixture, '2090-01-01 00:00Z'), {
+      code: 'TARGET_UNREACHABLE',
+      message: /the last transaction stored is of/,
+    });
+    await assert.rejects(recover(fixture, 'xid:999999'), { code: 'TARGET_UNREACHABLE' });
+    await assert.rejects(recover(fixture, 'name:never'), { code: 'TARGET_UNREACHABLE' });
+    await assert.rejects(recover(fixture, 'latest', 9), { code: 'BACKUP_NOT_FOUND' });
+  });
+}
+
+test('a restored server goes on – its new timeline is stored beside the old; both lead to their own end', async () => {
+  await using server = await startTestServer({ major: 17, initdbArgs: ['--wal-segsize=1'] });
+  await using fixture = await makeFixture();
+  await query(server, 'create table log (n int primary key, body text)');
+  await using archive = await stream(fixture, server);
+  for (let n = 1; n <= 3; n++) await commit(server, n);
+  await fixture.takeBackup(server);
+  let last: Committed | undefined;
+  for (let n = 4; n <= 20; n++) last = await commit(server, n);
+  await archive.upTo(last!.lsn);
+  await archive.end();
+  const middle = await query<{ xid: string }>(server, 'select xmin::text as xid from log where n = 10');
+
+  const recovery = await recover(fixture, `xid:${middle.rows[0]!.xid}`);
+  const { directory } = await fixture.restoreTo(recovery.target.manifest, { recovery });
+  await using copy = await startRestored(directory, 17, { listen_addresses: '127.0.0.1' });
+  await using onward = await stream(fixture, copy);
+  for (let n = 101; n <= 105; n++) last = await commit(copy, n);
+  await onward.upTo(last!.lsn);
+  await onward.end();
+
+  assert.deepEqual(await numbersAt(fixture, 'latest', 17), [...upTo(10), 101, 102, 103, 104, 105]);
+  assert.deepEqual(await numbersAt(fixture, 'latest', 17, 1), upTo(20));
+});

@@ -1,0 +1,229 @@
+/**
+ * From a recovery target to a backup and the exact position at which its WAL has to end. Resolved before anything is
+ * restored: what cannot be reached is refused with the nearest that can. Recovery itself then needs no target: it is given
+ * WAL up to that position and no further.
+ */
+import { HelvinoError } from '../../base/errors.ts';
+import { formatTime } from '../../base/format.ts';
+import {
+  type BackupFacts,
+  backupFacts,
+  continuousRanges,
+  type PathStep,
+  pathFrom,
+  pathTo,
+  reachAlong,
+} from '../../catalog/index.ts';
+import {
+  formatLsn,
+  parseLsn,
+  parseTimelineHistory,
+  timelineHistoryName,
+  type WalEvent,
+  WalReader,
+  walEvent,
+} from '../../postgres/index.ts';
+import { logFiles, type Manifest, type Repository } from '../../repository/index.ts';
+import type { StoredLog } from '../wal/log-bytes.ts';
+import type { RecoveryTarget } from './target-words.ts';
+
+export interface ResolvedTarget {
+  readonly manifest: Manifest;
+  /** The WAL that is replayed ends here. */
+  readonly end: bigint;
+  /** From the backup's timeline to the one on which the end is. */
+  readonly path: readonly PathStep[];
+  /** For people: what the end is. */
+  readonly description: string;
+  /** Timeline history files by name. */
+  readonly histories: ReadonlyMap<string, Uint8Array>;
+}
+
+export interface ResolveOptions {
+  readonly repository: Repository;
+  readonly database: string;
+  readonly log: StoredLog;
+  readonly target: Exclude<RecoveryTarget, { kind: 'backup' }>;
+  /** Undefined: the newest one that stored WAL leads to. */
+  readonly timeline?: number;
+  readonly signal: AbortSignal;
+}
+
+interface Candidate {
+  readonly manifest: Manifest;
+  readonly facts: BackupFacts;
+  /** The end of the WAL in the backup: from here on the log is needed. */
+  readonly from: bigint;
+  readonly path: readonly PathStep[];
+  readonly reach: bigint;
+}
+
+export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTarget> {
+  const { repository, database } = options;
+  const histories = await logFiles(repository, database);
+  const candidates = await candidatesOf(options, histories);
+  if (candidates.length === 0) {
+    throw new HelvinoError(
+      'BACKUP_NOT_FOUND',
+      `no backup of ${database} leads to ${options.timeline === undefined ? 'stored WAL' : `timeline ${options.timeline}`}`,
+      {
+        hint: '`helvino list` shows the backups, `helvino wal status` the timelines',
+      },
+    );
+  }
+  let nearest = '';
+  for (const candidate of candidates) {
+    options.signal.throwIfAborted();
+    const found = await seek(options, candidate);
+    if (found.end !== undefined)
+      return { ...candidate, end: found.end, description: found.description, histories };
+    nearest ||= found.description;
+    if (found.older === false) break;
+  }
+  const oldest = candidates.at(-1)!;
+  throw new HelvinoError('TARGET_UNREACHABLE', `${describe(options.target)} cannot be reached: ${nearest}`, {
+    hint: `recoverable is from ${formatLsn(oldest.from)} (backup ${oldest.manifest.id}, ${formatTime(new Date(oldest.manifest.finished))}) to ${formatLsn(candidates[0]!.reach)}`,
+    context: { database, from: formatLsn(oldest.from), to: formatLsn(candidates[0]!.reach) },
+  });
+}
+
+function describe(target: ResolveOptions['target']): string {
+  if (target.kind === 'latest') return 'the latest state';
+  if (target.kind === 'time') return formatMicroseconds(target.time);
+  if (target.kind === 'lsn') return target.lsn;
+  return target.kind === 'xid' ? `transaction ${target.xid}` : `the restore point "${target.name}"`;
+}
+
+/** Backups that lead to the wanted timeline, newest first. */
+async function candidatesOf(
+  { repository, database, log, timeline }: ResolveOptions,
+  histories: ReadonlyMap<string, Uint8Array>,
+): Promise<Candidate[]> {
+  const ranges = continuousRanges(log.pieces);
+  const wanted = timeline ?? log.pieces.reduce((highest, piece) => Math.max(highest, piece.line), 0);
+  const history = histories.get(timelineHistoryName(wanted));
+  const path = pathTo(wanted, history ? parseTimelineHistory(history) : []);
+  const candidates: Candidate[] = [];
+  for (const name of (await repository.backups(database)).reverse()) {
+    const manifest = await repository.manifest(database, name.id);
+    const facts = backupFacts(manifest);
+    const from = parseLsn(facts.walEnd);
+    const rest = pathFrom(path, facts.timeline, from);
+    if (rest)
+      candidates.push({
+        manifest,
+        facts,
+        from,
+        path: rest,
+        reach: reachAlong(ranges, rest, segmentBegin(from, facts)).position,
+      });
+  }
+  return candidates;
+}
+
+function segmentBegin(lsn: bigint, { walSegmentSize }: BackupFacts): bigint {
+  return lsn - (lsn % BigInt(walSegmentSize));
+}
+
+interface Found {
+  /** Undefined: not with this backup. */
+  readonly end?: bigint;
+  readonly description: string;
+  /** False: an older backup will not do either. */
+  readonly older?: boolean;
+}
+
+async function seek(options: ResolveOptions, candidate: Candidate): Promise<Found> {
+  const { target } = options;
+  const { from, manifest } = candidate;
+  const reach = candidate.reach > from ? candidate.reach : from;
+  if (target.kind === 'latest')
+    return { end: reach, description: `the end of stored WAL, ${formatLsn(reach)}` };
+  if (target.kind === 'lsn') {
+    const lsn = parseLsn(target.lsn);
+    if (lsn > reach) return { description: `stored WAL ends at ${formatLsn(reach)}`, older: false };
+    if (lsn < from) return { description: `it is before the end of every backup that is there` };
+    return { end: lsn, description: `all WAL before ${target.lsn}` };
+  }
+  if (target.kind === 'time' && target.time < BigInt(new Date(manifest.finished).getTime()) * 1000n)
+    return { description: 'it is before the end of every backup that is there' };
+  return scan(options, { ...candidate, reach });
+}
+
+/** Reads WAL from the backup's end on, until what is looked for. */
+async function scan({ log, target, signal }: ResolveOptions, candidate: Candidate): Promise<Found> {
+  let last: WalEvent | undefined;
+  for await (const event of events(log, candidate)) {
+    signal.throwIfAborted();
+    const found = decide(target, event);
+    if (found) return found;
+    if (event.kind === 'commit') last = event;
+  }
+  if (target.kind !== 'time')
+    return {
+      description: `it is not in the WAL from ${formatLsn(candidate.from)} to ${formatLsn(candidate.reach)}`,
+    };
+  // Nothing was committed after the time; that is known only if WAL was stored after it.
+  const stored = log.pieces.at(-1)?.stored;
+  if (stored && BigInt(stored.getTime()) * 1000n >= target.time)
+    return {
+      end: candidate.reach,
+      description: `nothing was committed after it, up to ${formatLsn(candidate.reach)}`,
+    };
+  const seen = last
+    ? `the last transaction stored is of ${timeOf(last)}`
+    : `no transaction is stored after the backup ${candidate.manifest.id}`;
+  return { description: seen, older: false };
+}
+
+function timeOf(event: WalEvent): string {
+  return formatMicroseconds(event.time);
+}
+
+function formatMicroseconds(time: bigint): string {
+  return formatTime(new Date(Number(time / 1000n)));
+}
+
+function decide(target: ResolveOptions['target'], event: WalEvent): Found | undefined {
+  if (target.kind === 'time') {
+    const late = event.kind === 'commit' && event.time > target.time;
+    return late
+      ? {
+          end: event.lsn,
+          description: `before the first commit after it, transaction ${event.xid} at ${timeOf(event)}`,
+        }
+      : undefined;
+  }
+  if (target.kind === 'name') {
+    return event.kind === 'restore point' && event.name === target.name
+      ? { end: event.end, description: `the restore point made at ${timeOf(event)}` }
+      : undefined;
+  }
+  if (target.kind !== 'xid' || event.kind !== 'commit' || event.xid !== target.xid) return undefined;
+  return target.before
+    ? { end: event.lsn, description: `just before transaction ${event.xid}, committed at ${timeOf(event)}` }
+    : { end: event.end, description: `transaction ${event.xid}, committed at ${timeOf(event)}` };
+}
+
+/** Ends of transactions and restore points along the path, after the backup's end. */
+async function* events(log: StoredLog, { path, from, reach, facts }: Candidate): AsyncGenerator<WalEvent> {
+  let at = segmentBegin(from, facts);
+  for (const { timeline, until } of path) {
+    const to = until !== undefined && until < reach ? until : reach;
+    if (at >= to) continue;
+    const found: WalEvent[] = [];
+    const reader = new WalReader({
+      start: at,
+      segmentSize: facts.walSegmentSize,
+      onRecord: (record) => {
+        const event = walEvent(record);
+        if (event && event.lsn >= from && event.end <= to) found.push(event);
+      },
+    });
+    for await (const bytes of log.bytes({ line: timeline, from: at, to })) {
+      reader.push(bytes);
+      yield* found.splice(0);
+    }
+    at = segmentBegin(to, facts);
+  }
+}

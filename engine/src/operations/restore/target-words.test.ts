@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { HelvinoError } from '../../base/errors.ts';
+import { parseTarget } from './target-words.ts';
+
+const now = new Date('2026-11-25T12:00:00Z');
+const micro = (text: string) => BigInt(new Date(text).getTime()) * 1000n;
+
+test('targets as people write them – are understood', () => {
+  assert.deepEqual(parseTarget('latest', now), { kind: 'latest' });
+  assert.deepEqual(parseTarget(' backup ', now), { kind: 'backup' });
+  assert.deepEqual(parseTarget('0/3000148', now), { kind: 'lsn', lsn: '0/3000148' });
+  assert.deepEqual(parseTarget('xid:1234', now), { kind: 'xid', xid: 1234, before: false });
+  assert.deepEqual(parseTarget('before:xid:1234', now), { kind: 'xid', xid: 1234, before: true });
+  assert.deepEqual(parseTarget('name:before lunch', now), { kind: 'name', name: 'before lunch' });
+  assert.deepEqual(parseTarget('10 minutes ago', now), { kind: 'time', time: micro('2026-11-25T11:50:00Z') });
+  assert.deepEqual(parseTarget('2026-11-25 14:03:00.123456+01', now), {
+    kind: 'time',
+    time: micro('2026-11-25T13:03:00Z') + 123_456n,
+  });
+  assert.deepEqual(parseTarget('2026-11-25T14:03Z', now), {
+    kind: 'time',
+    time: micro('2026-11-25T14:03:00Z'),
+  });
+  assert.deepEqual(parseTarget('2026-11-25 14:03:00 +0530', now), {
+    kind: 'time',
+    time: micro('2026-11-25T08:33:00Z'),
+  });
+});
+
+test('a time without a zone, or nonsense – refused with what to write', () => {
+  assert.throws(() => parseTarget('2026-11-25 14:03:00', now), { code: 'USAGE', message: /has no zone/ });
+  for (const wrong of ['', 'yesterday', '25.11.2026', 'xid:', 'name:', '2026-13-45 99:00Z', '0/']) {
+    assert.throws(() => parseTarget(wrong, now), { code: 'USAGE' }, wrong);
+  }
+});
+
+test('any text – a target or USAGE', () => {
+  fc.assert(
+    fc.property(fc.string(), (text) => {
+      try {
+        parseTarget(text, now);
+      } catch (thrown) {
+        assert.ok(thrown instanceof HelvinoError && thrown.code === 'USAGE');
+      }
+    }),
+  );
+});

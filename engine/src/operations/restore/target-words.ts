@@ -1,0 +1,71 @@
+/** Recovery targets as people write them. */
+import { HelvinoError } from '../../base/errors.ts';
+
+export type RecoveryTarget =
+  /** The end of the backup's own WAL. */
+  | { readonly kind: 'backup' }
+  | { readonly kind: 'latest' }
+  /** Microseconds since 1970, as PostgreSQL keeps time. */
+  | { readonly kind: 'time'; readonly time: bigint }
+  | { readonly kind: 'lsn'; readonly lsn: string }
+  | { readonly kind: 'xid'; readonly xid: number; readonly before: boolean }
+  | { readonly kind: 'name'; readonly name: string };
+
+const ago = /^(\d+(?:\.\d+)?)\s*(s|sec|second|min|minute|h|hour|d|day)s?\s+ago$/i;
+const unitSeconds: Readonly<Record<string, number>> = {
+  s: 1,
+  sec: 1,
+  second: 1,
+  min: 60,
+  minute: 60,
+  h: 3600,
+  hour: 3600,
+  d: 86400,
+  day: 86400,
+};
+
+/**
+ * `latest`, `backup`, a time with its zone (`2026-11-25 14:03:00+01`), `10 minutes ago`, an LSN (`0/3000148`), `xid:1234`,
+ * `before:xid:1234`, `name:before-migration`. Throws USAGE.
+ */
+export function parseTarget(text: string, now: Date): RecoveryTarget {
+  const words = text.trim();
+  if (words === 'latest' || words === 'backup') return { kind: words };
+  if (/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/i.test(words)) return { kind: 'lsn', lsn: words.toUpperCase() };
+  const xid = /^(before:)?xid:(\d{1,10})$/.exec(words);
+  if (xid) return { kind: 'xid', xid: Number(xid[2]), before: xid[1] !== undefined };
+  if (words.startsWith('name:') && words.length > 5) return { kind: 'name', name: words.slice(5) };
+  const back = ago.exec(words);
+  if (back) {
+    const seconds = Number(back[1]) * unitSeconds[back[2]!.toLowerCase()]!;
+    return { kind: 'time', time: BigInt(Math.round(now.getTime() - seconds * 1000)) * 1000n };
+  }
+  return { kind: 'time', time: parseTime(words) };
+}
+
+function parseTime(words: string): bigint {
+  const match =
+    /^(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*(Z|UTC|[+-]\d{2}(?::?\d{2})?)?$/i.exec(
+      words,
+    );
+  if (!match) {
+    throw new HelvinoError('USAGE', `"${words}" is not a recovery target`, {
+      hint: 'latest, a time with its zone (2026-11-25 14:03:00+01), "10 minutes ago", an LSN (0/3000148), xid:1234, before:xid:1234 or name:POINT',
+    });
+  }
+  const [, date, clock, zone] = match;
+  if (zone === undefined) {
+    throw new HelvinoError('USAGE', `the time "${words}" has no zone`, {
+      hint: `write ${words}Z for UTC, or an offset like ${words}+01:00`,
+    });
+  }
+  const offset = /^(z|utc)$/i.test(zone)
+    ? 'Z'
+    : zone.length === 3
+      ? `${zone}:00`
+      : zone.replace(/^([+-]\d{2})(\d{2})$/, '$1:$2');
+  const [whole = '', fraction = ''] = clock!.split('.');
+  const time = new Date(`${date}T${whole.length === 5 ? `${whole}:00` : whole}${offset}`);
+  if (Number.isNaN(time.getTime())) throw new HelvinoError('USAGE', `"${words}" is not a time`);
+  return BigInt(time.getTime()) * 1000n + BigInt(fraction.padEnd(6, '0').slice(0, 6));
+}

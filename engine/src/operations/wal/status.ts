@@ -1,0 +1,116 @@
+/** What WAL is stored, where it has gaps, and to which positions that lets each backup be recovered. */
+
+import { HelvinoError } from '../../base/errors.ts';
+import { backupFacts, continuousRanges, pathFrom, pathTo, reachAlong } from '../../catalog/index.ts';
+import {
+  type ConnectionParams,
+  connectSql,
+  formatLsn,
+  parseLsn,
+  parseTimelineHistory,
+  timelineHistoryName,
+} from '../../postgres/index.ts';
+import { type LogPiece, listLog, logFiles, type Repository } from '../../repository/index.ts';
+
+export interface WalStatus {
+  readonly ranges: readonly { timeline: number; from: string; to: string; bytes: number }[];
+  /** By backup, oldest first: from its own end to where stored WAL leads. */
+  readonly windows: readonly { backup: string; timeline: number; from: string; to: string }[];
+  readonly pieces: number;
+  /** Bytes stored. */
+  readonly size: number;
+  /** When the newest piece was stored, by the store's clock; ISO 8601. */
+  readonly newest: string | undefined;
+  /** How far the server is ahead of what is stored; undefined when it was not asked or did not answer. */
+  readonly lag: { readonly bytes: number; readonly seconds: number } | undefined;
+}
+
+export async function walStatus(
+  repository: Repository,
+  database: string,
+  connection?: ConnectionParams,
+): Promise<WalStatus> {
+  const pieces: LogPiece[] = [];
+  for await (const piece of listLog(repository.driver, database)) pieces.push(piece);
+  const ranges = continuousRanges(pieces);
+  const newest = pieces.reduce<Date | undefined>(
+    (last, { stored }) => (last && last > stored ? last : stored),
+    undefined,
+  );
+  return {
+    ranges: ranges.map(({ line, begin, end }) => ({
+      timeline: line,
+      from: formatLsn(begin),
+      to: formatLsn(end),
+      bytes: Number(end - begin),
+    })),
+    windows: await windows(repository, database, pieces),
+    pieces: pieces.length,
+    size: pieces.reduce((sum, piece) => sum + piece.size, 0),
+    newest: newest?.toISOString(),
+    lag:
+      connection && newest
+        ? await lagOf(repository, connection, { end: ranges.at(-1)!.end, newest })
+        : undefined,
+  };
+}
+
+/** Seconds: since the newest piece was stored, if the server has written since; else none. */
+async function lagOf(
+  repository: Repository,
+  connection: ConnectionParams,
+  { end, newest }: { end: bigint; newest: Date },
+): Promise<WalStatus['lag']> {
+  try {
+    const client = await connectSql(connection);
+    try {
+      const { rows } = await client.query<{ lsn: string }>(
+        `select (case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end - '0/0'::pg_lsn)::text as lsn`,
+      );
+      const bytes = Math.max(0, Number(BigInt(rows[0]!.lsn) - end));
+      const now = await repository.driver.now();
+      return { bytes, seconds: bytes === 0 ? 0 : Math.max(0, (now.getTime() - newest.getTime()) / 1000) };
+    } finally {
+      await client.end();
+    }
+  } catch (thrown) {
+    if (thrown instanceof HelvinoError && thrown.code.startsWith('SERVER_')) return undefined;
+    throw thrown;
+  }
+}
+
+async function windows(
+  repository: Repository,
+  database: string,
+  pieces: readonly LogPiece[],
+): Promise<WalStatus['windows']> {
+  const ranges = continuousRanges(pieces);
+  const histories = await logFiles(repository, database);
+  const newest = pieces.reduce((highest, piece) => Math.max(highest, piece.line), 0);
+  const found: { backup: string; timeline: number; from: string; to: string }[] = [];
+  for (const name of await repository.backups(database)) {
+    const manifest = await repository.manifest(database, name.id).catch(() => undefined);
+    if (!manifest) continue;
+    const facts = backupFacts(manifest);
+    const from = parseLsn(facts.walEnd);
+    const begin = from - (from % BigInt(facts.walSegmentSize));
+    let best = { timeline: facts.timeline, position: from };
+    for (let timeline = facts.timeline; timeline <= newest; timeline++) {
+      const history = histories.get(timelineHistoryName(timeline));
+      const path = pathFrom(
+        pathTo(timeline, history ? parseTimelineHistory(history) : []),
+        facts.timeline,
+        from,
+      );
+      const reach = path && reachAlong(ranges, path, begin);
+      if (reach && reach.position >= best.position) best = reach;
+    }
+    found.push({
+      backup: manifest.id,
+      timeline: best.timeline,
+      from: facts.walEnd,
+      to: formatLsn(best.position),
+    });
+  }
+  return found;
+}
