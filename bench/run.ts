@@ -90,7 +90,7 @@ async function main(): Promise<void> {
     const before = loadavg()[0]!.toFixed(2);
     const facts = await machine(values.dir);
     const results = await parts(values.only.split(','), { home, account, scale, rounds }, tables);
-    const load = `Load average before the run: ${before}, niceness of all contenders and servers: ${getPriority()} (other work on the machine makes all numbers worse and less even)`;
+    const load = `Load average before the run: ${before}, after it (own work included): ${loadavg()[2]!.toFixed(2)} over 15 minutes; niceness of all contenders and servers: ${getPriority()} (other work on the machine makes all numbers worse and less even)`;
     const command = ['npm run bench --', ...process.argv.slice(2)].join(' ').replace(/ --$/, '');
     const about: Facts = {
       command,
