@@ -275,6 +275,67 @@ test('the recovery kit – has all that its own commands need', async () => {
   assert.deepEqual(key.stdout, await readFile(join(home, 'helvino.catalog.key'), 'utf8'));
 });
 
+test('WAL – streamed by the command until SIGTERM, then restored to a transaction', async () => {
+  const { spawn } = await import('node:child_process');
+  const launcher = fileURLToPath(new URL('../bin/helvino.mjs', import.meta.url));
+  const child = spawn(
+    process.execPath,
+    [launcher, 'wal', 'stream', '-d', 'shop', '--every', '100ms', '--json'],
+    {
+      cwd: home,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    },
+  );
+  let answer = '';
+  child.stdout.on('data', (chunk) => (answer += chunk));
+  const closed = new Promise((resolve) => child.on('close', resolve));
+  const status = async () =>
+    (await helvinoJson(['wal', 'status', '-d', 'shop'], here())).result as {
+      lag?: { bytes: number };
+      ranges: unknown[];
+    };
+  for (let i = 0; i < 100 && (await status()).ranges.length === 0; i++);
+  assert.equal((await helvino(['backup', '-d', 'shop'], here())).status, 0);
+  await sql('insert into shop values (9001, $$kept$$)');
+  await sql('create table before_accident as select max(xmin::text::int8) as xid from shop where id = 9001');
+  await sql('delete from shop');
+  for (let i = 0; i < 100 && (await status()).lag?.bytes !== 0; i++);
+  child.kill('SIGTERM');
+  await closed;
+  assert.equal((JSON.parse(answer) as JsonAnswer).ok, true, answer);
+  const client = new pg.Client(server.url);
+  await client.connect();
+  const { rows } = await client.query('select xid from before_accident');
+  await client.end();
+  const target = join(restored, '..', 'wal');
+  const args = [
+    'restore',
+    '-d',
+    'shop',
+    '--to',
+    `xid:${rows[0].xid}`,
+    '--to-directory',
+    target,
+    '--identity',
+    'rotated.txt',
+  ];
+  const outcome = await helvino(args, here());
+  assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
+  await using copy = await startTestServer({ major: 18, dataDir: target });
+  const reader = new pg.Client(copy.url);
+  await reader.connect();
+  const found = await reader.query(
+    `select count(*)::int as n, count(*) filter (where name = 'kept')::int as kept from shop`,
+  );
+  await reader.end();
+  assert.deepEqual(found.rows[0], { n: 5001, kept: 1 });
+  const verified = await helvinoJson(
+    ['verify', '--read-data', '-d', 'shop', '--identity', 'rotated.txt'],
+    here(),
+  );
+  assert.equal(verified.status, 0, JSON.stringify(verified));
+});
+
 test('the commands in docs/operations – each runs as it is written', async () => {
   const folder = fileURLToPath(new URL('../../docs/operations/', import.meta.url));
   const only = join(home, 'only');

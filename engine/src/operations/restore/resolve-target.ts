@@ -100,11 +100,12 @@ async function candidatesOf(
   histories: ReadonlyMap<string, Uint8Array>,
 ): Promise<Candidate[]> {
   const ranges = continuousRanges(log.pieces);
-  const wanted = timeline ?? log.pieces.reduce((highest, piece) => Math.max(highest, piece.line), 0);
+  const names = (await repository.backups(database)).reverse();
+  const wanted = timeline ?? (await newestTimeline(repository, log, names));
   const history = histories.get(timelineHistoryName(wanted));
   const path = pathTo(wanted, history ? parseTimelineHistory(history) : []);
   const candidates: Candidate[] = [];
-  for (const name of (await repository.backups(database)).reverse()) {
+  for (const name of names) {
     const manifest = await repository.manifest(database, name.id);
     const facts = backupFacts(manifest);
     const from = parseLsn(facts.walEnd);
@@ -119,6 +120,18 @@ async function candidatesOf(
       });
   }
   return candidates;
+}
+
+/** The newest of which WAL is stored; without any, that of the newest backup. */
+async function newestTimeline(
+  repository: Repository,
+  log: StoredLog,
+  names: readonly { database: string; id: string }[],
+): Promise<number> {
+  const stored = log.pieces.reduce((highest, piece) => Math.max(highest, piece.line), 0);
+  const [newest] = names;
+  if (stored > 0 || !newest) return stored;
+  return backupFacts(await repository.manifest(newest.database, newest.id)).timeline;
 }
 
 function segmentBegin(lsn: bigint, { walSegmentSize }: BackupFacts): bigint {

@@ -7,6 +7,7 @@ import type { Progress } from '../../base/progress.ts';
 import type { FileEntry, Identities, Manifest, Repository } from '../../repository/index.ts';
 import { tablesOf } from '../relation-names.ts';
 import { checkKeys } from './check-keys.ts';
+import { checkLog, type LogDamage } from './check-log.ts';
 import { checkPacks, type PackFault } from './check-packs.ts';
 
 export interface VerifyOptions {
@@ -42,7 +43,7 @@ export interface VerifyReport {
   /** What was looked at: `structure`; `stored bytes` (hashes of what is stored); `every byte` (decrypted too). */
   readonly depth: 'structure' | 'stored bytes' | 'every byte';
   readonly backups: readonly VerifiedBackup[];
-  /** Objects that are damaged or missing although every backup may restore: sealed catalog keys, results of drills. */
+  /** Objects that are damaged or missing although every backup may restore: sealed catalog keys, results of drills, WAL. */
   readonly others: readonly { readonly object: string; readonly why: string }[];
   readonly packs: number;
   readonly bytesRead: number;
@@ -78,11 +79,26 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
   }
   for (const manifest of opened.good)
     backups.push(await judge(repository, manifest, { faults, keyFaults: dataFaults }));
-  const others = await checkOthers(repository, { opened: opened.good, catalogFaults });
+  const log = await logOf(options);
+  const others = [...(await checkOthers(repository, { opened: opened.good, catalogFaults })), ...log.damage];
   backups.sort((a, b) => (a.id < b.id ? -1 : 1));
   const depth = !readData ? 'structure' : identities ? 'every byte' : 'stored bytes';
   const good = backups.every((backup) => backup.state === 'good') && others.length === 0;
-  return { verdict: good ? 'passed' : 'failed', depth, backups, others, packs: ordered.length, bytesRead };
+  return {
+    verdict: good ? 'passed' : 'failed',
+    depth,
+    backups,
+    others,
+    packs: ordered.length,
+    bytesRead: bytesRead + log.bytesRead,
+  };
+}
+
+/** WAL is read with everything else, not for a single backup. */
+async function logOf(options: VerifyOptions): Promise<{ damage: LogDamage[]; bytesRead: number }> {
+  if (!options.readData || options.backupId !== undefined) return { damage: [], bytesRead: 0 };
+  const all = (await options.repository.backups(options.database)).map((backup) => backup.database);
+  return checkLog({ ...options, databases: [...new Set(all)] });
 }
 
 function wanted({ database, backupId }: VerifyOptions, name: { database: string; id: string }): boolean {
