@@ -11,7 +11,7 @@ const output = execFileSync(process.execPath, [join(root, 'engine/bin/helvino.mj
 const lines = ['$ npx helvino demo', ...output.replaceAll(root, '…').trimEnd().split('\n')].map((line) =>
   line.slice(0, 118),
 );
-const escape = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+const escaped = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 const height = lines.length * 18 + 40;
 const rows = lines.map((line, i) => {
   const colour = line.startsWith('passed')
@@ -22,7 +22,7 @@ const rows = lines.map((line, i) => {
         ? '#9ec7ff'
         : '#d7dde5';
   const weight = line.startsWith('PROVEN') ? ' font-weight="bold"' : '';
-  return `<text x="24" y="${38 + i * 18}" fill="${colour}"${weight} xml:space="preserve">${escape(line)}</text>`;
+  return `<text x="24" y="${38 + i * 18}" fill="${colour}"${weight} xml:space="preserve">${escaped(line)}</text>`;
 });
 writeFileSync(
   join(root, 'docs', 'demo.svg'),

@@ -149,6 +149,7 @@ interface Found {
 async function seek(options: ResolveOptions, candidate: Candidate): Promise<Found> {
   const { target } = options;
   const { from, manifest } = candidate;
+  // biome-ignore lint/complexity/useMathMinMax: these are bigints, which Math.max does not take
   const reach = candidate.reach > from ? candidate.reach : from;
   if (target.kind === 'latest')
     return { end: reach, description: `the end of stored WAL, ${formatLsn(reach)}` };
