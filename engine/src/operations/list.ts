@@ -27,5 +27,8 @@ export async function listBackups(repository: Repository, database?: string): Pr
       listed.push({ ...name, damaged: thrown.message });
     }
   }
+  for (const name of await repository.lostBackups(database)) {
+    listed.push({ ...name, damaged: 'the manifest is missing: the ledger says that this backup was made' });
+  }
   return listed.sort((a, b) => (a.id < b.id ? -1 : 1));
 }

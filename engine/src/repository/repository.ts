@@ -219,18 +219,31 @@ export class Repository {
   }
 
   /** Backups that the ledger has and that are not there; and enters those that are there and were not entered. */
-  async reconcileLedger(): Promise<{ database: string; id: string }[]> {
-    const present = new Map(
-      (await this.backups()).map((backup) => [`${backup.database}/${backup.id}`, backup]),
-    );
-    const lost: { database: string; id: string }[] = [];
+  async reconcileLedger(): Promise<BackupName[]> {
+    const { lost, unknown } = await this.#compareLedger();
+    // A run that died between manifest and ledger leaves these.
+    for (const backup of unknown) await this.#enterLedger(backup.database, backup.id);
+    return lost;
+  }
+
+  /** Backups that the ledger has and that are not there; changes nothing. */
+  async lostBackups(database?: string): Promise<BackupName[]> {
+    const { lost } = await this.#compareLedger();
+    return lost.filter((backup) => database === undefined || backup.database === database);
+  }
+
+  async #compareLedger(): Promise<{ lost: BackupName[]; unknown: Iterable<BackupName> }> {
+    // The ledger first: a backup that is committed meanwhile is then not taken for a lost one.
+    const lost = new Map<string, BackupName>();
     for await (const object of this.driver.list(ledgerPrefix)) {
       const [, database = '', id = ''] = object.name.split('/');
-      if (!present.delete(`${database}/${id}`)) lost.push({ database, id });
+      lost.set(`${database}/${id}`, { database, id, committed: object.modified });
     }
-    // A run that died between manifest and ledger leaves these.
-    for (const backup of present.values()) await this.#enterLedger(backup.database, backup.id);
-    return lost;
+    const unknown: BackupName[] = [];
+    for (const backup of await this.backups()) {
+      if (!lost.delete(`${backup.database}/${backup.id}`)) unknown.push(backup);
+    }
+    return { lost: [...lost.values()], unknown };
   }
 
   async #enterLedger(database: string, id: string): Promise<void> {

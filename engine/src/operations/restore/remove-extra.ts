@@ -10,6 +10,12 @@ export async function removeExtra(directory: string, index: RestoreIndex): Promi
   return clean(directory, '', { index, keep });
 }
 
+/** A tablespace folder may hold clusters of several major versions, each in a folder of its own; those that the backup does
+ * not have are not ours. */
+function isOthers(prefix: string, name: string): boolean {
+  return /^pg_tblspc\/\d+$/.test(prefix) && name.startsWith('PG_');
+}
+
 async function clean(
   directory: string,
   prefix: string,
@@ -21,6 +27,7 @@ async function clean(
     const path = prefix === '' ? entry.name : `${prefix}/${entry.name}`;
     if (context.keep.has(path)) continue;
     if (!context.index.has(path)) {
+      if (isOthers(prefix, entry.name)) continue;
       await rm(join(directory, path), { recursive: true, force: true }).catch((thrown: unknown) => {
         throw targetError(thrown, join(directory, path));
       });

@@ -84,7 +84,7 @@ export async function planRestore(options: RestoreOptions): Promise<RestorePlan>
   const tablespaces = mapTablespaces(facts.tablespaces, options.tablespaces);
   const state = await inspectTarget(directory, { backupId: manifest.id, delta });
   for (const tablespace of tablespaces) await assertOwnPlace(directory, tablespace);
-  if (state === 'empty') await assertRoom(await needs(options, tablespaces));
+  await assertRoom(await needs(options, tablespaces), { reuse: state !== 'empty' });
   return { state, facts, tablespaces, owner, bytes: manifest.totals.bytes };
 }
 

@@ -94,8 +94,11 @@ export interface Need {
   readonly bytes: number;
 }
 
-/** Throws TARGET_TOO_SMALL, summing up what goes to the same file system, and TARGET_DENIED. */
-export async function assertRoom(needs: readonly Need[]): Promise<void> {
+/**
+ * Throws TARGET_TOO_SMALL, summing up what goes to the same file system, and TARGET_DENIED. With `reuse` what the
+ * directories hold already is written over, and counts as free.
+ */
+export async function assertRoom(needs: readonly Need[], { reuse }: { reuse: boolean }): Promise<void> {
   const perDevice = new Map<number, { bytes: number; directory: string; parent: string }>();
   for (const { directory, bytes } of needs) {
     const parent = await nearestExisting(directory);
@@ -104,7 +107,8 @@ export async function assertRoom(needs: readonly Need[]): Promise<void> {
     });
     const { dev } = await stat(parent);
     const known = perDevice.get(dev);
-    perDevice.set(dev, { bytes: bytes + (known?.bytes ?? 0), directory, parent });
+    const own = reuse ? await allocated(directory) : 0;
+    perDevice.set(dev, { bytes: bytes - own + (known?.bytes ?? 0), directory, parent });
   }
   for (const { bytes, directory, parent } of perDevice.values()) {
     const { bavail, bsize } = await statfs(parent);
@@ -119,6 +123,17 @@ export async function assertRoom(needs: readonly Need[]): Promise<void> {
       },
     );
   }
+}
+
+/** Bytes that the files of a folder take on its disk; links are not followed. */
+async function allocated(directory: string): Promise<number> {
+  let sum = 0;
+  for (const entry of await readdir(directory, { withFileTypes: true }).catch(() => [])) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) sum += await allocated(path);
+    else if (entry.isFile()) sum += ((await lstat(path).catch(() => undefined))?.blocks ?? 0) * 512;
+  }
+  return sum;
 }
 
 async function nearestExisting(directory: string): Promise<string> {

@@ -11,6 +11,8 @@ import {
   readPackContents,
 } from '../../repository/index.ts';
 
+import { ChunkPlaces } from './chunk-places.ts';
+
 const longestRun = 8 << 20;
 
 export interface PackFault {
@@ -32,7 +34,7 @@ export interface CheckPacksOptions {
 
 export async function checkPacks(
   options: CheckPacksOptions,
-): Promise<{ faults: Map<string, PackFault>; bytesRead: number }> {
+): Promise<{ faults: Map<string, PackFault>; places: ChunkPlaces; bytesRead: number }> {
   const { repository, packs, readData, progress, signal } = options;
   const total = packs.reduce((sum, pack) => sum + pack.size, 0);
   progress.phase(
@@ -44,11 +46,12 @@ export async function checkPacks(
   const workers = Math.max(2, Math.min(8, availableParallelism()));
   const pool = readData ? new DecoderPool({ keys, ring: repository.ring, workers }) : undefined;
   const faults = new Map<string, PackFault>();
+  const places = new ChunkPlaces();
   let bytesRead = 0;
   try {
     for (const pack of packs) {
       signal.throwIfAborted();
-      const fault = await checkPack(repository, { pack, pool });
+      const fault = await checkPack(repository, { pack, pool, places });
       if (fault) faults.set(pack.id, fault);
       if (readData) bytesRead += pack.size;
       progress.advance(readData ? pack.size : 1);
@@ -56,7 +59,7 @@ export async function checkPacks(
   } finally {
     await pool?.close();
   }
-  return { faults, bytesRead };
+  return { faults, places, bytesRead };
 }
 
 function structureKeys(repository: Repository): [string, Uint8Array][] {
@@ -65,12 +68,17 @@ function structureKeys(repository: Repository): [string, Uint8Array][] {
 
 async function checkPack(
   repository: Repository,
-  { pack, pool }: { pack: { id: string; size: number }; pool: DecoderPool | undefined },
+  {
+    pack,
+    pool,
+    places,
+  }: { pack: { id: string; size: number }; pool: DecoderPool | undefined; places: ChunkPlaces },
 ): Promise<PackFault | undefined> {
   try {
     const contents = await readPackContents(repository.driver, pack.id, repository.ring);
     if (contents.size !== pack.size)
       return { pack: pack.id, why: `it has ${contents.size} bytes, not ${pack.size}` };
+    places.add(contents);
     const problems = pool ? await readAll(repository, pool, contents) : [];
     if (problems.length === 0) return undefined;
     return { pack: pack.id, chunks: new Set(problems.map((p) => p.index)), why: problems[0]!.why };

@@ -9,6 +9,7 @@ import { tablesOf } from '../relation-names.ts';
 import { checkKeys } from './check-keys.ts';
 import { checkLog, type LogDamage } from './check-log.ts';
 import { checkPacks, type PackFault } from './check-packs.ts';
+import { type ChunkPlaces, foreignKey, wrongPlace } from './chunk-places.ts';
 
 export interface VerifyOptions {
   readonly repository: Repository;
@@ -62,7 +63,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
     identities,
   });
   const ordered = [...packs.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-  const { faults, bytesRead } = await checkPacks({ ...options, packs: ordered, keys });
+  const { faults, places, bytesRead } = await checkPacks({ ...options, packs: ordered, keys });
   const backups: VerifiedBackup[] = [...opened.bad];
   for (const { database, id } of lost.filter((entry) => wanted(options, entry))) {
     const object = `backups/${database}/${id}`;
@@ -78,7 +79,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
     );
   }
   for (const manifest of opened.good)
-    backups.push(await judge(repository, manifest, { faults, keyFaults: dataFaults }));
+    backups.push(await judge(repository, manifest, { faults, keyFaults: dataFaults, places }));
   const log = await logOf(options);
   const others = [...(await checkOthers(repository, { opened: opened.good, catalogFaults })), ...log.damage];
   backups.sort((a, b) => (a.id < b.id ? -1 : 1));
@@ -160,7 +161,11 @@ async function checkOthers(
 async function judge(
   repository: Repository,
   manifest: Manifest,
-  { faults, keyFaults }: { faults: ReadonlyMap<string, PackFault>; keyFaults: ReadonlyMap<string, string> },
+  {
+    faults,
+    keyFaults,
+    places,
+  }: { faults: ReadonlyMap<string, PackFault>; keyFaults: ReadonlyMap<string, string>; places: ChunkPlaces },
 ): Promise<VerifiedBackup> {
   const touched = new Map<string, { why: string; files: string[]; count: number }>();
   for (const pack of manifest.packs) {
@@ -173,7 +178,7 @@ async function judge(
   }
   await walkBlocks(repository, manifest, {
     touched,
-    visit: (file) => touch(file, { touched, faults, keyFaults, manifest }),
+    visit: (file) => touch(file, { touched, faults, keyFaults, places, manifest }),
   });
   if (touched.size === 0) return { database: manifest.database, id: manifest.id, state: 'good', damage: [] };
   const paths = new Set([...touched.values()].flatMap((entry) => entry.files));
@@ -233,12 +238,16 @@ function touch(
     touched: Map<string, { why: string; files: string[]; count: number }>;
     faults: ReadonlyMap<string, PackFault>;
     keyFaults: ReadonlyMap<string, string>;
+    places: ChunkPlaces;
     manifest: Manifest;
   },
 ): void {
   const objects = new Set<string>();
   for (const { chunk } of file.extents) {
     if (!chunk) continue;
+    if (!context.manifest.keys.includes(chunk.keyId))
+      note(context.touched, chunk.pack, foreignKey(chunk), file.path);
+    else if (!context.places.matches(chunk)) note(context.touched, chunk.pack, wrongPlace(chunk), file.path);
     const fault = context.faults.get(chunk.pack);
     if (fault && (fault.chunks === undefined || fault.chunks.has(chunk.index)))
       objects.add(objectOf(chunk.pack));
