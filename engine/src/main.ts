@@ -75,7 +75,7 @@ async function runVerb({ verb, options, args }: ParsedCommand): Promise<number> 
     json: options.json === true,
     quiet: options.quiet === true,
   };
-  const { stdin, stderr } = process;
+  const { stdin, stdout, stderr } = process;
   const context = createContext({
     env,
     cwd: process.cwd(),
@@ -83,6 +83,7 @@ async function runVerb({ verb, options, args }: ParsedCommand): Promise<number> 
     options: global,
     program: version,
     stdin,
+    stdout,
     stderr,
   });
   try {

@@ -336,6 +336,53 @@ test('WAL – streamed by the command until SIGTERM, then restored to a transact
   assert.equal(verified.status, 0, JSON.stringify(verified));
 });
 
+test('open – a server as of a moment, read-only, gone after Ctrl-C', async () => {
+  const { spawn } = await import('node:child_process');
+  const launcher = fileURLToPath(new URL('../bin/helvino.mjs', import.meta.url));
+  const parent = join(restored, '..', 'open');
+  const args = [
+    'open',
+    '--to',
+    'latest',
+    '-d',
+    'shop',
+    '--identity',
+    'rotated.txt',
+    '--directory',
+    parent,
+    '--json',
+  ];
+  const child = spawn(process.execPath, [launcher, ...args], {
+    cwd: home,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let answer = '';
+  const closed = new Promise((resolve) => child.on('close', resolve));
+  const opened = new Promise<void>((resolve) => {
+    child.stdout.on('data', (chunk) => {
+      answer += chunk;
+      if (answer.includes('\n')) resolve();
+    });
+    child.on('close', () => resolve());
+  });
+  await opened;
+  const { url } = JSON.parse(answer.split('\n')[0]!) as { url: string };
+  const client = new pg.Client(url);
+  client.on('error', () => undefined);
+  await client.connect();
+  const { rows } = await client.query('select count(*)::int as n from shop');
+  await assert.rejects(client.query('create table t ()'), /read-only/);
+  await client.end();
+  assert.equal(rows[0].n, 0);
+  await assert.rejects(
+    new pg.Client(url.replace(/:[0-9a-f]{32}@/, ':wrong@')).connect(),
+    /password authentication failed/,
+  );
+  child.kill('SIGINT');
+  assert.equal(await closed, 0, answer);
+  assert.deepEqual(await readdir(parent), []);
+});
+
 test('the commands in docs/operations – each runs as it is written', async () => {
   const folder = fileURLToPath(new URL('../../docs/operations/', import.meta.url));
   const only = join(home, 'only');

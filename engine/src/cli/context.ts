@@ -23,6 +23,8 @@ export interface CliContext {
   readonly options: GlobalOptions;
   /** Helvino's version. */
   readonly program: string;
+  /** Says something before the verb is done: text lines, or with --json one line of its own, `{"event": …}`. */
+  tell(event: Readonly<Record<string, unknown>>, text: readonly string[]): void;
   config(): Promise<LoadedConfig>;
   /** Throws CONFIRMATION_NEEDED unless the user types `name`, or gave it with --confirm. */
   confirm(what: string, name: string, given: string | undefined): Promise<void>;
@@ -35,6 +37,7 @@ interface ContextInput {
   readonly options: GlobalOptions;
   readonly program: string;
   readonly stdin: NodeJS.ReadableStream & { isTTY?: boolean };
+  readonly stdout: TextStream;
   readonly stderr: TextStream & NodeJS.WritableStream;
 }
 
@@ -51,6 +54,10 @@ export function createContext(
     display,
     warnings,
     progress: recording(display ?? warningsOnly(input.stderr), warnings),
+    tell(event, text) {
+      display?.clear();
+      input.stdout.write(`${options.json ? JSON.stringify(event) : text.join('\n')}\n`);
+    },
     config: () => (loaded ??= loadConfig({ file: options.config, env, cwd })),
     confirm: (what, name, given) => confirm(input, { what, name, given }),
   };

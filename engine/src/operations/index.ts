@@ -16,6 +16,7 @@ export { planRestore, restore } from './restore/restore.ts';
 export { parseTarget } from './restore/target-words.ts';
 export { checkServer, type Finding } from './setup/check-server.ts';
 export { init } from './setup/init.ts';
+export { type OpenedServer, openServer } from './throw-away-server.ts';
 export { type VerifyReport, verify } from './verify/verify.ts';
 export { type WalStatus, walStatus } from './wal/status.ts';
 export { streamWal } from './wal/stream.ts';

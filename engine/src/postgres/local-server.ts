@@ -13,8 +13,8 @@ import { readableBinDir, type ServerBinaries } from './binaries.ts';
 import { type ConnectionParams, resolveConnection } from './conninfo.ts';
 import { readControlFile } from './control-file.ts';
 
-/** A name for the socket only: there is no network. */
-const port = 5432;
+/** A name for the socket only: there is no network unless `settings` ask for it. */
+const socketPort = '5432';
 const keptLogLines = 200;
 
 export interface StartOptions {
@@ -98,6 +98,7 @@ export async function startLocalServer(options: StartOptions): Promise<LocalServ
   const account = await serverAccount();
   const runDir = join(options.runDir, 'run');
   await mkdir(runDir, { recursive: true, mode: 0o700 });
+  const port = options.settings?.port ?? socketPort;
   const socket = join(runDir, `.s.PGSQL.${port}`);
   if (Buffer.byteLength(socket) > 107) {
     throw new HelvinoError('LOCAL_SERVER', `the path of the socket is too long: ${socket}`, {
@@ -145,7 +146,10 @@ async function writeConfiguration(runDir: string, account: Account | undefined):
     ident: join(runDir, 'pg_ident.conf'),
   };
   await writeFile(files.config, '# Made by helvino for a throw-away server.\n');
-  await writeFile(files.hba, 'local all all trust\nlocal replication all trust\n');
+  await writeFile(
+    files.hba,
+    'local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n',
+  );
   await writeFile(files.ident, '');
   await chmod(runDir, 0o700);
   if (account)
@@ -197,7 +201,7 @@ function isolated(runDir: string, files: ConfigurationFiles): Record<string, str
     listen_addresses: '',
     unix_socket_directories: runDir,
     unix_socket_permissions: '0700',
-    port: String(port),
+    port: socketPort,
     external_pid_file: '',
     ssl: 'off',
     shared_preload_libraries: '',

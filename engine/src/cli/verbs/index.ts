@@ -10,6 +10,7 @@ import { drillVerb } from './drill.ts';
 import { initVerb } from './init.ts';
 import { keyVerbs } from './key.ts';
 import { listVerb } from './list.ts';
+import { openVerb } from './open.ts';
 import { removeVerb } from './remove.ts';
 import { restoreVerb } from './restore.ts';
 import { showVerb } from './show.ts';
@@ -27,6 +28,7 @@ export const verbs: readonly Verb[] = [
   showVerb,
   drillVerb,
   restoreVerb,
+  openVerb,
   verifyVerb,
   collectVerb,
   removeVerb,

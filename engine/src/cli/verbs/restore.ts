@@ -2,18 +2,16 @@ import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes, formatDuration, shellWord } from '../../base/format.ts';
 import { backupFacts } from '../../catalog/index.ts';
-import { findRecovery, parseTarget, planRestore, type Recovery, restore } from '../../operations/index.ts';
-import type { Identities } from '../../repository/index.ts';
-import type { CliContext } from '../context.ts';
+import { planRestore, restore } from '../../operations/index.ts';
 import {
   chosenManifest,
   databaseOption,
   identityOption,
   neededIdentities,
   openToRead,
-  type ReadAccess,
   repositoryOption,
 } from '../open.ts';
+import { recoveryOf, recoveryOptions } from '../recovery.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
 
 export const restoreVerb: Verb = {
@@ -28,12 +26,7 @@ export const restoreVerb: Verb = {
     databaseOption,
     identityOption,
     repositoryOption,
-    {
-      flags: '--to <target>',
-      description:
-        'how far to recover: backup (the default: the end of the backup), latest, a time with its zone, "10 minutes ago", an LSN, xid:N, before:xid:N, name:POINT',
-    },
-    { flags: '--timeline <number>', description: 'the timeline to recover along (default: the newest)' },
+    ...recoveryOptions,
     { flags: '-t, --to-directory <folder>', description: 'the data directory' },
     { flags: '--delta', description: 'rewrite only what differs, remove what is not in the backup' },
     {
@@ -56,7 +49,10 @@ export const restoreVerb: Verb = {
   async run(context, options, [wanted]) {
     const access = await openToRead(context, options);
     const identities = access.identities ?? (await neededIdentities(context, options));
-    const recovery = await recoveryOf(context, options, { ...access, identities }, wanted);
+    const recovery = await recoveryOf(context, options, {
+      access: { ...access, identities },
+      wanted,
+    });
     const manifest = recovery?.target.manifest ?? (await chosenManifest({ ...access, identities }, wanted));
     const to = textOption(options, 'toDirectory');
     if (to === undefined)
@@ -105,37 +101,6 @@ export const restoreVerb: Verb = {
     };
   },
 };
-
-/** Undefined: recover to the backup's own end. */
-async function recoveryOf(
-  context: CliContext,
-  options: OptionValues,
-  access: ReadAccess & { identities: Identities },
-  wanted: string | undefined,
-): Promise<Recovery | undefined> {
-  const words = textOption(options, 'to') ?? 'backup';
-  const target = parseTarget(words, context.clock.now());
-  if (target.kind === 'backup') return undefined;
-  if (wanted !== undefined)
-    throw new HelvinoError('USAGE', 'a backup and --to were given', {
-      hint: 'with --to the right backup is chosen by its end',
-    });
-  const timeline = textOption(options, 'timeline');
-  if (timeline !== undefined && !/^\d{1,9}$/.test(timeline))
-    throw new HelvinoError('USAGE', `"${timeline}" is not a timeline`);
-  if (access.database === undefined)
-    throw new HelvinoError('USAGE', 'the repository holds several databases: say which one', {
-      hint: '--database NAME',
-    });
-  context.progress.phase('looking for the recovery target');
-  return findRecovery({
-    ...access,
-    database: access.database,
-    target,
-    timeline: timeline === undefined ? undefined : Number(timeline),
-    signal: context.signal,
-  });
-}
 
 function tablespacesOf(options: OptionValues): Map<string, string> {
   const mapping = new Map<string, string>();

@@ -1,0 +1,54 @@
+/** The options that say how far to recover, which `restore`, `open` and `drill` share. */
+import { HelvinoError } from '../base/errors.ts';
+import { findRecovery, parseTarget, type Recovery } from '../operations/index.ts';
+import type { Identities } from '../repository/index.ts';
+import type { CliContext } from './context.ts';
+import type { ReadAccess } from './open.ts';
+import { type OptionValues, textOption, type VerbOption } from './verb.ts';
+
+export const recoveryOptions: readonly VerbOption[] = [
+  {
+    flags: '--to <target>',
+    description:
+      'how far to recover: backup (the default: the end of the backup), latest, a time with its zone, "10 minutes ago", an LSN, xid:N, before:xid:N, name:POINT',
+  },
+  { flags: '--timeline <number>', description: 'the timeline to recover along (default: the newest)' },
+];
+
+export interface RecoveryRequest {
+  readonly access: ReadAccess & { readonly identities: Identities };
+  /** The backup that was named, if one was. */
+  readonly wanted: string | undefined;
+}
+
+/** Undefined: recover to the backup's own end. Throws USAGE, TARGET_UNREACHABLE. */
+export async function recoveryOf(
+  context: CliContext,
+  options: OptionValues,
+  { access, wanted }: RecoveryRequest,
+): Promise<Recovery | undefined> {
+  const target = parseTarget(textOption(options, 'to') ?? 'backup', context.clock.now());
+  if (target.kind === 'backup') return undefined;
+  if (wanted !== undefined) {
+    throw new HelvinoError('USAGE', 'a backup and --to were given', {
+      hint: 'with --to the right backup is chosen by its end',
+    });
+  }
+  const timeline = textOption(options, 'timeline');
+  if (timeline !== undefined && !/^\d{1,9}$/.test(timeline))
+    throw new HelvinoError('USAGE', `"${timeline}" is not a timeline`);
+  const { database } = access;
+  if (database === undefined) {
+    throw new HelvinoError('USAGE', 'the repository holds several databases: say which one', {
+      hint: '--database NAME',
+    });
+  }
+  context.progress.phase('looking for the recovery target');
+  return findRecovery({
+    ...access,
+    database,
+    target,
+    timeline: timeline === undefined ? undefined : Number(timeline),
+    signal: context.signal,
+  });
+}

@@ -1,0 +1,88 @@
+import { resolve } from 'node:path';
+import { HelvinoError } from '../../base/errors.ts';
+import { formatDuration } from '../../base/format.ts';
+import { parseDuration } from '../../config/index.ts';
+import { type OpenedServer, openServer } from '../../operations/index.ts';
+import {
+  chosenManifest,
+  databaseOption,
+  identityOption,
+  neededIdentities,
+  openToRead,
+  repositoryOption,
+} from '../open.ts';
+import { recoveryOf, recoveryOptions } from '../recovery.ts';
+import { textOption, type Verb } from '../verb.ts';
+
+export const openVerb: Verb = {
+  name: 'open',
+  summary: 'start a throw-away server as of a moment, print its URL, and remove it at the end',
+  details: [
+    'Restores to a temporary place and starts a server there, on a local port, with a password of its own. It is removed on Ctrl-C, or when',
+    '--for is over. It is read-only unless --writable is given; nothing done on it reaches the source. With --json the first line is',
+    '{"event":"open","url":…}, the last the result.',
+  ],
+  arguments: [{ name: '[backup]', description: 'id, the beginning of one, or latest (the default)' }],
+  options: [
+    databaseOption,
+    identityOption,
+    repositoryOption,
+    ...recoveryOptions,
+    { flags: '--for <duration>', description: 'remove it after this time', default: '1h' },
+    { flags: '--writable', description: 'allow writes' },
+    { flags: '--port <number>', description: 'the local port (default: any free one)' },
+    { flags: '--directory <folder>', description: 'where the temporary place is made' },
+    { flags: '--bin-dir <folder>', description: 'the PostgreSQL server programs to use' },
+  ],
+  examples: [
+    'helvino open --to "10 minutes ago" --identity identity.txt',
+    'helvino open --to latest --for 15m --writable --identity identity.txt',
+  ],
+  async run(context, options, [wanted]) {
+    const opened = await openToRead(context, options);
+    const access = { ...opened, identities: opened.identities ?? (await neededIdentities(context, options)) };
+    const seconds = parseDuration(textOption(options, 'for') ?? '1h');
+    const recovery = await recoveryOf(context, options, { access, wanted });
+    const manifest = recovery?.target.manifest ?? (await chosenManifest(access, wanted));
+    const settings = access.chosen?.database.drill;
+    const base = access.loaded?.directory ?? context.cwd;
+    const directory = textOption(options, 'directory') ?? settings?.directory;
+    const binDir = textOption(options, 'binDir') ?? settings?.binDir;
+    let server: OpenedServer | undefined;
+    const request = {
+      ...context,
+      ...access,
+      manifest,
+      recovery,
+      writable: options.writable === true,
+      port: portOf(textOption(options, 'port')),
+      parent: directory && resolve(base, directory),
+      binDirs: binDir ? [resolve(base, binDir)] : [],
+      fetchServers: settings?.fetchServers ?? true,
+      readyTimeoutMs: (settings?.readyTimeout ?? 3600) * 1000,
+    };
+    await openServer(request, async (running) => {
+      server = running;
+      const until = recovery?.target.description ?? `the end of backup ${manifest.id}`;
+      context.progress.phase('open');
+      const event = { event: 'open', url: running.url, version: running.version, until, seconds };
+      context.tell(event, [
+        running.url,
+        `PostgreSQL ${running.version}: ${until}; for ${formatDuration(seconds)}, or until Ctrl-C`,
+      ]);
+      // The signal ends the waiting early: that is how one closes it, not a failure.
+      await context.clock.sleep(seconds * 1000, context.signal).catch(() => undefined);
+    });
+    return {
+      data: { server: server?.version, backup: manifest.id },
+      text: ['removed; nothing was left behind'],
+    };
+  },
+};
+
+function portOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const port = Number(text);
+  if (Number.isInteger(port) && port > 0 && port < 65536) return port;
+  throw new HelvinoError('USAGE', `"${text}" is not a port`);
+}

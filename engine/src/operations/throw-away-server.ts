@@ -1,0 +1,115 @@
+/**
+ * `helvino open`: a server as of a moment, on a local port, to look into and copy from; gone when it is no longer wanted.
+ * Reads or writes on it touch nothing else.
+ */
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { HelvinoError } from '../base/errors.ts';
+import { randomHex } from '../base/ids.ts';
+import type { Progress } from '../base/progress.ts';
+import { backupFacts, majorOf } from '../catalog/index.ts';
+import {
+  connectSql,
+  createScratch,
+  findBinaries,
+  type LocalServer,
+  startLocalServer,
+  sweepScratch,
+} from '../postgres/index.ts';
+import type { Identities, Manifest, Repository } from '../repository/index.ts';
+import type { Recovery } from './restore/find-recovery.ts';
+import { restore } from './restore/restore.ts';
+
+export interface OpenOptions {
+  readonly repository: Repository;
+  readonly identities: Identities;
+  readonly manifest: Manifest;
+  readonly recovery?: Recovery;
+  readonly writable: boolean;
+  /** Undefined: any free one. */
+  readonly port?: number;
+  /** Where the temporary place is made; undefined: the system's temporary folder. */
+  readonly parent?: string;
+  readonly binDirs: readonly string[];
+  readonly fetchServers: boolean;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly readyTimeoutMs: number;
+  readonly clock: Clock;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+export interface OpenedServer {
+  /** With a password that is good for this server only. */
+  readonly url: string;
+  readonly version: string;
+}
+
+/** Calls `onOpen` once the server takes connections, and removes it when that has resolved, or thrown. */
+export async function openServer(
+  options: OpenOptions,
+  onOpen: (server: OpenedServer) => Promise<void>,
+): Promise<void> {
+  await sweepScratch({ parent: options.parent });
+  await using cleanup = new AsyncDisposableStack();
+  const scratch = await createScratch({ parent: options.parent, purpose: 'open' });
+  cleanup.defer(() => scratch.remove());
+  const facts = backupFacts(options.manifest);
+  const binaries = await findBinaries(majorOf(facts.serverVersion), {
+    env: options.env,
+    extraDirs: options.binDirs,
+    fetch: options.fetchServers,
+  });
+  const dataDir = join(scratch.directory, 'data');
+  const tablespaces = new Map([['*', join(scratch.directory, 'tablespaces')]]);
+  await restore({ ...options, directory: dataDir, delta: false, tablespaces, newTimeline: true });
+  options.progress.phase('recovering');
+  const port = options.port ?? (await freePort());
+  const server = await startLocalServer({
+    binaries,
+    dataDir,
+    runDir: scratch.directory,
+    user: facts.superuser,
+    settings: {
+      listen_addresses: '127.0.0.1',
+      port: String(port),
+      ...(options.writable ? {} : { default_transaction_read_only: 'on' }),
+    },
+    readyTimeoutMs: options.readyTimeoutMs,
+    signal: options.signal,
+  });
+  cleanup.defer(() => server.stop('immediate').catch(() => undefined));
+  const password = await setPassword(server, facts.superuser);
+  const url = `postgresql://${encodeURIComponent(facts.superuser)}:${password}@127.0.0.1:${port}/postgres`;
+  await onOpen({ url, version: binaries.version });
+}
+
+/** Of the bootstrap superuser, on this server only: the source's passwords stay what they are. */
+async function setPassword(server: LocalServer, role: string): Promise<string> {
+  const password = randomHex(16);
+  const client = await connectSql(server.connection);
+  try {
+    await client.query('set default_transaction_read_only = off');
+    await client.query(`set password_encryption = 'scram-sha-256'`);
+    await client.query(
+      `alter role ${client.escapeIdentifier(role)} password ${client.escapeLiteral(password)}`,
+    );
+    return password;
+  } finally {
+    await client.end();
+  }
+}
+
+async function freePort(): Promise<number> {
+  const listener = createServer();
+  await new Promise<void>((resolve, reject) => {
+    listener.once('error', reject);
+    listener.listen(0, '127.0.0.1', resolve);
+  });
+  const address = listener.address();
+  await new Promise((resolve) => listener.close(resolve));
+  if (address === null || typeof address === 'string')
+    throw new HelvinoError('LOCAL_SERVER', 'no local port is free');
+  return address.port;
+}
