@@ -57,7 +57,10 @@ export async function makeGarbageTemplate(lab: CrashLab): Promise<Template> {
   return template;
 }
 
-/** Dies at up to `most` of the steps of the store, evenly; each time on a fresh copy. Returns the kinds of step it died at. */
+/**
+ * Dies at steps of the store, each time on a fresh copy: at every step, or at `most` of them of which each kind of step has
+ * one. Returns the kinds of step it died at.
+ */
 export async function crashStore(
   lab: CrashLab,
   template: Template,
@@ -68,7 +71,7 @@ export async function crashStore(
   assert.equal(outcome, 'ok');
   await assertSound(whole, template, `${action} without a crash`);
   const hit = new Set<string>();
-  await inPairs(sample(points.length, most), async (nth) => {
+  await inPairs(chosenSteps(points, most), async (nth) => {
     const one = await lab.copyOf(template.one);
     const crash = await runChild(one, { action }, { plan: { points: [{ nth, kill: true }] } });
     // How many packs there are is not the same in each run.
@@ -79,6 +82,16 @@ export async function crashStore(
     await rm(one.root, { recursive: true });
   });
   return hit;
+}
+
+/** One of each kind, the middle one; then others evenly, as far as there is room. */
+function chosenSteps(points: readonly string[], most: number): number[] {
+  const kinds = [...new Set(points)].map((kind) => {
+    const places = points.flatMap((point, i) => (point === kind ? [i + 1] : []));
+    return places[Math.floor(places.length / 2)]!;
+  });
+  const others = most > kinds.length ? sample(points.length, most - kinds.length) : [];
+  return [...new Set([...kinds, ...others])].sort((a, b) => a - b);
 }
 
 /** What must hold after a crash: nothing lost, nothing wrong, work goes on, garbage goes away. */

@@ -291,5 +291,6 @@ export async function runChild(
 /** At most `count` of the numbers 1 to `total`, evenly, with the first and the last. */
 export function sample(total: number, count: number): number[] {
   if (total <= count) return Array.from({ length: total }, (_, i) => i + 1);
-  return Array.from({ length: count }, (_, i) => 1 + Math.round((i * (total - 1)) / (count - 1)));
+  const step = count > 1 ? (total - 1) / (count - 1) : 0;
+  return Array.from({ length: count }, (_, i) => 1 + Math.round(i * step));
 }
