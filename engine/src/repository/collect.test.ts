@@ -49,6 +49,16 @@ describe('collection', () => {
     assert.deepEqual(await packs(), [kept, garbage]);
   });
 
+  test('a manifest is missing that the ledger has – nothing is planned until it is back or given up', async () => {
+    memory.clock.advance(48 * hour);
+    await memory.driver.remove('backups/db/one');
+    await assert.rejects(planCollect(memory.repository, noGrace), hasCode('REPOSITORY_DAMAGED'));
+    assert.deepEqual(await packs(), [kept, garbage]);
+    await memory.repository.remove('db', 'one');
+    await collect(noGrace);
+    assert.deepEqual(await packs(), []);
+  });
+
   test('old garbage – marked, then a grace time later removed with its mark', async () => {
     memory.clock.advance(24 * hour);
     assert.deepEqual(await collect(), { marked: 1, removed: [] });

@@ -42,6 +42,7 @@ export async function planCollect(
   const now = (await driver.now()).getTime();
   // Leases before manifests: a backup that commits in between is then seen by one or the other.
   const leases = await liveLeases(driver);
+  await assertNothingLost(repository);
   const named = await namedPacks(repository);
   const marks = await readMarks(driver);
   const plan = {
@@ -66,6 +67,20 @@ export async function planCollect(
     else plan.remove.push(pack);
   }
   return { ...plan, unmark: [...unmark], kept };
+}
+
+/** What a lost manifest named is not known, and it may be brought back: nothing may be removed meanwhile. */
+async function assertNothingLost(repository: Repository): Promise<void> {
+  const [lost] = await repository.lostBackups();
+  if (!lost) return;
+  throw new HelvinoError(
+    'REPOSITORY_DAMAGED',
+    `the manifest of backup ${lost.id} of ${lost.database} is missing: what it names is not known`,
+    {
+      hint: `copy backups/${lost.database}/${lost.id} back from another copy, or give the backup up: helvino remove ${lost.id}`,
+      context: { object: `backups/${lost.database}/${lost.id}` },
+    },
+  );
 }
 
 function reasonToWait(facts: {

@@ -243,6 +243,10 @@ export class Repository {
     for (const backup of await this.backups()) {
       if (!lost.delete(`${backup.database}/${backup.id}`)) unknown.push(backup);
     }
+    // Removed between the two lists: then the entry is gone by now.
+    for (const [key, { database, id }] of lost) {
+      if ((await this.driver.head(ledgerName(database, id))) === undefined) lost.delete(key);
+    }
     return { lost: [...lost.values()], unknown };
   }
 
@@ -254,10 +258,11 @@ export class Repository {
     }
   }
 
-  /** Removes a backup; its packs become garbage unless others name them. Throws REPOSITORY_BUSY, BACKUP_NOT_FOUND. */
+  /** Removes a backup, also one whose manifest was lost; its packs become garbage unless others name them. Throws REPOSITORY_BUSY, BACKUP_NOT_FOUND. */
   async remove(database: string, id: string): Promise<void> {
     const name = manifestName(database, id);
-    if ((await this.driver.head(name)) === undefined) {
+    const known = await this.driver.head(ledgerName(database, id));
+    if (known === undefined && (await this.driver.head(name)) === undefined) {
       throw new HelvinoError('BACKUP_NOT_FOUND', `there is no backup ${id} of ${database}`);
     }
     const holder = (await liveLeases(this.driver)).find((lease) => lease.uses.includes(id));

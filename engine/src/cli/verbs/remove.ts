@@ -1,52 +1,66 @@
+import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes } from '../../base/format.ts';
-import { listBackups } from '../../operations/index.ts';
-import { chosenManifest, databaseOption, openAsHost } from '../open.ts';
+import { chooseBackup } from '../../catalog/index.ts';
+import { type ListedBackup, listBackups } from '../../operations/index.ts';
+import { databaseOption, openAsHost } from '../open.ts';
 import { textOption, type Verb } from '../verb.ts';
 
 export const removeVerb: Verb = {
   name: 'remove',
   summary: 'remove one backup; its space comes back with `helvino collect`',
+  details: [
+    'Also one that is damaged, or whose manifest is missing. The last backup that a drill has proven is kept unless --last-proven is given.',
+  ],
   arguments: [{ name: '<backup>', description: 'id, or the beginning of one' }],
   options: [
     databaseOption,
     { flags: '--dry-run', description: 'only say what would be removed' },
+    { flags: '--last-proven', description: 'also if no other backup is proven' },
     { flags: '--confirm <backup>', description: 'the full id, instead of typing it' },
   ],
   examples: ['helvino remove 20261125T120302Z-9f3a01bc --dry-run'],
-  async run(context, options, [wanted]) {
-    const host = await openAsHost(context, options);
-    const access = {
-      repository: host.repositoryHandle,
-      identities: undefined,
-      database: host.name,
-      chosen: host,
-      loaded: host.loaded,
-    };
-    const manifest = await chosenManifest(access, wanted);
-    const others = (await listBackups(host.repositoryHandle, host.name)).filter((b) => b.id !== manifest.id);
-    const kept = new Set(others.flatMap((b) => b.manifest?.packs.map((pack) => pack.id) ?? []));
-    const bytes = manifest.packs
-      .filter((pack) => !kept.has(pack.id))
-      .reduce((sum, pack) => sum + pack.size, 0);
-    const lastProven =
-      others.every((b) => b.proof?.verdict !== 'proven') &&
-      (await host.repositoryHandle.proofs(manifest.id)).length > 0;
-    const what = `Remove backup ${manifest.id} of ${host.name} (${formatBytes(bytes)} become free${others.length === 0 ? '; it is the LAST backup' : ''}${lastProven ? '; no other backup is proven' : ''})`;
+  async run(context, options, [wanted = '']) {
+    const { repositoryHandle: repository, name: database } = await openAsHost(context, options);
+    const all = await listBackups(repository, database);
+    const backup = chooseBackup(all, wanted, database);
+    const plan = planRemoval(backup, all);
+    const what = `Remove backup ${backup.id} of ${database} (${plan.says.join('; ')})`;
     const data = {
-      backup: manifest.id,
-      database: host.name,
-      frees: bytes,
-      last: others.length === 0,
-      lastProven,
+      backup: backup.id,
+      database,
+      frees: plan.frees,
+      last: plan.last,
+      lastProven: plan.lastProven,
     };
     if (options.dryRun) return { data: { ...data, removed: false }, text: [what, 'nothing was done'] };
-    await context.confirm(what, manifest.id, textOption(options, 'confirm'));
-    await host.repositoryHandle.remove(host.name, manifest.id);
+    if (plan.lastProven && !options.lastProven) {
+      throw new HelvinoError(
+        'CONFIRMATION_NEEDED',
+        `backup ${backup.id} is the only one that a drill has proven`,
+        {
+          hint: 'prove another one first (helvino drill), or give --last-proven',
+        },
+      );
+    }
+    await context.confirm(what, backup.id, textOption(options, 'confirm'));
+    await repository.remove(database, backup.id);
     return {
       data: { ...data, removed: true },
-      text: [
-        `backup ${manifest.id} was removed; \`helvino collect --apply\` frees its ${formatBytes(bytes)}`,
-      ],
+      text: [`backup ${backup.id} was removed; \`helvino collect --apply\` frees its space`],
     };
   },
 };
+
+function planRemoval(backup: ListedBackup, all: readonly ListedBackup[]) {
+  const others = all.filter((other) => other.id !== backup.id);
+  const kept = new Set(others.flatMap((other) => other.manifest?.packs.map((pack) => pack.id) ?? []));
+  const own = backup.manifest?.packs.filter((pack) => !kept.has(pack.id)) ?? [];
+  const frees = own.reduce((sum, pack) => sum + pack.size, 0);
+  const last = others.length === 0;
+  const lastProven =
+    backup.proof?.verdict === 'proven' && others.every((other) => other.proof?.verdict !== 'proven');
+  const says = [backup.manifest ? `${formatBytes(frees)} become free` : `it is damaged: ${backup.damaged}`];
+  if (last) says.push('it is the LAST backup');
+  if (lastProven) says.push('no other backup is proven');
+  return { frees, last, lastProven, says };
+}
