@@ -15,7 +15,8 @@ async function parse(line: string): Promise<{ parsed: ParsedCommand | undefined;
   });
   await parseArguments(
     program,
-    line.split(' ').filter((word) => word !== ''),
+    // As a shell would: double quotes hold words together.
+    (line.match(/(?:[^\s"]+|"[^"]*")+/g) ?? []).map((word) => word.replaceAll('"', '')),
   );
   return { parsed, output };
 }

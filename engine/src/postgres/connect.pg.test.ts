@@ -4,6 +4,7 @@ import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { makeCertificate } from '../../test/certificates.ts';
 import { serverFolder, startTestServer, type TestServer } from '../../test/pg-server.ts';
 import { receiveBackup } from '../../test/receive-backup.ts';
@@ -175,8 +176,22 @@ test('a role without REPLICATION – SERVER_AUTH with the command that gives it'
   }
 });
 
+/** Those of earlier tests end a moment after their connection is closed. */
+async function noSenders(): Promise<void> {
+  const client = await connectSql(await to(secure, `user=scram ${password}`), { database: 'postgres' });
+  for (let i = 0; i < 100; i++) {
+    const { rows } = await client.query(
+      `select count(*)::int as n from pg_stat_activity where backend_type = 'walsender'`,
+    );
+    if (rows[0].n === 0) break;
+    await sleep(50);
+  }
+  await client.end();
+}
+
 test('all WAL senders taken – SERVER_SETTING that names max_wal_senders', async () => {
   const params = await to(secure, `user=scram ${password}`);
+  await noSenders();
   const taken = await Promise.all([
     openReplication(params),
     openReplication(params),

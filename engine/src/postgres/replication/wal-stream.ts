@@ -92,8 +92,9 @@ export class WalStream {
     const open = begun.then(afterCaller).then(() => this.#open());
     run
       .then(() => open)
+      .then(() => this.#end())
       .then(
-        () => this.#ended.resolve(this.#end()),
+        (end) => this.#ended.resolve(end),
         (thrown: unknown) => this.#ended.reject(thrown),
       );
     open.catch(() => {});
