@@ -4,5 +4,5 @@
  */
 export { type BackupFacts, backupFacts, majorOf } from './backup-facts.ts';
 export { chooseBackup } from './choose-backup.ts';
-export { continuousRanges, coveringPieces } from './log-ledger.ts';
+export { continuousRanges, coveringPieces, type LedgerRange } from './log-ledger.ts';
 export { type PathStep, pathFrom, pathTo, reachAlong } from './timeline-path.ts';

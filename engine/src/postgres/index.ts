@@ -19,7 +19,7 @@ export { verifyDirectoryChecksums } from './directory-checksums.ts';
 export { fingerprintDatabase, type TableFingerprint } from './fingerprint.ts';
 export { IncrementalFileReader } from './incremental-file.ts';
 export { initCluster, type LocalServer, startLocalServer } from './local-server.ts';
-export { formatLsn, parseLsn, timelineHistoryName, walFileName } from './lsn.ts';
+export { formatLsn, parseLsn, timelineHistoryName, walFileName, walSegmentBegin } from './lsn.ts';
 export { type QuietPoint, takeQuietPoint } from './quiet-point.ts';
 export { type RelationFile, relationsByFile } from './relation-map.ts';
 export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';

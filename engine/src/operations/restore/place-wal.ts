@@ -6,7 +6,7 @@ import { chown, mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Progress } from '../../base/progress.ts';
 import { backupFacts } from '../../catalog/index.ts';
-import { parseLsn, walFileName } from '../../postgres/index.ts';
+import { parseLsn, walFileName, walSegmentBegin } from '../../postgres/index.ts';
 import type { StoredLog } from '../wal/log-bytes.ts';
 import type { Owner } from './owner.ts';
 import type { ResolvedTarget } from './resolve-target.ts';
@@ -37,8 +37,7 @@ export async function placeWal(options: PlaceWalOptions): Promise<void> {
     progress.phase('placing WAL', walBytes(target), 'bytes');
     const facts = backupFacts(target.manifest);
     const size = BigInt(facts.walSegmentSize);
-    let at = parseLsn(facts.walEnd);
-    at -= at % size;
+    let at = walSegmentBegin(parseLsn(facts.walEnd), facts.walSegmentSize);
     for (const { timeline, until } of target.path) {
       const to = until !== undefined && until < target.end ? until : target.end;
       for (; at < to; at += size)
@@ -48,7 +47,7 @@ export async function placeWal(options: PlaceWalOptions): Promise<void> {
           end: at + size < to ? at + size : to,
           size: facts.walSegmentSize,
         });
-      at = to - (to % size);
+      at = walSegmentBegin(to, facts.walSegmentSize);
     }
   } catch (thrown) {
     throw targetError(thrown, folder);

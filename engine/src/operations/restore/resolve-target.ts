@@ -11,20 +11,19 @@ import {
   continuousRanges,
   type PathStep,
   pathFrom,
-  pathTo,
   reachAlong,
 } from '../../catalog/index.ts';
 import {
   formatLsn,
   parseLsn,
-  parseTimelineHistory,
-  timelineHistoryName,
   type WalEvent,
   WalReader,
   walEvent,
+  walSegmentBegin,
 } from '../../postgres/index.ts';
 import { logFiles, type Manifest, type Repository } from '../../repository/index.ts';
 import type { StoredLog } from '../wal/log-bytes.ts';
+import { pathOf } from '../wal/path-of.ts';
 import type { RecoveryTarget } from './target-words.ts';
 
 export interface ResolvedTarget {
@@ -102,8 +101,7 @@ async function candidatesOf(
   const ranges = continuousRanges(log.pieces);
   const names = (await repository.backups(database)).reverse();
   const wanted = timeline ?? (await newestTimeline(repository, log, names));
-  const history = histories.get(timelineHistoryName(wanted));
-  const path = pathTo(wanted, history ? parseTimelineHistory(history) : []);
+  const path = pathOf(wanted, histories);
   const candidates: Candidate[] = [];
   for (const name of names) {
     const manifest = await repository.manifest(database, name.id);
@@ -116,7 +114,7 @@ async function candidatesOf(
         facts,
         from,
         path: rest,
-        reach: reachAlong(ranges, rest, segmentBegin(from, facts)).position,
+        reach: reachAlong(ranges, rest, walSegmentBegin(from, facts.walSegmentSize)).position,
       });
   }
   return candidates;
@@ -132,10 +130,6 @@ async function newestTimeline(
   const [newest] = names;
   if (stored > 0 || !newest) return stored;
   return backupFacts(await repository.manifest(newest.database, newest.id)).timeline;
-}
-
-function segmentBegin(lsn: bigint, { walSegmentSize }: BackupFacts): bigint {
-  return lsn - (lsn % BigInt(walSegmentSize));
 }
 
 interface Found {
@@ -221,7 +215,7 @@ function decide(target: ResolveOptions['target'], event: WalEvent): Found | unde
 
 /** Ends of transactions and restore points along the path, after the backup's end. */
 async function* events(log: StoredLog, { path, from, reach, facts }: Candidate): AsyncGenerator<WalEvent> {
-  let at = segmentBegin(from, facts);
+  let at = walSegmentBegin(from, facts.walSegmentSize);
   for (const { timeline, until } of path) {
     const to = until !== undefined && until < reach ? until : reach;
     if (at >= to) continue;
@@ -238,6 +232,6 @@ async function* events(log: StoredLog, { path, from, reach, facts }: Candidate):
       reader.push(bytes);
       yield* found.splice(0);
     }
-    at = segmentBegin(to, facts);
+    at = walSegmentBegin(to, facts.walSegmentSize);
   }
 }

@@ -1,16 +1,22 @@
 /** What WAL is stored, where it has gaps, and to which positions that lets each backup be recovered. */
 
 import { HelvinoError } from '../../base/errors.ts';
-import { backupFacts, continuousRanges, pathFrom, pathTo, reachAlong } from '../../catalog/index.ts';
+import {
+  backupFacts,
+  continuousRanges,
+  type LedgerRange,
+  pathFrom,
+  reachAlong,
+} from '../../catalog/index.ts';
 import {
   type ConnectionParams,
   connectSql,
   formatLsn,
   parseLsn,
-  parseTimelineHistory,
-  timelineHistoryName,
+  walSegmentBegin,
 } from '../../postgres/index.ts';
 import { type LogPiece, listLog, logFiles, type Repository } from '../../repository/index.ts';
+import { pathOf } from './path-of.ts';
 
 export interface WalStatus {
   readonly ranges: readonly { timeline: number; from: string; to: string; bytes: number }[];
@@ -44,7 +50,7 @@ export async function walStatus(
       to: formatLsn(end),
       bytes: Number(end - begin),
     })),
-    windows: await windows(repository, database, pieces),
+    windows: await windows(repository, database, ranges),
     pieces: pieces.length,
     size: pieces.reduce((sum, piece) => sum + piece.size, 0),
     newest: newest?.toISOString(),
@@ -82,26 +88,20 @@ async function lagOf(
 async function windows(
   repository: Repository,
   database: string,
-  pieces: readonly LogPiece[],
+  ranges: readonly LedgerRange[],
 ): Promise<WalStatus['windows']> {
-  const ranges = continuousRanges(pieces);
   const histories = await logFiles(repository, database);
-  const newest = pieces.reduce((highest, piece) => Math.max(highest, piece.line), 0);
+  const newest = ranges.at(-1)?.line ?? 0;
   const found: { backup: string; timeline: number; from: string; to: string }[] = [];
   for (const name of await repository.backups(database)) {
     const manifest = await repository.manifest(database, name.id).catch(() => undefined);
     if (!manifest) continue;
     const facts = backupFacts(manifest);
     const from = parseLsn(facts.walEnd);
-    const begin = from - (from % BigInt(facts.walSegmentSize));
+    const begin = walSegmentBegin(from, facts.walSegmentSize);
     let best = { timeline: facts.timeline, position: from };
     for (let timeline = facts.timeline; timeline <= newest; timeline++) {
-      const history = histories.get(timelineHistoryName(timeline));
-      const path = pathFrom(
-        pathTo(timeline, history ? parseTimelineHistory(history) : []),
-        facts.timeline,
-        from,
-      );
+      const path = pathFrom(pathOf(timeline, histories), facts.timeline, from);
       const reach = path && reachAlong(ranges, path, begin);
       if (reach && reach.position >= best.position) best = reach;
     }

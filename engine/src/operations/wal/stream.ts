@@ -13,6 +13,7 @@ import {
   parseTimelineHistory,
   type ReplicationConnection,
   timelineHistoryName,
+  walSegmentBegin,
 } from '../../postgres/index.ts';
 import { listLog, putLogFile, type Repository } from '../../repository/index.ts';
 import { newestReadable } from '../backup/choose-parent.ts';
@@ -84,7 +85,7 @@ class StreamRun {
       const next = await this.#timeline(replication, { ...place, source });
       if (next === undefined) return;
       await this.#storeHistory(replication, next.timeline);
-      place = { timeline: next.timeline, start: segmentBegin(next.switchLsn, source.walSegmentSize) };
+      place = { timeline: next.timeline, start: walSegmentBegin(next.switchLsn, source.walSegmentSize) };
     }
   }
 
@@ -164,7 +165,7 @@ class StreamRun {
         `WAL from ${formatLsn(place.gap.from)} to ${formatLsn(place.gap.to)} is missing: a new backup closes the gap`,
       );
     }
-    return { timeline: place.timeline, start: segmentBegin(place.start, source.walSegmentSize) };
+    return { timeline: place.timeline, start: walSegmentBegin(place.start, source.walSegmentSize) };
   }
 
   async #storeHistory(replication: ReplicationConnection, timeline: number): Promise<void> {
@@ -258,8 +259,4 @@ async function lastStored({
       last = { timeline: piece.line, end: piece.end };
   }
   return last;
-}
-
-function segmentBegin(lsn: bigint, segmentSize: number): bigint {
-  return lsn - (lsn % BigInt(segmentSize));
 }
