@@ -5,6 +5,7 @@
  * https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-CONTROLDATA
  */
 import { HelvinoError } from '../base/errors.ts';
+import { crc32c } from './wal/crc32c.ts';
 
 const states = [
   'starting up',
@@ -148,14 +149,4 @@ function damaged(what: string): HelvinoError {
 
 function hex(value: number): string {
   return value.toString(16).padStart(8, '0');
-}
-
-/** CRC-32C (Castagnoli), reflected: what PostgreSQL uses for its own files (src/include/port/pg_crc32c.h). */
-function crc32c(bytes: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (const byte of bytes) {
-    crc ^= byte;
-    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
-  }
-  return (crc ^ 0xffffffff) >>> 0;
 }

@@ -2,10 +2,12 @@
  * Reads WAL records from a byte stream: pages, records that span pages and segments, CRC-32C of each. Synchronous and
  * incremental; no input or output. Formats: src/include/access/xlog_internal.h (pages) and xlogrecord.h (records);
  * https://www.postgresql.org/docs/current/wal-internals.html
+ *
+ * Positions are numbers inside: a server would have to write 9 PB before they lost a bit.
  */
 import { HelvinoError } from '../../base/errors.ts';
 import { formatLsn } from '../lsn.ts';
-import { crcEnd, crcStart, crcUpdate } from './crc32c.ts';
+import { crcEnd, crcStart, crcUpdate, wordsOf } from './crc32c.ts';
 
 const pageSize = 8192;
 const shortHeader = 24;
@@ -20,6 +22,7 @@ const switchInfo = 0x40;
 /** The server refuses longer ones (XLogRecordMaxSize, 1020 MiB). */
 const longestRecord = 1020 << 20;
 
+/** One object serves all records of a reader: it, and the memory it shows, is valid during the call only. */
 export interface WalRecord {
   /** Where it begins. */
   readonly lsn: bigint;
@@ -29,8 +32,40 @@ export interface WalRecord {
   readonly resourceManager: number;
   /** The resource manager's bits and the general ones. */
   readonly info: number;
-  /** The whole record, header included; valid during the call only. */
+  /** The whole record, header included. */
   readonly bytes: Uint8Array;
+  /** Where `bytes` is taken from, for those who read without making a view: [offset, offset + length) of `buffer`. */
+  readonly buffer: Buffer;
+  readonly offset: number;
+  readonly length: number;
+}
+
+class CurrentRecord implements WalRecord {
+  start = 0;
+  after = 0;
+  xid = 0;
+  resourceManager = 0;
+  info = 0;
+  buffer: Buffer = Buffer.alloc(0);
+  offset = 0;
+  length = 0;
+
+  get lsn(): bigint {
+    return BigInt(this.start);
+  }
+
+  get end(): bigint {
+    return BigInt(this.after);
+  }
+
+  get bytes(): Uint8Array {
+    return this.buffer.subarray(this.offset, this.offset + this.length);
+  }
+}
+
+interface Memory {
+  readonly bytes: Buffer;
+  readonly words: Int32Array;
 }
 
 export interface WalReaderOptions {
@@ -42,32 +77,42 @@ export interface WalReaderOptions {
 }
 
 export class WalReader {
-  readonly #options: WalReaderOptions;
+  readonly #segmentSize: number;
+  readonly #onRecord: (record: WalRecord) => void;
   readonly #page = Buffer.alloc(longHeader);
-  #position: bigint;
+  readonly #current = new CurrentRecord();
+  #position: number;
   /** Bytes of the header of the page at hand that are still to come. */
   #headerLeft = 0;
   #headerFilled = 0;
   /** Bytes of a record from before the start, or padding, that are still to be skipped. */
   #skip = 0;
   #searching = true;
-  #record = Buffer.alloc(64 << 10);
+  /** A record that does not lie in one piece is put together here. */
+  #record: Memory = memory(Buffer.alloc(64 << 10));
+  #input: Memory = this.#record;
   #filled = 0;
   /** Length of the record at hand; 0: not known yet. */
   #length = 0;
-  #recordStart = 0n;
+  #recordStart = 0;
   #ended = false;
-  #skipUntil = 0n;
+  #skipUntil = 0;
+  #lastEnd = 0;
 
   constructor(options: WalReaderOptions) {
     if (options.start % BigInt(pageSize) !== 0n)
       throw new HelvinoError('INTERNAL', `WAL is read from a page's begin, not ${formatLsn(options.start)}`);
-    this.#options = options;
-    this.#position = options.start;
+    if (options.start > BigInt(Number.MAX_SAFE_INTEGER))
+      throw new HelvinoError('PROTOCOL', `${formatLsn(options.start)} is no position that a server reaches`);
+    this.#segmentSize = options.segmentSize;
+    this.#onRecord = options.onRecord;
+    this.#position = Number(options.start);
   }
 
-  /** The end of the last whole record. */
-  lastEnd = 0n;
+  /** The end of the last whole record; 0 before the first. */
+  get lastEnd(): bigint {
+    return BigInt(this.#lastEnd);
+  }
 
   /** True when the WAL has ended: zeroes, or a page of another time, where a record should begin. */
   get ended(): boolean {
@@ -76,12 +121,13 @@ export class WalReader {
 
   /** Throws PROTOCOL for damage: a wrong CRC, an impossible header. What follows the end of WAL is not damage. */
   push(bytes: Uint8Array): void {
+    this.#input = memory(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     let at = 0;
     while (at < bytes.length && !this.#ended) {
       const count =
         this.#position < this.#skipUntil ? this.#skipOver(bytes.length - at) : this.#step(bytes, at);
       at += count;
-      this.#position += BigInt(count);
+      this.#position += count;
     }
   }
 
@@ -89,46 +135,37 @@ export class WalReader {
   #skipOver(have: number): number {
     this.#headerFilled = 0;
     this.#headerLeft = 0;
-    return Math.min(have, Number(this.#skipUntil - this.#position));
+    return Math.min(have, this.#skipUntil - this.#position);
   }
 
   #step(bytes: Uint8Array, at: number): number {
     const have = bytes.length - at;
-    const inPage = Number(this.#position % BigInt(pageSize));
+    const inPage = this.#position % pageSize;
     if (inPage === 0 && this.#headerLeft === 0 && this.#headerFilled === 0)
-      this.#headerLeft = this.#firstOfSegment() ? longHeader : shortHeader;
+      this.#headerLeft = this.#position % this.#segmentSize === 0 ? longHeader : shortHeader;
     if (this.#headerLeft > 0) return this.#takeHeader(bytes, at, Math.min(have, this.#headerLeft));
     const room = Math.min(have, pageSize - inPage);
+    let count: number;
     if (this.#skip > 0) {
-      const count = Math.min(room, this.#skip);
+      count = Math.min(room, this.#skip);
       this.#skip -= count;
-      this.#pageDone(inPage + count);
-      return count;
-    }
-    const count = this.#takeRecord(bytes, at, room);
-    this.#pageDone(inPage + count);
+    } else if (this.#filled === 0) count = this.#takeWhole(at, room) || this.#takeRecord(bytes, at, room);
+    else count = this.#takeRecord(bytes, at, room);
+    if (inPage + count === pageSize) this.#headerFilled = 0;
     return count;
-  }
-
-  #pageDone(reached: number): void {
-    if (reached === pageSize) this.#headerFilled = 0;
-  }
-
-  #firstOfSegment(): boolean {
-    return this.#position % BigInt(this.#options.segmentSize) === 0n;
   }
 
   #takeHeader(bytes: Uint8Array, at: number, count: number): number {
     this.#page.set(bytes.subarray(at, at + count), this.#headerFilled);
     this.#headerFilled += count;
     this.#headerLeft -= count;
-    if (this.#headerLeft === 0) this.#header(this.#position + BigInt(count) - BigInt(this.#headerFilled));
+    if (this.#headerLeft === 0) this.#header(this.#position + count - this.#headerFilled);
     return count;
   }
 
-  #header(pageStart: bigint): void {
+  #header(pageStart: number): void {
     const info = this.#page.readUInt16LE(2);
-    const address = this.#page.readBigUInt64LE(8);
+    const address = Number(this.#page.readBigUInt64LE(8));
     const continued = this.#page.readUInt32LE(16);
     const magic = this.#page.readUInt16LE(0);
     if (magic === 0 || address !== pageStart) {
@@ -138,7 +175,7 @@ export class WalReader {
     }
     if ((magic & 0xff00) !== 0xd100)
       throw this.#damaged(pageStart, `the page has the magic number 0x${magic.toString(16)}`);
-    const long = pageStart % BigInt(this.#options.segmentSize) === 0n;
+    const long = pageStart % this.#segmentSize === 0;
     if (long !== ((info & infoLong) !== 0))
       throw this.#damaged(pageStart, 'the page has a header of the wrong kind');
     if (info & infoOverwrite) this.#abandon();
@@ -165,10 +202,22 @@ export class WalReader {
     this.#length = 0;
   }
 
+  /** A record that lies in one piece in what was pushed needs no copy. 0 when this one does not. */
+  #takeWhole(at: number, room: number): number {
+    const padding = -this.#position & 7;
+    const begin = at + padding;
+    if (padding + recordHeader > room) return 0;
+    const length = this.#input.bytes.readUInt32LE(begin);
+    if (length < recordHeader || padding + length > room) return 0;
+    this.#recordStart = this.#position + padding;
+    this.#finish(this.#input, begin, length);
+    return padding + length;
+  }
+
   #takeRecord(bytes: Uint8Array, at: number, room: number): number {
     if (this.#filled === 0) {
       // Records begin at multiples of eight.
-      const padding = Number(-this.#position & 7n);
+      const padding = -this.#position & 7;
       if (padding > 0) return Math.min(padding, room);
       this.#recordStart = this.#position;
     }
@@ -176,22 +225,28 @@ export class WalReader {
     const count = Math.min(wanted, room);
     this.#append(bytes, at, count);
     if (this.#length === 0 && this.#filled === 4) this.#begin();
-    else if (this.#length > 0 && this.#filled === this.#length) this.#finish(this.#position + BigInt(count));
+    else if (this.#length > 0 && this.#filled === this.#length) {
+      const length = this.#length;
+      this.#abandon();
+      this.#finish(this.#record, 0, length, this.#position + count);
+    }
     return count;
   }
 
   #append(bytes: Uint8Array, at: number, count: number): void {
-    if (this.#filled + count > this.#record.length) {
-      const grown = Buffer.alloc(Math.max(this.#record.length * 2, this.#filled + count));
-      this.#record.copy(grown, 0, 0, this.#filled);
-      this.#record = grown;
+    let whole = this.#record.bytes;
+    if (this.#filled + count > whole.length) {
+      const grown = Buffer.alloc(Math.max(whole.length * 2, this.#filled + count));
+      whole.copy(grown, 0, 0, this.#filled);
+      this.#record = memory(grown);
+      whole = grown;
     }
-    this.#record.set(bytes.subarray(at, at + count), this.#filled);
+    whole.set(bytes.subarray(at, at + count), this.#filled);
     this.#filled += count;
   }
 
   #begin(): void {
-    const length = this.#record.readUInt32LE(0);
+    const length = this.#record.bytes.readUInt32LE(0);
     if (length === 0) {
       this.#ended = true;
       return;
@@ -202,40 +257,44 @@ export class WalReader {
     this.#length = length;
   }
 
-  #finish(after: bigint): void {
-    const bytes = this.#record.subarray(0, this.#length);
-    if (this.#crc(bytes) !== bytes.readUInt32LE(20))
+  #finish(where: Memory, offset: number, length: number, after = this.#recordStart + length): void {
+    const { bytes } = where;
+    const body = crcUpdate(crcStart, where, offset + recordHeader, offset + length);
+    if (crcEnd(crcUpdate(body, where, offset, offset + 20)) !== bytes.readUInt32LE(offset + 20))
       throw this.#damaged(this.#recordStart, 'the CRC of the record is wrong');
-    const info = bytes.readUInt8(16);
-    const resourceManager = bytes.readUInt8(17);
-    const end = after + (-after & 7n);
-    const record = { lsn: this.#recordStart, end, xid: bytes.readUInt32LE(4), resourceManager, info, bytes };
-    this.#filled = 0;
-    this.#length = 0;
-    this.lastEnd = end;
-    if (resourceManager === 0 && (info & 0xf0) === switchInfo) this.#skipSegment(after);
-    this.#options.onRecord(record);
+    const record = this.#current;
+    record.start = this.#recordStart;
+    record.after = after + (-after & 7);
+    record.xid = bytes.readUInt32LE(offset + 4);
+    record.info = bytes[offset + 16]!;
+    record.resourceManager = bytes[offset + 17]!;
+    record.buffer = bytes;
+    record.offset = offset;
+    record.length = length;
+    this.#lastEnd = record.after;
+    if (record.resourceManager === 0 && (record.info & 0xf0) === switchInfo) this.#skipSegment(after);
+    this.#onRecord(record);
   }
 
   /** To the next segment's begin. Page headers on the way are zero and part of what is skipped. */
-  #skipSegment(after: bigint): void {
-    const size = BigInt(this.#options.segmentSize);
-    const rest = (size - (after % size)) % size;
-    this.lastEnd = after + rest;
+  #skipSegment(after: number): void {
+    const rest = (this.#segmentSize - (after % this.#segmentSize)) % this.#segmentSize;
+    this.#lastEnd = after + rest;
     this.#skipUntil = after + rest;
   }
 
-  #crc(bytes: Buffer): number {
-    const body = crcUpdate(crcStart, bytes, recordHeader, bytes.length);
-    return crcEnd(crcUpdate(body, bytes, 0, 20));
-  }
-
-  #damaged(lsn: bigint, why: string): HelvinoError {
-    return new HelvinoError('PROTOCOL', `the WAL at ${formatLsn(lsn)} is damaged: ${why}`, {
-      hint: `recovery can go up to ${formatLsn(this.lastEnd)}`,
-      context: { lsn: formatLsn(lsn), lastGood: formatLsn(this.lastEnd) },
+  #damaged(position: number, why: string): HelvinoError {
+    const lsn = formatLsn(BigInt(position));
+    const lastGood = formatLsn(this.lastEnd);
+    return new HelvinoError('PROTOCOL', `the WAL at ${lsn} is damaged: ${why}`, {
+      hint: `recovery can go up to ${lastGood}`,
+      context: { lsn, lastGood },
     });
   }
+}
+
+function memory(bytes: Buffer): Memory {
+  return { bytes, words: wordsOf(bytes) };
 }
 
 function align(length: number): number {
