@@ -36,6 +36,7 @@ export const errorCodes = {
   REPOSITORY_TOO_NEW: { exit: 78, http: 409, retry: false, meaning: 'The repository was written by a newer format than this program reads.' },
   REPOSITORY_DAMAGED: { exit: 65, http: 500, retry: false, meaning: 'An object of the repository is damaged: it was changed after it was written.' },
   REPOSITORY_BUSY: { exit: 75, http: 409, retry: true, meaning: 'Another run holds a lease that excludes this one.' },
+  WAL_CONFLICT: { exit: 73, http: 409, retry: false, meaning: 'WAL of this name is stored with other content; nothing was overwritten.' },
   BACKUP_NOT_FOUND: { exit: 66, http: 404, retry: false, meaning: 'No such backup.' },
   BACKUP_EXPIRED_LEASE: { exit: 75, http: 409, retry: true, meaning: 'The run lost its lease, so its backup was not committed.' },
   KEY_MISSING: { exit: 77, http: 403, retry: false, meaning: 'A key that is needed was not given.' },

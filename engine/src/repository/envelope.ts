@@ -33,7 +33,15 @@ export function openEnvelope(
   const head = whole.subarray(0, headLength);
   if (whole.length < headLength || head.toString('latin1', 0, 8) !== magic)
     throw damagedObject(name, 'it does not begin as it should');
-  const keyId = head.toString('hex', 8, 16);
+  const key = catalogKeyOf(ring, head.toString('hex', 8, 16), name);
+  const aad = Buffer.concat([head, Buffer.from(name)]);
+  const packed = unseal(deriveKey(key, head.subarray(16), magic.trimEnd()), whole.subarray(headLength), aad);
+  if (packed === undefined) throw damagedObject(name, 'it was changed or cut');
+  return decompress(packed, 1, largest, name);
+}
+
+/** The catalog key that an object names. Throws KEY_WRONG when the ring lacks it. */
+export function catalogKeyOf(ring: CatalogRing, keyId: string, name: string): Buffer {
   const key = ring.find(keyId);
   if (key === undefined) {
     throw new HelvinoError(
@@ -45,10 +53,7 @@ export function openEnvelope(
       },
     );
   }
-  const aad = Buffer.concat([head, Buffer.from(name)]);
-  const packed = unseal(deriveKey(key, head.subarray(16), magic.trimEnd()), whole.subarray(headLength), aad);
-  if (packed === undefined) throw damagedObject(name, 'it was changed or cut');
-  return decompress(packed, 1, largest, name);
+  return key;
 }
 
 export function damagedObject(name: string, why: string): HelvinoError {

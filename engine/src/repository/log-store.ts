@@ -2,24 +2,32 @@
  * The log store: an endless byte sequence per line (PostgreSQL: WAL per timeline), stored as pieces that never change.
  *
  *     wal/<database>/<line>/<begin>-<end>    bytes [begin, end) of the line; line 8, positions 16 hexadecimal digits
- *     wal/<database>/history/<name>          small files that belong to a line
+ *     wal/<database>/history/<name>          small files that tell where lines come from
+ *     wal/<database>/labels/<name>           small files that tell where backups began and ended
  *
  * Names alone say what is there, so that continuity is known from a listing. A long piece makes the short ones inside it
- * superfluous. A piece: 8 bytes "HVWALS1\n", 8 bytes data key id, 8 bytes catalog key id, 16 bytes random salt, the text
- * and tag of the zstd-compressed bytes under deriveKey(data key, salt, "wal") with the first 40 bytes and the name as
- * associated data, and 16 bytes content hash of all that, so that a host without the data key can check it.
+ * superfluous. A piece:
+ *
+ *     start    8 bytes "HVWALS2\n", 8 bytes data key id, 8 bytes catalog key id, 16 bytes random salt
+ *     head     AES-256-GCM text and tag of two content hashes, of the plain bytes and of the body, under
+ *              deriveKey(catalog key, salt, "wal head"): a host without the data key can check a piece, and tell whether
+ *              bytes that it is given are those that are stored
+ *     body     AES-256-GCM text and tag of the zstd-compressed bytes under deriveKey(data key, salt, "wal")
+ *
+ * Associated data of both is the start and the object's name.
  */
 import { HelvinoError } from '../base/errors.ts';
 import type { StorageDriver } from '../storage/index.ts';
-import { contentHashLength, deriveKey, newSalt, seal, unseal } from './crypto.ts';
-import { damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
+import { contentHashLength, deriveKey, newSalt, seal, tagLength, unseal } from './crypto.ts';
+import { catalogKeyOf, damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
 import { type CatalogRing, contentHasherOf } from './keys.ts';
 import { compress, decompress } from './pack-format.ts';
 import { readBack } from './read-back.ts';
 import type { Repository } from './repository.ts';
 
-const magic = Buffer.from('HVWALS1\n');
-const headLength = 40;
+const magic = Buffer.from('HVWALS2\n');
+const startLength = 40;
+const headLength = 2 * contentHashLength + tagLength;
 const largestPiece = 1 << 30;
 export const logPrefix = 'wal/';
 
@@ -61,7 +69,10 @@ export async function* listLog(driver: StorageDriver, database: string): AsyncGe
   }
 }
 
-/** Durable and read back when it resolves; true also when the very same piece is there already. */
+/**
+ * Durable and read back when it resolves; also when a piece of this name with the same content is there already.
+ * Throws WAL_CONFLICT when there is one with other content.
+ */
 export async function putLogPiece(
   driver: StorageDriver,
   name: string,
@@ -72,71 +83,108 @@ export async function putLogPiece(
   try {
     await driver.put(name, [sealed], { ifAbsent: true });
   } catch (thrown) {
-    // Stored by an earlier run that died before it could say so.
-    if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS') return;
-    throw thrown;
+    if (!(thrown instanceof HelvinoError) || thrown.code !== 'STORAGE_EXISTS') throw thrown;
+    // Stored by an earlier run that died before it could say so, or by someone else.
+    if (await holdsPiece(driver, { name, bytes, ring: keys.ring })) return;
+    throw conflict(name);
   }
   await readBack(driver, name, [sealed]);
 }
 
-function sealPiece(bytes: Uint8Array, name: string, { ring, dataKey, dataKeyId }: PieceKeys): Buffer {
-  const ids = Buffer.from(dataKeyId + ring.currentId, 'hex');
-  const head = Buffer.concat([magic, ids, newSalt()]);
-  const aad = Buffer.concat([head, Buffer.from(name)]);
-  const [body, tag] = seal(deriveKey(dataKey, head.subarray(24), 'wal'), compress(bytes, 1), aad);
-  const whole = Buffer.concat([head, body, tag]);
-  return Buffer.concat([whole, contentHasherOf(ring.current).hash(whole)]);
+/** Whether the stored piece, which is read and checked, has exactly these plain bytes. */
+async function holdsPiece(
+  driver: StorageDriver,
+  { name, bytes, ring }: { name: string; bytes: Uint8Array; ring: CatalogRing },
+): Promise<boolean> {
+  const { plainHash, catalogKey } = checkLogPiece(await driver.get(name), name, ring);
+  return contentHasherOf(catalogKey).hash(bytes).equals(plainHash);
 }
 
-/** A small file that belongs to a log (a timeline history): structure, readable with the catalog key. */
+function conflict(name: string): HelvinoError {
+  return new HelvinoError('WAL_CONFLICT', `${name} is stored with other content; nothing was overwritten`, {
+    hint: 'two servers write under one name: a copy or a former primary archives to the same place; stop it, or give each its own database in helvino.yaml',
+    context: { object: name },
+  });
+}
+
+function sealPiece(bytes: Uint8Array, name: string, { ring, dataKey, dataKeyId }: PieceKeys): Buffer {
+  const start = Buffer.concat([magic, Buffer.from(dataKeyId + ring.currentId, 'hex'), newSalt()]);
+  const salt = start.subarray(24);
+  const aad = Buffer.concat([start, Buffer.from(name)]);
+  const body = Buffer.concat(seal(deriveKey(dataKey, salt, 'wal'), compress(bytes, 1), aad));
+  const hasher = contentHasherOf(ring.current);
+  const hashes = Buffer.concat([hasher.hash(bytes), hasher.hash(body)]);
+  const head = seal(deriveKey(ring.current, salt, 'wal head'), hashes, aad);
+  return Buffer.concat([start, ...head, body]);
+}
+
+/** `history`: of a timeline; `labels`: of a backup. */
+type LogFileKind = 'history' | 'labels';
+
+/**
+ * A small file that belongs to a log: structure, readable with the catalog key. Durable and read back when it resolves;
+ * also when the same file is there already. Throws WAL_CONFLICT when there is one with other content.
+ */
 export async function putLogFile(
   repository: Repository,
-  file: { database: string; name: string; bytes: Uint8Array },
+  file: { database: string; kind: LogFileKind; name: string; bytes: Uint8Array },
 ): Promise<void> {
-  const name = `${logPrefix}${file.database}/history/${file.name}`;
+  const name = `${logPrefix}${file.database}/${file.kind}/${file.name}`;
   const body = sealEnvelope(file.bytes, { ring: repository.ring, name, magic: 'HVHIST1\n' });
   try {
     await repository.driver.put(name, [body], { ifAbsent: true });
   } catch (thrown) {
-    if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS') return;
-    throw thrown;
+    if (!(thrown instanceof HelvinoError) || thrown.code !== 'STORAGE_EXISTS') throw thrown;
+    if (Buffer.compare(await openLogFile(repository, name), file.bytes) === 0) return;
+    throw conflict(name);
   }
+  await readBack(repository.driver, name, [body]);
 }
 
-/** By name. */
+/** Names of the objects. */
+export async function* listLogFiles(
+  driver: StorageDriver,
+  database: string,
+  kind: LogFileKind,
+): AsyncGenerator<string> {
+  for await (const { name } of driver.list(`${logPrefix}${database}/${kind}/`)) yield name;
+}
+
+/** Throws REPOSITORY_DAMAGED, KEY_WRONG. */
+export async function openLogFile(repository: Repository, name: string): Promise<Uint8Array> {
+  return openEnvelope(await repository.driver.get(name), { ring: repository.ring, name, magic: 'HVHIST1\n' });
+}
+
+/** Timeline histories by name. */
 export async function logFiles(repository: Repository, database: string): Promise<Map<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>();
-  const prefix = `${logPrefix}${database}/history/`;
-  for await (const { name } of repository.driver.list(prefix)) {
-    const plain = openEnvelope(await repository.driver.get(name), {
-      ring: repository.ring,
-      name,
-      magic: 'HVHIST1\n',
-    });
-    files.set(name.slice(prefix.length), plain);
-  }
+  for await (const name of listLogFiles(repository.driver, database, 'history'))
+    files.set(name.slice(name.lastIndexOf('/') + 1), await openLogFile(repository, name));
   return files;
 }
 
 /** Which data key opens a piece. Throws REPOSITORY_DAMAGED. */
 export function logPieceKeyId(sealed: Uint8Array, name: string): string {
-  const head = Buffer.from(sealed.buffer, sealed.byteOffset, Math.min(sealed.byteLength, headLength));
-  if (head.length < headLength || !head.subarray(0, 8).equals(magic))
+  return partsOf(sealed, name).start.toString('hex', 8, 16);
+}
+
+function partsOf(
+  sealed: Uint8Array,
+  name: string,
+): { start: Buffer; head: Buffer; body: Buffer; aad: Buffer } {
+  const whole = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
+  const start = whole.subarray(0, startLength);
+  if (whole.length < startLength + headLength + tagLength || !start.subarray(0, 8).equals(magic))
     throw damagedObject(name, 'it does not begin as it should');
-  return head.toString('hex', 8, 16);
+  const bodyAt = startLength + headLength;
+  const aad = Buffer.concat([start, Buffer.from(name)]);
+  return { start, head: whole.subarray(startLength, bodyAt), body: whole.subarray(bodyAt), aad };
 }
 
 /** The plain bytes. Throws REPOSITORY_DAMAGED. */
 export function openLogPiece(sealed: Uint8Array, name: string, dataKey: Uint8Array): Uint8Array {
-  logPieceKeyId(sealed, name);
-  const whole = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
-  const head = whole.subarray(0, headLength);
-  const text = whole.subarray(headLength, Math.max(headLength, whole.length - contentHashLength));
-  const packed = unseal(
-    deriveKey(dataKey, head.subarray(24), 'wal'),
-    text,
-    Buffer.concat([head, Buffer.from(name)]),
-  );
+  const { start, body, aad } = partsOf(sealed, name);
+  const packed = unseal(deriveKey(dataKey, start.subarray(24), 'wal'), body, aad);
   if (packed === undefined) throw damagedObject(name, 'it was changed or cut');
   const place = parsePieceName(name);
   const plain = decompress(packed, 1, largestPiece, name);
@@ -145,12 +193,19 @@ export function openLogPiece(sealed: Uint8Array, name: string, dataKey: Uint8Arr
   return plain;
 }
 
-/** Checks the hash of the stored bytes: needs no data key. */
-export function checkLogPiece(sealed: Uint8Array, name: string, ring: CatalogRing): void {
-  const whole = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
-  logPieceKeyId(sealed, name);
-  const key = ring.find(whole.toString('hex', 16, 24));
-  const body = whole.subarray(0, Math.max(headLength, whole.length - contentHashLength));
-  if (key && !contentHasherOf(key).hash(body).equals(whole.subarray(body.length)))
+/** Checks every stored byte; needs no data key. Throws REPOSITORY_DAMAGED, KEY_WRONG. */
+export function checkLogPiece(
+  sealed: Uint8Array,
+  name: string,
+  ring: CatalogRing,
+): { plainHash: Buffer; catalogKey: Buffer } {
+  const { start, head, body, aad } = partsOf(sealed, name);
+  const catalogKey = catalogKeyOf(ring, start.toString('hex', 16, 24), name);
+  const hashes = unseal(deriveKey(catalogKey, start.subarray(24), 'wal head'), head, aad);
+  if (
+    hashes === undefined ||
+    !contentHasherOf(catalogKey).hash(body).equals(hashes.subarray(contentHashLength))
+  )
     throw damagedObject(name, 'its stored bytes were changed');
+  return { plainHash: hashes.subarray(0, contentHashLength), catalogKey };
 }

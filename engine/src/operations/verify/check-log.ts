@@ -1,4 +1,5 @@
-/** Checks stored WAL: the hash of every piece, and with identities what is in it. */
+/** Checks stored WAL: the hash of every piece, every history and label file, and with identities what is in the pieces. */
+import type { ErrorCode } from '../../base/error-codes.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import {
@@ -6,7 +7,9 @@ import {
   type Identities,
   type LogPiece,
   listLog,
+  listLogFiles,
   logPieceKeyId,
+  openLogFile,
   openLogPiece,
   type Repository,
 } from '../../repository/index.ts';
@@ -40,8 +43,35 @@ export async function checkLog(
       bytesRead += piece.size;
       progress.advance(piece.size);
     }
+    for (const kind of ['history', 'labels'] as const) {
+      for await (const object of listLogFiles(repository.driver, database, kind)) {
+        const why = await whyNot(() => openLogFile(repository, object), [...damageCodes, 'KEY_WRONG']);
+        if (why !== undefined) damage.push({ object, why });
+      }
+    }
   }
   return { damage, bytesRead };
+}
+
+const damageCodes: readonly ErrorCode[] = [
+  'REPOSITORY_DAMAGED',
+  'STORAGE_NOT_FOUND',
+  'STORAGE_SHORT_READ',
+  'STORAGE_IO',
+];
+
+/** The message of an error that has one of the codes. */
+async function whyNot(
+  work: () => Promise<unknown>,
+  codes: readonly ErrorCode[],
+): Promise<string | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (thrown) {
+    if (thrown instanceof HelvinoError && codes.includes(thrown.code)) return thrown.message;
+    throw thrown;
+  }
 }
 
 async function faultOf(
@@ -49,21 +79,17 @@ async function faultOf(
   { name }: LogPiece,
   keys: Map<string, Buffer>,
 ): Promise<string | undefined> {
-  try {
-    const sealed = await repository.driver.get(name);
+  let sealed: Uint8Array = new Uint8Array();
+  // A piece that names a catalog key which this repository never had is a changed piece.
+  const changed = await whyNot(async () => {
+    sealed = await repository.driver.get(name);
     checkLogPiece(sealed, name, repository.ring);
-    if (!identities) return undefined;
+  }, [...damageCodes, 'KEY_WRONG']);
+  if (changed !== undefined || !identities) return changed;
+  return whyNot(async () => {
     const keyId = logPieceKeyId(sealed, name);
     const key = keys.get(keyId) ?? (await repository.dataKey(keyId, identities));
     keys.set(keyId, key);
     openLogPiece(sealed, name, key);
-    return undefined;
-  } catch (thrown) {
-    if (
-      thrown instanceof HelvinoError &&
-      ['REPOSITORY_DAMAGED', 'STORAGE_NOT_FOUND', 'STORAGE_SHORT_READ', 'STORAGE_IO'].includes(thrown.code)
-    )
-      return thrown.message;
-    throw thrown;
-  }
+  }, damageCodes);
 }

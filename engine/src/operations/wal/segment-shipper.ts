@@ -75,17 +75,30 @@ export class SegmentShipper {
   /** Stores what has come since the last part. Resolves when it is durable. */
   async ship(): Promise<void> {
     const segment = this.#segment;
-    const { shipped, filled } = segment;
-    if (filled > shipped) {
+    const { filled } = segment;
+    this.#enqueue(async () => {
+      if (filled <= segment.shipped) return;
+      const name = await this.#putPart(segment, filled);
+      if (name === undefined) return;
       segment.shipped = filled;
-      const part = Buffer.from(segment.bytes.subarray(shipped, filled));
-      this.#enqueue(async () => {
-        segment.parts.push(await this.#put(segment.begin + BigInt(shipped), part));
-        this.#advance(segment.begin + BigInt(filled));
-      });
-    }
+      segment.parts.push(name);
+      this.#advance(segment.begin + BigInt(filled));
+    });
     await this.#work;
     if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /**
+   * Undefined when a part of that name holds other bytes: a server that crashed writes the end of its WAL anew, and the end
+   * of the part was of that. The bytes then go with the next part, under another name.
+   */
+  async #putPart({ begin, bytes, shipped }: OpenSegment, filled: number): Promise<string | undefined> {
+    try {
+      return await this.#put(begin + BigInt(shipped), bytes.subarray(shipped, filled));
+    } catch (thrown) {
+      if (thrown instanceof HelvinoError && thrown.code === 'WAL_CONFLICT') return undefined;
+      throw thrown;
+    }
   }
 
   #open(begin: bigint): OpenSegment {

@@ -173,6 +173,7 @@ class StreamRun {
     const { repository, database } = this.#options;
     await putLogFile(repository, {
       database,
+      kind: 'history',
       name: timelineHistoryName(timeline),
       bytes: await replication.timelineHistory(timeline),
     });
