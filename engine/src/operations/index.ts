@@ -12,6 +12,7 @@ export { renderKit } from './keys/kit.ts';
 export { type ListedBackup, listBackups } from './list.ts';
 export { connectionOf, openConfigured, openWithIdentity, surroundingsOf } from './open.ts';
 export { findRecovery, type Recovery } from './restore/find-recovery.ts';
+export type { AfterRecovery } from './restore/finish.ts';
 export { planRestore, restore } from './restore/restore.ts';
 export { parseTarget } from './restore/target-words.ts';
 export { checkServer, type Finding } from './setup/check-server.ts';

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes, formatDuration, shellWord } from '../../base/format.ts';
 import { backupFacts } from '../../catalog/index.ts';
-import { planRestore, restore } from '../../operations/index.ts';
+import { type AfterRecovery, planRestore, restore } from '../../operations/index.ts';
 import {
   chosenManifest,
   databaseOption,
@@ -37,6 +37,13 @@ export const restoreVerb: Verb = {
       flags: '--owner <user>',
       description: 'owner of the files, as user or user:group (root only; default postgres)',
     },
+    {
+      flags: '--after <action>',
+      description:
+        'what the server does when it has recovered: promote (open on a new timeline), pause (stay read-only until told), shutdown',
+      default: 'promote',
+      choices: ['promote', 'pause', 'shutdown'],
+    },
     { flags: '--same-timeline', description: 'do not begin a new timeline' },
     { flags: '--dry-run', description: 'check everything, write nothing' },
     { flags: '--confirm <folder>', description: 'with --delta: the folder again, instead of typing it' },
@@ -69,6 +76,7 @@ export const restoreVerb: Verb = {
       tablespaces: tablespacesOf(options),
       owner: textOption(options, 'owner'),
       newTimeline: options.sameTimeline !== true,
+      after: textOption(options, 'after') as AfterRecovery,
       clock: context.clock,
       progress: context.progress,
       signal: context.signal,
@@ -97,9 +105,20 @@ export const restoreVerb: Verb = {
         `  ${result.files} files, ${formatBytes(result.written)} written, ${formatDuration(result.seconds)}`,
         ...result.tablespaces.map((t) => `  tablespace ${t.oid} is at ${t.to}`),
         `start it with a PostgreSQL ${major} server: pg_ctl -D ${shellWord(request.directory)} start`,
+        ...afterText[request.after],
       ],
     };
   },
+};
+
+const afterText: Readonly<Record<AfterRecovery, readonly string[]>> = {
+  promote: [],
+  pause: [
+    'when it has recovered it stays read-only; when you have looked: SELECT pg_wal_replay_resume() opens it on a new timeline',
+  ],
+  shutdown: [
+    "when it has recovered it shuts down; to open it: recovery_target_action = 'promote' in postgresql.auto.conf, then start it again",
+  ],
 };
 
 function tablespacesOf(options: OptionValues): Map<string, string> {

@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { appendFile, chown, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomHex } from '../../base/ids.ts';
+import { formatLsn } from '../../postgres/index.ts';
 import { controlFile, controlFileAside } from './lay-out.ts';
 import type { Owner } from './owner.ts';
 import { markerName, targetError } from './target.ts';
@@ -19,6 +20,17 @@ export interface FinishOptions {
   readonly newTimeline: boolean;
   /** The timeline to recover along; undefined: that of the backup. */
   readonly timeline?: number;
+  /** What the server does at the end of recovery, if not open. */
+  readonly stop?: RecoveryStop;
+}
+
+/** At the end of recovery. `promote`: open on a new timeline; `pause`: stay, read-only, until told; `shutdown`: end. */
+export type AfterRecovery = 'promote' | 'pause' | 'shutdown';
+
+interface RecoveryStop {
+  readonly action: Exclude<AfterRecovery, 'promote'>;
+  /** Where the last record begins. */
+  readonly at: bigint;
 }
 
 export async function finishRestore(options: FinishOptions): Promise<void> {
@@ -53,13 +65,14 @@ async function nameServer({ directory, owner }: FinishOptions): Promise<void> {
  * so that its WAL can never be taken for that of the server the backup is from.
  * https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES
  */
-async function askForNewTimeline({ directory, owner, timeline }: FinishOptions): Promise<void> {
+async function askForNewTimeline({ directory, owner, timeline, stop }: FinishOptions): Promise<void> {
   const conf = join(directory, 'postgresql.auto.conf');
   const signal = join(directory, 'recovery.signal');
   const lines = [
     '# Added by helvino restore: recover from the WAL in pg_wal alone.',
     "restore_command = 'false'",
     `recovery_target_timeline = '${timeline ?? 'current'}'`,
+    ...targetLines(stop),
   ];
   await appendFile(conf, `${lines.join('\n')}\n`, { mode: 0o600 });
   await writeFile(signal, '', { mode: 0o600 });
@@ -67,6 +80,23 @@ async function askForNewTimeline({ directory, owner, timeline }: FinishOptions):
   await rm(join(directory, 'standby.signal'), { force: true });
   if (owner === undefined || owner === 'recorded') return;
   for (const file of [conf, signal]) await chown(file, owner.uid, owner.gid);
+}
+
+/**
+ * Without a target a server opens at the end of its WAL. Targets that the source was restored with are taken back, before one
+ * is set: a server refuses two. https://www.postgresql.org/docs/current/runtime-config-wal.html#RUNTIME-CONFIG-WAL-RECOVERY-TARGET
+ */
+function targetLines(stop: RecoveryStop | undefined): string[] {
+  const none = ['', '_lsn', '_name', '_time', '_xid'].map((kind) => `recovery_target${kind} = ''`);
+  if (!stop) return none;
+  return [
+    ...none,
+    // A server that takes no queries in recovery cannot pause: it would open.
+    'hot_standby = on',
+    `recovery_target_lsn = '${formatLsn(stop.at)}'`,
+    'recovery_target_inclusive = on',
+    `recovery_target_action = '${stop.action}'`,
+  ];
 }
 
 /** Flushes the file system that holds `place`: one call instead of one for each of a hundred thousand files. */

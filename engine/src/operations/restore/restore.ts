@@ -8,11 +8,13 @@ import type { Clock } from '../../base/clock.ts';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
+import { parseLsn } from '../../postgres/index.ts';
 import type { Identities, Manifest, Repository } from '../../repository/index.ts';
 import { describeFiles } from '../relation-names.ts';
 import type { StoredLog } from '../wal/log-bytes.ts';
 import { needsLog } from './find-recovery.ts';
-import { finishRestore } from './finish.ts';
+import { type AfterRecovery, type FinishOptions, finishRestore } from './finish.ts';
+import { lastRecord } from './last-record.ts';
 import { controlFile, layOut } from './lay-out.ts';
 import { chooseOwner, type Owner } from './owner.ts';
 import { placeWal, walBytes } from './place-wal.ts';
@@ -46,6 +48,8 @@ export interface RestoreOptions {
   readonly newTimeline: boolean;
   /** Recover further than the backup's own WAL: the end, and where the WAL comes from. */
   readonly recovery?: { readonly target: ResolvedTarget; readonly log: StoredLog };
+  /** What the server does at the end of recovery; without a new timeline it can only open. */
+  readonly after?: AfterRecovery;
   readonly clock: Clock;
   readonly progress: Progress;
   readonly signal: AbortSignal;
@@ -79,6 +83,14 @@ export async function planRestore(options: RestoreOptions): Promise<RestorePlan>
   const { manifest, directory, delta } = options;
   if (!isAbsolute(directory))
     throw new HelvinoError('USAGE', `the directory "${directory}" is not an absolute path`);
+  if (options.after !== undefined && options.after !== 'promote' && !options.newTimeline)
+    throw new HelvinoError(
+      'USAGE',
+      `without a new timeline a server cannot ${options.after} after recovery`,
+      {
+        hint: 'leave out --same-timeline, or --after',
+      },
+    );
   const facts = backupFacts(manifest);
   const owner = await chooseOwner(options.owner);
   const tablespaces = mapTablespaces(facts.tablespaces, options.tablespaces);
@@ -148,6 +160,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
     await finishRestore({
       ...options,
       timeline,
+      stop: await stopOf(options, plan.facts),
       owner: plan.owner,
       elsewhere: plan.tablespaces.map((t) => t.to),
     });
@@ -166,6 +179,20 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   } finally {
     index.close();
   }
+}
+
+/** Where to stop and what to do there; undefined: the server opens. */
+async function stopOf(
+  { directory, after = 'promote', recovery }: RestoreOptions,
+  facts: BackupFacts,
+): Promise<FinishOptions['stop']> {
+  if (after === 'promote') return undefined;
+  const own = { path: [{ timeline: facts.timeline, until: undefined }], end: parseLsn(facts.walEnd) };
+  const { path, end } = recovery && needsLog(recovery) ? recovery.target : own;
+  return {
+    action: after,
+    at: await lastRecord({ directory, path, end, segmentSize: facts.walSegmentSize }),
+  };
 }
 
 /** Durably, before anything else is changed: after a power cut no server may start on half of a restore. */
