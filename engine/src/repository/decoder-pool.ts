@@ -111,7 +111,8 @@ export class DecoderPool {
   }
 }
 
-function targetFailure(failure: NonNullable<FromDecoder['failure']>): HelvinoError {
+/** What a worker met when it wrote a file. */
+export function targetFailure(failure: NonNullable<FromDecoder['failure']>): HelvinoError {
   const context = { path: failure.path, system: failure.code };
   if (failure.code === 'ENOSPC' || failure.code === 'EDQUOT') {
     return new HelvinoError('TARGET_TOO_SMALL', `the disk is full: ${failure.path} cannot be written`, {

@@ -34,6 +34,8 @@ export {
 } from './keys.ts';
 export { packName } from './layout.ts';
 export { Lease } from './lease.ts';
+export type { LogSlice } from './log-opener-messages.ts';
+export { LogOpenerPool } from './log-opener-pool.ts';
 export {
   checkLogPiece,
   type LogPiece,

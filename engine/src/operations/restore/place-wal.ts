@@ -1,13 +1,20 @@
 /**
  * Lays the WAL that recovery needs beyond the backup's own into pg_wal, before the server starts: so recovery cannot end
  * early because the store was away. What lies after the end is zero: recovery ends exactly there.
+ *
+ * Pieces are fetched, opened and written at the same time, a bounded number of them. A segment is marked as archived only
+ * once all of it is written, in order; no server can start before all are (see finish.ts).
  */
 import { chown, mkdir, open, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import { backupFacts } from '../../catalog/index.ts';
-import { parseLsn, walFileName, walSegmentBegin } from '../../postgres/index.ts';
-import type { StoredLog } from '../wal/log-bytes.ts';
+import { formatLsn, parseLsn, walFileName, walSegmentBegin } from '../../postgres/index.ts';
+import { LogOpenerPool, type LogSlice } from '../../repository/index.ts';
+import { mapParallel } from '../../streams/index.ts';
+import type { PieceRun, StoredLog } from '../wal/log-bytes.ts';
 import type { Owner } from './owner.ts';
 import type { ResolvedTarget } from './resolve-target.ts';
 import { targetError } from './target.ts';
@@ -21,6 +28,9 @@ export interface PlaceWalOptions {
   readonly signal: AbortSignal;
 }
 
+/** The most memory for pieces, sealed and plain. */
+const memoryLimit = 512 << 20;
+
 /** Bytes that will be written; for the check of free space. */
 export function walBytes({ manifest, end }: ResolvedTarget): number {
   const facts = backupFacts(manifest);
@@ -28,54 +38,141 @@ export function walBytes({ manifest, end }: ResolvedTarget): number {
   return end > begin ? Number(end - begin) + 2 * facts.walSegmentSize : 0;
 }
 
+/** Throws STORAGE_* when WAL is missing or the store is away: then nothing can be started, and the same restore goes on. */
 export async function placeWal(options: PlaceWalOptions): Promise<void> {
   const { directory, target, progress } = options;
   const folder = join(directory, 'pg_wal');
+  const facts = backupFacts(target.manifest);
+  const workers = Math.max(2, Math.min(8, availableParallelism()));
+  const pool = new LogOpenerPool({ workers });
   try {
     await mkdir(join(folder, 'archive_status'), { recursive: true, mode: 0o700 });
     for (const [name, bytes] of target.histories) await placeFile(options, name, bytes);
     progress.phase('placing WAL', walBytes(target), 'bytes');
-    const facts = backupFacts(target.manifest);
-    const size = BigInt(facts.walSegmentSize);
-    let at = walSegmentBegin(parseLsn(facts.walEnd), facts.walSegmentSize);
-    for (const { timeline, until } of target.path) {
-      const to = until !== undefined && until < target.end ? until : target.end;
-      for (; at < to; at += size)
-        await placeSegment(options, {
-          timeline,
-          begin: at,
-          end: at + size < to ? at + size : to,
-          size: facts.walSegmentSize,
-        });
-      at = walSegmentBegin(to, facts.walSegmentSize);
+    const segments = new Segments(options, facts.walSegmentSize);
+    const atOnce = Math.max(2, Math.min(workers + 2, Math.floor(memoryLimit / (2 * facts.walSegmentSize))));
+    const placed = mapParallel(runs(options, facts), atOnce, (run) =>
+      placeRun(options, { run, segments, pool }),
+    );
+    for await (const run of placed) {
+      await segments.finish(run);
+      progress.advance(Number(run.to - run.from));
     }
   } catch (thrown) {
     throw targetError(thrown, folder);
+  } finally {
+    await pool.close();
   }
 }
 
-async function placeSegment(
-  options: PlaceWalOptions,
-  segment: { timeline: number; begin: bigint; end: bigint; size: number },
-): Promise<void> {
-  const { log, signal, progress } = options;
-  signal.throwIfAborted();
-  const name = walFileName(segment.timeline, segment.begin, segment.size);
-  const path = join(options.directory, 'pg_wal', name);
-  const handle = await open(path, 'w', 0o600);
-  try {
-    await handle.truncate(segment.size);
-    let at = 0;
-    for await (const bytes of log.bytes({ line: segment.timeline, from: segment.begin, to: segment.end })) {
-      await handle.write(bytes, 0, bytes.length, at);
-      at += bytes.length;
-      progress.advance(bytes.length);
+/** What is to be placed, along the path, in order. */
+function* runs(
+  { target, log, signal }: PlaceWalOptions,
+  facts: { walEnd: string; walSegmentSize: number },
+): Generator<PieceRun & { readonly last: boolean }> {
+  let from = walSegmentBegin(parseLsn(facts.walEnd), facts.walSegmentSize);
+  for (const { timeline, until } of target.path) {
+    const to = until !== undefined && until < target.end ? until : target.end;
+    if (from >= to) continue;
+    for (const run of log.runs({ line: timeline, from, to })) {
+      signal.throwIfAborted();
+      yield { ...run, last: run.to === to };
     }
-  } finally {
-    await handle.close();
+    from = walSegmentBegin(to, facts.walSegmentSize);
   }
-  await own(options, path);
-  await placeFile(options, `archive_status/${name}.done`, new Uint8Array(0));
+}
+
+async function placeRun<Run extends PieceRun>(
+  { log }: PlaceWalOptions,
+  { run, segments, pool }: { run: Run; segments: Segments; pool: LogOpenerPool },
+): Promise<Run> {
+  try {
+    for (const { piece, from, to, sealed, dataKey } of await log.fetch(run)) {
+      const slices = await segments.slices({ piece, from, to });
+      await pool.open({ name: piece.name, sealed, dataKey, slices });
+    }
+    return run;
+  } catch (thrown) {
+    throw named(thrown, run);
+  }
+}
+
+/** Says which WAL could not be had, and what can be done now. */
+function named(thrown: unknown, { piece, from, to }: PieceRun): unknown {
+  if (!(thrown instanceof HelvinoError)) return thrown;
+  const what = `WAL of timeline ${piece.line} from ${formatLsn(from)} to ${formatLsn(to)}`;
+  const context = { ...thrown.context, timeline: piece.line, from: formatLsn(from), to: formatLsn(to) };
+  if (thrown.code === 'REPOSITORY_DAMAGED' || thrown.code === 'STORAGE_NOT_FOUND') {
+    return new HelvinoError(thrown.code, `${what} cannot be had: ${thrown.message}`, {
+      hint: `take another copy of the repository, or recover to just before it: --to ${formatLsn(from)} --timeline ${piece.line}`,
+      cause: thrown,
+      context,
+    });
+  }
+  if (!thrown.code.startsWith('STORAGE_')) return thrown;
+  return new HelvinoError(thrown.code, `${what} could not be fetched: ${thrown.message}`, {
+    hint: 'no server can start on the directory yet; when the store answers again, run the same restore: it goes on',
+    cause: thrown,
+    context,
+  });
+}
+
+/** The files in pg_wal: made when their first byte comes, marked when their last one is written. */
+class Segments {
+  readonly #options: PlaceWalOptions;
+  readonly #size: number;
+  readonly #made = new Map<string, Promise<void>>();
+
+  constructor(options: PlaceWalOptions, size: number) {
+    this.#options = options;
+    this.#size = size;
+  }
+
+  /** Where the bytes of a run go. The files are there when it resolves. */
+  async slices({ piece, from, to }: PieceRun): Promise<LogSlice[]> {
+    const slices: LogSlice[] = [];
+    for (let at = from; at < to; ) {
+      const begin = walSegmentBegin(at, this.#size);
+      const end = begin + BigInt(this.#size) < to ? begin + BigInt(this.#size) : to;
+      const path = this.#path(piece.line, at);
+      await this.#make(path);
+      const offsets = { at: Number(at - begin), start: Number(at - piece.begin), length: Number(end - at) };
+      slices.push({ path, ...offsets });
+      at = end;
+    }
+    return slices;
+  }
+
+  /** Called in order, when all before a run's end is written. */
+  async finish({ piece, from, to, last }: PieceRun & { readonly last: boolean }): Promise<void> {
+    for (let at = walSegmentBegin(from, this.#size); at < to; at += BigInt(this.#size)) {
+      if (at + BigInt(this.#size) > to && !last) return;
+      const name = walFileName(piece.line, at, this.#size);
+      const path = this.#path(piece.line, at);
+      this.#made.delete(path);
+      await own(this.#options, path);
+      await placeFile(this.#options, `archive_status/${name}.done`, new Uint8Array(0));
+    }
+  }
+
+  #path(line: number, at: bigint): string {
+    return join(this.#options.directory, 'pg_wal', walFileName(line, at, this.#size));
+  }
+
+  /** Once each, whoever comes first. */
+  #make(path: string): Promise<void> {
+    let made = this.#made.get(path);
+    if (!made) {
+      made = makeFile(path, this.#size);
+      this.#made.set(path, made);
+    }
+    return made;
+  }
+}
+
+async function makeFile(path: string, size: number): Promise<void> {
+  await using file = await open(path, 'w', 0o600);
+  await file.truncate(size);
 }
 
 async function placeFile(options: PlaceWalOptions, name: string, bytes: Uint8Array): Promise<void> {

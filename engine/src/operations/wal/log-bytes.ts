@@ -1,4 +1,10 @@
-/** Stored WAL as bytes: opened with the recovery identity, pieces in order. */
+/**
+ * Stored WAL as bytes: opened with the recovery identity, pieces in order.
+ *
+ * To ask the store for a piece has three answers. Present: here it is. Proven absent: the store was reached and has neither
+ * this piece nor others with the same bytes (a stream replaces parts by the whole segment while we read): STORAGE_NOT_FOUND.
+ * Unknown: the store was not reached, or broke off: its error goes to the caller, and is never taken for the end of WAL.
+ */
 import { HelvinoError } from '../../base/errors.ts';
 import { coveringPieces } from '../../catalog/index.ts';
 import { formatLsn } from '../../postgres/index.ts';
@@ -10,28 +16,73 @@ import {
   openLogPiece,
   type Repository,
 } from '../../repository/index.ts';
+import { mapParallel } from '../../streams/index.ts';
+
+/** Bytes of a timeline. */
+export interface LogRange {
+  readonly line: number;
+  readonly from: bigint;
+  readonly to: bigint;
+}
+
+/** A stored piece and which of its bytes are wanted. */
+export interface PieceRun {
+  readonly piece: LogPiece;
+  readonly from: bigint;
+  readonly to: bigint;
+}
+
+interface FetchedRun extends PieceRun {
+  readonly sealed: Uint8Array;
+  readonly dataKey: Uint8Array;
+}
+
+/** Pieces fetched while one is being opened. */
+const ahead = 3;
 
 export class StoredLog {
-  readonly pieces: readonly LogPiece[];
   readonly #repository: Repository;
   readonly #identities: Identities;
-  readonly #keys = new Map<string, Buffer>();
+  readonly #database: string;
+  readonly #keys = new Map<string, Promise<Buffer>>();
+  #pieces: readonly LogPiece[];
 
-  private constructor(repository: Repository, identities: Identities, pieces: readonly LogPiece[]) {
+  private constructor(
+    {
+      repository,
+      identities,
+      database,
+    }: { repository: Repository; identities: Identities; database: string },
+    pieces: readonly LogPiece[],
+  ) {
     this.#repository = repository;
     this.#identities = identities;
-    this.pieces = pieces;
+    this.#database = database;
+    this.#pieces = pieces;
   }
 
   static async open(repository: Repository, identities: Identities, database: string): Promise<StoredLog> {
-    const pieces: LogPiece[] = [];
-    for await (const piece of listLog(repository.driver, database)) pieces.push(piece);
-    return new StoredLog(repository, identities, pieces);
+    return new StoredLog({ repository, identities, database }, await list(repository, database));
   }
 
-  /** Bytes [from, to) of a timeline, in runs. Throws STORAGE_NOT_FOUND when there is a gap, REPOSITORY_DAMAGED. */
-  async *bytes({ line, from, to }: { line: number; from: bigint; to: bigint }): AsyncGenerator<Uint8Array> {
-    const cover = coveringPieces(this.pieces, { line, from, to });
+  /** In order of timeline and begin, as last listed. */
+  get pieces(): readonly LogPiece[] {
+    return this.#pieces;
+  }
+
+  /** Bytes [from, to) of a timeline, in runs. Throws as `runs` and `fetch`, and REPOSITORY_DAMAGED. */
+  async *bytes(range: LogRange): AsyncGenerator<Uint8Array> {
+    for await (const fetched of mapParallel(this.runs(range), ahead, (run) => this.fetch(run))) {
+      for (const { piece, from, to, sealed, dataKey } of fetched) {
+        const plain = openLogPiece(sealed, piece.name, dataKey);
+        yield plain.subarray(Number(from - piece.begin), Number(to - piece.begin));
+      }
+    }
+  }
+
+  /** The pieces that hold a range, in order. Throws STORAGE_NOT_FOUND when there is a gap. */
+  runs({ line, from, to }: LogRange): PieceRun[] {
+    const cover = coveringPieces(this.#pieces, { line, from, to });
     if (cover === undefined) {
       throw new HelvinoError(
         'STORAGE_NOT_FOUND',
@@ -42,22 +93,42 @@ export class StoredLog {
       );
     }
     let at = from;
-    for (const piece of cover) {
-      const plain = await this.#open(piece);
-      const end = piece.end < to ? piece.end : to;
-      yield plain.subarray(Number(at - piece.begin), Number(end - piece.begin));
-      at = end;
+    return cover.map((piece) => {
+      const run = { piece, from: at, to: piece.end < to ? piece.end : to };
+      at = run.to;
+      return run;
+    });
+  }
+
+  /** The stored bytes of a run: of its piece or, if that is gone, of those that hold its bytes now. */
+  async fetch(run: PieceRun): Promise<FetchedRun[]> {
+    const { piece, from, to } = run;
+    try {
+      const sealed = await this.#repository.driver.get(piece.name);
+      return [{ ...run, sealed, dataKey: await this.#dataKey(logPieceKeyId(sealed, piece.name)) }];
+    } catch (thrown) {
+      if (!(thrown instanceof HelvinoError) || thrown.code !== 'STORAGE_NOT_FOUND') throw thrown;
+      this.#pieces = await list(this.#repository, this.#database);
+      const instead = this.runs({ line: piece.line, from, to });
+      if (instead.some((other) => other.piece.name === piece.name)) throw thrown;
+      const found: FetchedRun[] = [];
+      for (const other of instead) found.push(...(await this.fetch(other)));
+      return found;
     }
   }
 
-  async #open(piece: LogPiece): Promise<Uint8Array> {
-    const sealed = await this.#repository.driver.get(piece.name);
-    const keyId = logPieceKeyId(sealed, piece.name);
+  #dataKey(keyId: string): Promise<Buffer> {
     let key = this.#keys.get(keyId);
     if (!key) {
-      key = await this.#repository.dataKey(keyId, this.#identities);
+      key = this.#repository.dataKey(keyId, this.#identities);
       this.#keys.set(keyId, key);
     }
-    return openLogPiece(sealed, piece.name, key);
+    return key;
   }
+}
+
+async function list(repository: Repository, database: string): Promise<LogPiece[]> {
+  const pieces: LogPiece[] = [];
+  for await (const piece of listLog(repository.driver, database)) pieces.push(piece);
+  return pieces;
 }
