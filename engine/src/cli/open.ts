@@ -1,6 +1,6 @@
 /** What most verbs begin with: which database, which repository, which keys. */
 import { HelvinoError } from '../base/errors.ts';
-import { chooseBackup } from '../catalog/index.ts';
+import { type BackupMethod, chooseBackup, methodOf } from '../catalog/index.ts';
 import { type ChosenDatabase, chooseDatabase, type LoadedConfig, readSecret } from '../config/index.ts';
 import { connectionOf, openConfigured, openWithIdentity, surroundingsOf } from '../operations/index.ts';
 import type { ConnectionParams } from '../postgres/index.ts';
@@ -106,10 +106,13 @@ async function onlyDatabase(repository: Repository): Promise<string | undefined>
   return names.size === 1 ? [...names][0] : undefined;
 }
 
-/** The manifest that the user means; `latest` if he says nothing. */
+/**
+ * The manifest that the user means; `latest` if he says nothing. With a method, `latest` is the newest backup of that method.
+ */
 export async function chosenManifest(
   { repository, database }: ReadAccess,
   wanted = 'latest',
+  method?: BackupMethod,
 ): Promise<Manifest> {
   if (database === undefined) {
     const names = [...new Set((await repository.backups()).map((backup) => backup.database))];
@@ -121,6 +124,14 @@ export async function chosenManifest(
       },
     );
   }
-  const name = chooseBackup(await repository.backups(database), wanted, database);
-  return repository.manifest(database, name.id);
+  const names = await repository.backups(database);
+  const name = chooseBackup(names, wanted, database);
+  if (wanted !== 'latest' || method === undefined) return repository.manifest(database, name.id);
+  for (const { id } of names.reverse()) {
+    const manifest = await repository.manifest(database, id);
+    if (methodOf(manifest) === method) return manifest;
+  }
+  throw new HelvinoError('BACKUP_NOT_FOUND', `there is no ${method} backup of ${database}`, {
+    hint: '`helvino list` shows the backups and their kinds',
+  });
 }

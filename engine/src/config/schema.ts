@@ -123,10 +123,40 @@ const drill = z.strictObject({
   readyTimeout: duration.prefault('1h').describe('How long recovery may take.'),
 });
 
+const logical = z.strictObject({
+  databases: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe('Which databases of the server are dumped; all that are no templates otherwise.'),
+  format: z
+    .enum(['custom', 'directory', 'plain'])
+    .default('custom')
+    .describe(
+      '`custom` streams; `directory` dumps over several connections and needs room for the dump in `stagingDirectory`; `plain` is SQL.',
+    ),
+  jobs: z
+    .number()
+    .int()
+    .min(1)
+    .max(64)
+    .default(2)
+    .describe('Connections at a time, where there can be several.'),
+  globals: z.boolean().default(true).describe('Store roles and tablespaces, too.'),
+  binDir: z
+    .string()
+    .optional()
+    .describe(
+      "The folder of pg_dump, pg_restore and psql of the server's major version; found by itself otherwise.",
+    ),
+  stagingDirectory: z.string().optional().describe('For `directory`; the default is the temporary folder.'),
+});
+
 const database = z.strictObject({
   connection,
   repository: name.describe('Which repository its backups go to.'),
   backup: backup.prefault({}).describe('How backups are taken.'),
+  logical: logical.prefault({}).describe('How dumps are taken: `helvino backup --kind logical`.'),
   drill: drill.prefault({}).describe('How drills are run.'),
 });
 

@@ -10,6 +10,7 @@ export type { DrillReport } from './drill/report.ts';
 export { changeFutureRecipients, changeRecipients, rotateCatalogKey } from './keys/change-keys.ts';
 export { renderKit } from './keys/kit.ts';
 export { type ListedBackup, listBackups } from './list.ts';
+export { logicalBackup } from './logical/logical-backup.ts';
 export { connectionOf, openConfigured, openWithIdentity, surroundingsOf } from './open.ts';
 export { findRecovery, type Recovery } from './restore/find-recovery.ts';
 export type { AfterRecovery } from './restore/finish.ts';

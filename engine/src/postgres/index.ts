@@ -12,11 +12,17 @@
 export { amcheckDatabase } from './amcheck.ts';
 export { backupManifest } from './backup-manifest.ts';
 export { findBinaries, type ServerBinaries } from './binaries.ts';
+export { type ClientPrograms, ClientRun, findClientPrograms, programEnvironment } from './client-programs.ts';
 export { compareFingerprints } from './compare-fingerprints.ts';
 export { connectSql } from './connect.ts';
 export { type ConnectionParams, describeConnection, resolveConnection } from './conninfo.ts';
+export {
+  applyDatabaseProperties,
+  type DatabaseProperties,
+  readDatabaseProperties,
+} from './database-properties.ts';
 export { verifyDirectoryChecksums } from './directory-checksums.ts';
-export { fingerprintDatabase, type TableFingerprint } from './fingerprint.ts';
+export { fingerprintDatabase, quoteIdentifier, type TableFingerprint } from './fingerprint.ts';
 export { IncrementalFileReader } from './incremental-file.ts';
 export { initCluster, type LocalServer, startLocalServer } from './local-server.ts';
 export { formatLsn, parseLsn, timelineHistoryName, walFileName, walSegmentBegin } from './lsn.ts';

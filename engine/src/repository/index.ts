@@ -21,6 +21,7 @@ export {
 } from './decoder-pool.ts';
 export { type EncodedSegment, EncoderPool, type Slot, type StoredPack } from './encoder-pool.ts';
 export { type ChunkRef, type Extent, type FileEntry, overlayExtents } from './extents.ts';
+export { readFileContent } from './file-reader.ts';
 export { addCatalogKey, planReseal, type ResealPlan, reseal } from './key-ring-changes.ts';
 export {
   type CatalogRing,

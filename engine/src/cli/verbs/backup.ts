@@ -4,22 +4,32 @@ import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
 import { parseSize } from '../../config/index.ts';
 import { backup } from '../../operations/index.ts';
 import type { Manifest } from '../../repository/index.ts';
+import { logicalOptions, runLogicalBackup } from '../logical-backup.ts';
 import { databaseOption, openAsHost } from '../open.ts';
 import { facts } from '../output/table.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
 
 export const backupVerb: Verb = {
   name: 'backup',
-  summary: 'take a physical backup over the replication protocol',
+  summary: 'take a backup: physical (the default), or a dump',
   details: [
     'Stores only what changed since the newest backup, if there is one; every backup restores alone. The backup is of the whole',
     'PostgreSQL cluster, with the WAL that it needs.',
+    'With --kind logical pg_dump of the same major version dumps each database, with roles and tablespaces; the row counts and hashes',
+    'of the very same snapshot are stored with it. What pg_dump did not end well is no backup.',
   ],
   options: [
     databaseOption,
+    {
+      flags: '--kind <kind>',
+      description: 'physical: the cluster, over the replication protocol; logical: dumps',
+      choices: ['physical', 'logical'],
+      default: 'physical',
+    },
+    ...logicalOptions,
     { flags: '--full', description: 'read and store everything, building on nothing' },
     { flags: '--incremental', description: 'fail if there is no backup to build on' },
-    { flags: '--label <text>', description: 'a label, also written to backup_label' },
+    { flags: '--label <text>', description: 'a label (of a physical backup also written to backup_label)' },
     { flags: '--note <key=value...>', description: 'annotations, e.g. --note version=1.4.2' },
     {
       flags: '--checkpoint <kind>',
@@ -38,8 +48,14 @@ export const backupVerb: Verb = {
       description: 'the database is a new cluster from now on (after initdb or pg_upgrade)',
     },
   ],
-  examples: ['helvino backup', 'helvino backup --full --label pre-deploy --note version=1.4.2'],
+  examples: [
+    'helvino backup',
+    'helvino backup --full --label pre-deploy --note version=1.4.2',
+    'helvino backup --kind logical --format directory --jobs 4',
+  ],
   async run(context, options) {
+    const notes = notesOf(options);
+    if (options.kind === 'logical') return runLogicalBackup(context, options, notes);
     const host = await openAsHost(context, options);
     const settings = host.database.backup;
     const maxRate = textOption(options, 'maxRate');
@@ -60,7 +76,7 @@ export const backupVerb: Verb = {
         settings.fingerprint,
       fingerprintMaxBytes: settings.fingerprintMaxBytes,
       label: textOption(options, 'label'),
-      notes: notesOf(options),
+      notes,
       newCluster: options.newCluster === true,
       level: host.repository.compression.level,
       program: context.program,

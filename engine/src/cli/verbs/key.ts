@@ -1,7 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
-import { backupFacts } from '../../catalog/index.ts';
 import { chooseDatabase } from '../../config/index.ts';
 import {
   changeFutureRecipients,
@@ -281,7 +280,7 @@ const kit: Verb = {
         name,
         backups: own.length,
         newest: newest?.finished,
-        postgres: newest && backupFacts(newest).serverVersionText,
+        postgres: own.map((b) => b.manifest?.facts.serverVersionText).findLast((v) => typeof v === 'string'),
       };
     });
     const recipients =

@@ -1,7 +1,8 @@
 import { formatBytes, formatTime } from '../../base/format.ts';
-import { backupFacts } from '../../catalog/index.ts';
+import { kindOf } from '../../catalog/index.ts';
 import { type ListedBackup, listBackups } from '../../operations/index.ts';
 import { databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
+import { sourceLine } from '../output/backup-text.ts';
 import { table } from '../output/table.ts';
 import type { Verb } from '../verb.ts';
 
@@ -31,10 +32,10 @@ function listData({
 }: ListedBackup): Record<string, unknown> {
   const base = { database, id, committed: committed.toISOString() };
   if (!manifest) return { ...base, damaged };
-  const { kind, parent, label, notes, started, finished, totals, facts } = manifest;
+  const { parent, label, notes, started, finished, totals, facts } = manifest;
   return {
     ...base,
-    kind,
+    kind: kindOf(manifest),
     parent,
     label,
     notes,
@@ -50,19 +51,18 @@ function listText(backups: readonly ListedBackup[]): string[] {
   if (backups.length === 0) return ['no backups yet: make one with `helvino backup`'];
   const rows = backups.map(({ manifest, damaged, proof, database, id }) => {
     if (!manifest) return [database, id, 'damaged', '', '', '', '', damaged ?? ''];
-    const { serverVersionText, walEnd } = backupFacts(manifest);
     const proven = proof
       ? `${proof.verdict} ${formatTime(new Date(proof.finished)).slice(0, 10)}`
       : 'unproven';
     return [
       database,
       id,
-      manifest.kind,
+      kindOf(manifest),
       formatTime(new Date(manifest.finished)),
       formatBytes(manifest.totals.bytes),
       formatBytes(manifest.totals.stored),
       proven,
-      [`PG ${serverVersionText}`, walEnd, manifest.label].filter(Boolean).join(' '),
+      [sourceLine(manifest), manifest.label].filter(Boolean).join(' '),
     ];
   });
   return table(
@@ -71,7 +71,7 @@ function listText(backups: readonly ListedBackup[]): string[] {
       { title: 'backup' },
       { title: 'kind' },
       { title: 'finished' },
-      { title: 'cluster', align: 'right' },
+      { title: 'size', align: 'right' },
       { title: 'stored', align: 'right' },
       { title: 'restore' },
       { title: '' },

@@ -42,7 +42,7 @@ export const openVerb: Verb = {
     const access = { ...opened, identities: opened.identities ?? (await neededIdentities(context, options)) };
     const seconds = parseDuration(textOption(options, 'for') ?? '1h');
     const recovery = await recoveryOf(context, options, { access, wanted });
-    const manifest = recovery?.target.manifest ?? (await chosenManifest(access, wanted));
+    const manifest = recovery?.target.manifest ?? (await chosenManifest(access, wanted, 'physical'));
     let server: OpenedServer | undefined;
     const request = {
       ...context,

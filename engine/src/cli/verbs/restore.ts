@@ -60,7 +60,8 @@ export const restoreVerb: Verb = {
       access: { ...access, identities },
       wanted,
     });
-    const manifest = recovery?.target.manifest ?? (await chosenManifest({ ...access, identities }, wanted));
+    const manifest =
+      recovery?.target.manifest ?? (await chosenManifest({ ...access, identities }, wanted, 'physical'));
     const to = textOption(options, 'toDirectory');
     if (to === undefined)
       throw new HelvinoError('USAGE', 'no directory was given', {

@@ -1,9 +1,10 @@
 import { formatBytes, formatTime } from '../../base/format.ts';
-import { backupFacts } from '../../catalog/index.ts';
+import { kindOf } from '../../catalog/index.ts';
 import type { DrillReport } from '../../operations/index.ts';
-import type { FileEntry, Manifest } from '../../repository/index.ts';
+import type { FileEntry } from '../../repository/index.ts';
 import { chosenManifest, databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
-import { facts, table } from '../output/table.ts';
+import { factLines } from '../output/backup-text.ts';
+import { table } from '../output/table.ts';
 import type { Verb } from '../verb.ts';
 
 export const showVerb: Verb = {
@@ -32,6 +33,7 @@ export const showVerb: Verb = {
     const listing = files.map(({ path, type, size, mode, mtime }) => ({ path, type, size, mode, mtime }));
     const data = {
       ...shown,
+      kind: kindOf(manifest),
       packs: packs.length,
       proofs,
       ...(options.files ? { fileList: listing } : {}),
@@ -51,57 +53,6 @@ interface TableLine {
   readonly rows: string | null;
   readonly hash: string | null;
   readonly skipped?: string;
-}
-
-function factLines(manifest: Manifest): string[] {
-  const source = backupFacts(manifest);
-  const { totals } = manifest;
-  const notes = Object.entries(manifest.notes).map(([name, value]) => `${name}=${value}`);
-  return facts([
-    ['backup', manifest.id],
-    ['database', manifest.database],
-    [
-      'kind',
-      manifest.parent
-        ? `incremental on ${manifest.parent} (${source.transfer}); needs no other backup to restore`
-        : 'full',
-    ],
-    ['label', manifest.label],
-    ['notes', notes.length > 0 ? notes.join(', ') : undefined],
-    ['started', formatTime(new Date(manifest.started))],
-    ['finished', formatTime(new Date(manifest.finished))],
-    [
-      'server',
-      `${source.server}, PostgreSQL ${source.serverVersionText}${source.fromStandby ? ', a standby' : ''}`,
-    ],
-    ['system id', source.systemId],
-    [
-      'WAL',
-      `${source.startLsn} to ${source.walEnd}, consistent from ${source.stopLsn}, timeline ${source.timeline}`,
-    ],
-    [
-      'checksums',
-      source.checksumsVerified
-        ? 'every page was verified by the server'
-        : source.dataChecksums
-          ? 'on, but not verified'
-          : 'the cluster has none',
-    ],
-    ['tablespaces', source.tablespaces.map((t) => `${t.oid} at ${t.location}`).join(', ') || undefined],
-    ['cluster', `${formatBytes(totals.bytes)} in ${totals.files} files`],
-    [
-      'stored',
-      `${formatBytes(totals.stored)} new, ${formatBytes(totals.referenced)} in ${manifest.packs.length} packs in all`,
-    ],
-    [
-      'content',
-      source.fingerprint.state === 'taken'
-        ? `recorded for ${source.fingerprint.tables} tables`
-        : `not recorded: ${source.fingerprint.reason}`,
-    ],
-    ['made by', `Helvino ${manifest.program}`],
-    ...source.warnings.map((warning): [string, string] => ['warning', warning]),
-  ]);
 }
 
 function proofLines(proofs: readonly DrillReport[]): string[] {

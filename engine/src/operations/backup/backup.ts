@@ -3,16 +3,16 @@
  * keys and lease before data, data before manifest, checks before commit; a crash anywhere before the manifest leaves
  * garbage that `collect` removes, never a wrong backup.
  */
-import { availableParallelism } from 'node:os';
 import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { backupId } from '../../base/ids.ts';
 import type { Progress } from '../../base/progress.ts';
 import { type ConnectionParams, connectSql, openReplication } from '../../postgres/index.ts';
-import { EncoderPool, Lease, type Manifest, type Repository, WorkIndex } from '../../repository/index.ts';
+import { Lease, type Manifest, type Repository, WorkIndex } from '../../repository/index.ts';
 import { chooseParent, type Parent, type WantedKind } from './choose-parent.ts';
 import { commitBackup } from './commit.ts';
 import { Ingest } from './ingest.ts';
+import { openPool } from './open-pool.ts';
 import { readRelations } from './relations.ts';
 import { readSource } from './source.ts';
 import { type FingerprintMode, SourceFingerprint } from './source-fingerprint.ts';
@@ -130,20 +130,6 @@ function isDamage(thrown: unknown): thrown is HelvinoError {
     thrown instanceof HelvinoError &&
     ['REPOSITORY_DAMAGED', 'STORAGE_NOT_FOUND', 'STORAGE_SHORT_READ'].includes(thrown.code)
   );
-}
-
-/** A data key of its own for each run, sealed to the recipients before it is used, and forgotten after it. */
-async function openPool({ repository, recipients, level }: BackupOptions): Promise<EncoderPool> {
-  const { key, keyId } = await repository.newDataKey(recipients);
-  return new EncoderPool({
-    driver: repository.driver,
-    dataKey: key,
-    dataKeyId: keyId,
-    catalogKey: repository.ring.current,
-    catalogKeyId: repository.ring.currentId,
-    level,
-    workers: Math.max(2, Math.min(8, availableParallelism())),
-  });
 }
 
 /** What fails while cleaning up must not hide what happened before. */

@@ -1,7 +1,7 @@
 /** Which earlier backup the new one is compared with, and how the data is to come. */
 
 import { HelvinoError } from '../../base/errors.ts';
-import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
+import { type BackupFacts, physicalFacts } from '../../catalog/index.ts';
 import type { Manifest, Repository } from '../../repository/index.ts';
 import type { SourceFacts } from './source.ts';
 
@@ -65,12 +65,13 @@ function isOld(lastFull: string, now: Date, seconds: number | undefined): boolea
   return seconds !== undefined && now.getTime() - new Date(lastFull).getTime() > seconds * 1000;
 }
 
-/** Newest first, skipping damaged manifests: those are `verify`'s to report, and must not stop backups. */
+/** Of the physical ones, newest first, skipping damaged manifests: those are `verify`'s to report, and must not stop backups. */
 export async function newestReadable(repository: Repository, database: string): Promise<Parent | undefined> {
   for (const name of (await repository.backups(database)).reverse()) {
     try {
       const manifest = await repository.manifest(database, name.id);
-      return { manifest, facts: backupFacts(manifest) };
+      const facts = physicalFacts(manifest);
+      if (facts) return { manifest, facts };
     } catch (thrown) {
       if (!(thrown instanceof HelvinoError) || thrown.code !== 'REPOSITORY_DAMAGED') throw thrown;
     }

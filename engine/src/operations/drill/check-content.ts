@@ -17,8 +17,14 @@ export interface RecordedTable extends TableFingerprint {
 
 export interface ContentOptions {
   readonly connection: ConnectionParams;
-  readonly facts: BackupFacts;
+  readonly facts: Pick<BackupFacts, 'fingerprint'>;
   readonly recorded: readonly RecordedTable[];
+  /** Where a database of the source is now, if under another name. */
+  readonly placeOf?: (database: string) => string;
+  /** Other tables are not looked at. */
+  readonly only?: (table: TableFingerprint) => boolean;
+  /** Reads what is there; all that a physical backup has, if not given. */
+  readonly readTables?: typeof fingerprintDatabase;
   readonly progress: Progress;
   readonly signal: AbortSignal;
 }
@@ -42,13 +48,14 @@ export async function checkContent(options: ContentOptions): Promise<Omit<Check,
   let hashed = 0;
   let rows = 0n;
   for (const database of new Set(recorded.map((table) => table.database))) {
-    const source = recorded.filter((table) => table.database === database);
+    const wanted = options.only ?? (() => true);
+    const source = recorded.filter((table) => table.database === database && wanted(table));
     const restored = await readRestored(
       options,
       database,
       source.some((table) => table.hash !== null),
     );
-    for (const result of compareFingerprints(source, restored)) {
+    for (const result of compareFingerprints(source, restored.filter(wanted))) {
       const name = `${database}: ${result.schema}.${result.table}`;
       if (result.state === 'unproven') skipped.push(`${name}: ${result.reason}`);
       else {
@@ -98,13 +105,13 @@ function verdictLine(
 }
 
 async function readRestored(
-  { connection, progress, signal }: ContentOptions,
+  { connection, progress, signal, placeOf, readTables = fingerprintDatabase }: ContentOptions,
   database: string,
   content: boolean,
 ): Promise<TableFingerprint[]> {
-  const client = await connectSql(connection, { database });
+  const client = await connectSql(connection, { database: placeOf ? placeOf(database) : database });
   try {
-    return await fingerprintDatabase(client, { content, progress, signal });
+    return await readTables(client, { content, progress, signal });
   } finally {
     await client.end();
   }

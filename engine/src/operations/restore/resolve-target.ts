@@ -7,10 +7,10 @@ import { HelvinoError } from '../../base/errors.ts';
 import { formatTime } from '../../base/format.ts';
 import {
   type BackupFacts,
-  backupFacts,
   continuousRanges,
   type PathStep,
   pathFrom,
+  physicalFacts,
   reachAlong,
 } from '../../catalog/index.ts';
 import {
@@ -105,7 +105,8 @@ async function candidatesOf(
   const candidates: Candidate[] = [];
   for (const name of names) {
     const manifest = await repository.manifest(database, name.id);
-    const facts = backupFacts(manifest);
+    const facts = physicalFacts(manifest);
+    if (!facts) continue;
     const from = parseLsn(facts.walEnd);
     const rest = pathFrom(path, facts.timeline, from);
     if (rest)
@@ -120,16 +121,19 @@ async function candidatesOf(
   return candidates;
 }
 
-/** The newest of which WAL is stored; without any, that of the newest backup. */
+/** The newest of which WAL is stored; without any, that of the newest physical backup. */
 async function newestTimeline(
   repository: Repository,
   log: StoredLog,
   names: readonly { database: string; id: string }[],
 ): Promise<number> {
   const stored = log.pieces.reduce((highest, piece) => Math.max(highest, piece.line), 0);
-  const [newest] = names;
-  if (stored > 0 || !newest) return stored;
-  return backupFacts(await repository.manifest(newest.database, newest.id)).timeline;
+  if (stored > 0) return stored;
+  for (const name of names) {
+    const facts = physicalFacts(await repository.manifest(name.database, name.id));
+    if (facts) return facts.timeline;
+  }
+  return 0;
 }
 
 interface Found {

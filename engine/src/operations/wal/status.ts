@@ -2,10 +2,10 @@
 
 import { HelvinoError } from '../../base/errors.ts';
 import {
-  backupFacts,
   continuousRanges,
   type LedgerRange,
   pathFrom,
+  physicalFacts,
   reachAlong,
 } from '../../catalog/index.ts';
 import {
@@ -96,7 +96,8 @@ async function windows(
   for (const name of await repository.backups(database)) {
     const manifest = await repository.manifest(database, name.id).catch(() => undefined);
     if (!manifest) continue;
-    const facts = backupFacts(manifest);
+    const facts = physicalFacts(manifest);
+    if (!facts) continue;
     const from = parseLsn(facts.walEnd);
     const begin = walSegmentBegin(from, facts.walSegmentSize);
     let best = { timeline: facts.timeline, position: from };

@@ -1,0 +1,107 @@
+/** Where a dump comes from: a backup in the repository, or a plain file that pg_dump, gzip and perhaps gpg have made. */
+import { createWriteStream } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { HelvinoError } from '../../base/errors.ts';
+import { type LogicalFacts, logicalFacts } from '../../catalog/index.ts';
+import type { DatabaseProperties } from '../../postgres/index.ts';
+import type { Identities, Manifest, Repository } from '../../repository/index.ts';
+import type { RecordedTable } from '../drill/check-content.ts';
+import { dumpPath } from './dump-database.ts';
+import { globalsPath } from './logical-backup.ts';
+import { listStreams, readStream } from './stored-stream.ts';
+
+export interface DumpSource {
+  /** For people: `backup 20261125T120302Z-9f3a01bc`. */
+  readonly name: string;
+  /** Undefined where it is not known: a plain file. */
+  readonly major: number | undefined;
+  readonly format: LogicalFacts['format'];
+  /** What the database was, where that is known. */
+  readonly database: LogicalFacts['databases'][number] | undefined;
+  readonly properties: DatabaseProperties | undefined;
+  readonly recorded: readonly RecordedTable[];
+  readonly fingerprint: LogicalFacts['fingerprint'];
+  readonly bytes: number;
+  /** Of the formats custom and plain. */
+  stream(): AsyncIterable<Uint8Array>;
+  /** Undefined when roles and tablespaces were not dumped. */
+  globals(): AsyncIterable<Uint8Array> | undefined;
+  /** Lays the dump out on disk; returns the path for pg_restore. */
+  stage(directory: string): Promise<string>;
+}
+
+/** `name`: the database in the backup; undefined when it has only one besides `postgres`. Throws USAGE, KEY_WRONG. */
+export async function dumpInBackup(
+  repository: Repository,
+  { manifest, identities, name }: { manifest: Manifest; identities: Identities; name: string | undefined },
+): Promise<DumpSource> {
+  const facts = logicalFacts(manifest);
+  const database = chooseDatabase(facts, manifest.id, name);
+  const keys = await repository.dataKeys(manifest, identities);
+  const recorded: RecordedTable[] = [];
+  for await (const value of repository.section(manifest, 'tables'))
+    if ((value as RecordedTable).database === database.name) recorded.push(value as RecordedTable);
+  let properties: DatabaseProperties | undefined;
+  for await (const value of repository.section(manifest, 'databases'))
+    if ((value as { name: string }).name === database.name) properties = value as DatabaseProperties;
+  const path = dumpPath(database.folder, facts.format);
+  const read = (stream: string) => readStream(repository, { manifest, keys, path: stream });
+  return {
+    name: `backup ${manifest.id}`,
+    major: Math.floor(facts.serverVersion / 10000),
+    format: facts.format,
+    database,
+    properties,
+    recorded,
+    fingerprint: facts.fingerprint,
+    bytes: database.bytes,
+    stream: () => read(path),
+    globals: () => (facts.globals === 'none' ? undefined : read(globalsPath)),
+    async stage(directory) {
+      if (facts.format !== 'directory') return stageFile(join(directory, 'dump'), read(path));
+      const folder = join(directory, 'dump');
+      await mkdir(folder, { mode: 0o700 });
+      for (const stream of await listStreams(repository, manifest, path)) {
+        const file = stream.slice(path.length + 1);
+        if (!/^[\w.-]+$/.test(file) || file.startsWith('.'))
+          throw new HelvinoError('REPOSITORY_DAMAGED', `the dump has a file named ${JSON.stringify(file)}`);
+        await stageFile(join(folder, file), read(stream));
+      }
+      return folder;
+    },
+  };
+}
+
+async function stageFile(path: string, content: AsyncIterable<Uint8Array>): Promise<string> {
+  await pipeline(Readable.from(content), createWriteStream(path, { mode: 0o600, flags: 'wx' }));
+  return path;
+}
+
+function chooseDatabase(
+  facts: LogicalFacts,
+  id: string,
+  name: string | undefined,
+): LogicalFacts['databases'][number] {
+  const { databases } = facts;
+  const own = databases.filter((d) => d.name !== 'postgres');
+  const found =
+    name === undefined
+      ? own.length === 1
+        ? own[0]
+        : databases.length === 1
+          ? databases[0]
+          : undefined
+      : databases.find((d) => d.name === name);
+  if (found) return found;
+  const all = databases.map((d) => d.name).join(', ');
+  throw new HelvinoError(
+    'USAGE',
+    name === undefined
+      ? `backup ${id} holds several databases: ${all}`
+      : `backup ${id} holds no database "${name}"`,
+    { hint: `say which one with --dbname; it holds ${all}` },
+  );
+}

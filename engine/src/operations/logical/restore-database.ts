@@ -1,0 +1,377 @@
+/**
+ * `helvino restore --to-database`: the guide's steps. A dump goes into a new database beside the one it is to replace; only
+ * when it is there whole and was compared with what was dumped, both are renamed at once. The replaced one is kept.
+ */
+import type { Client } from 'pg';
+import type { Clock } from '../../base/clock.ts';
+import { asHelvinoError, HelvinoError } from '../../base/errors.ts';
+import type { Progress } from '../../base/progress.ts';
+import { majorOf } from '../../catalog/index.ts';
+import {
+  applyDatabaseProperties,
+  type ClientPrograms,
+  type ConnectionParams,
+  connectSql,
+  findClientPrograms,
+  quoteIdentifier,
+  readDatabaseProperties,
+} from '../../postgres/index.ts';
+import { checkContent } from '../drill/check-content.ts';
+import type { Check } from '../drill/report.ts';
+import {
+  type ApplicationSteps,
+  awaitHealth,
+  runCommands,
+  startCommands,
+  stopCommands,
+} from './application.ts';
+import type { DumpSource } from './dump-source.ts';
+import { dumpedTables } from './dumped-tables.ts';
+import { isSelective, loadDump, loadGlobals } from './load-dump.ts';
+import { readLogicalSource } from './logical-source.ts';
+import { endSessions, nameBeside, swapDatabases } from './swap.ts';
+import type { Selection } from './toc.ts';
+
+export interface RestoreDatabaseOptions {
+  readonly source: DumpSource;
+  /** To the server; as a role that may create databases and, for a swap, owns the one to be replaced. */
+  readonly connection: ConnectionParams;
+  /** The database that the dump becomes. */
+  readonly database: string;
+  readonly selection: Selection;
+  readonly jobs: number;
+  readonly owners: boolean;
+  readonly rights: boolean;
+  /** Restore roles and tablespaces first. */
+  readonly globals: boolean;
+  readonly application: ApplicationSteps;
+  readonly binDirs: readonly string[];
+  readonly stagingDirectory?: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly clock: Clock;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+export interface RestoreDatabasePlan {
+  /** A database of this name is there: it will be replaced. */
+  readonly replaces: boolean;
+  /** The name of the new database until it takes its place. */
+  readonly temporary: string;
+  /** The name under which the replaced one is kept. */
+  readonly keptAs: string | undefined;
+  readonly server: string;
+  readonly steps: readonly string[];
+}
+
+export interface RestoreDatabaseResult {
+  readonly database: string;
+  readonly from: string;
+  readonly keptAs: string | undefined;
+  readonly checks: readonly Omit<Check, 'seconds'>[];
+  readonly tables: readonly {
+    readonly schema: string;
+    readonly table: string;
+    readonly rows: string | null;
+  }[];
+  readonly steps: readonly string[];
+  readonly warnings: readonly string[];
+  readonly seconds: number;
+}
+
+/** Looks and refuses; changes nothing. */
+export async function planRestoreDatabase(options: RestoreDatabaseOptions): Promise<RestoreDatabasePlan> {
+  const client = await connectAside(options);
+  try {
+    return await planWith(client, options);
+  } finally {
+    await client.end();
+  }
+}
+
+/** A connection to another database than the one that will be renamed. */
+async function connectAside({ connection, database, signal }: RestoreDatabaseOptions): Promise<Client> {
+  let failure: unknown;
+  for (const aside of new Set([connection.database, 'postgres', 'template1'])) {
+    if (aside === database) continue;
+    try {
+      return await connectSql(connection, { database: aside, signal });
+    } catch (thrown) {
+      failure ??= thrown;
+    }
+  }
+  throw failure;
+}
+
+async function planWith(client: Client, options: RestoreDatabaseOptions): Promise<RestoreDatabasePlan> {
+  const { source, database, selection, clock, application } = options;
+  const { rows } = await client.query<{
+    version: string;
+    text: string;
+    there: boolean;
+    may: boolean;
+    standby: boolean;
+  }>(
+    `select current_setting('server_version_num') as version, current_setting('server_version') as text,
+       exists (select from pg_database where datname = $1) as there, pg_is_in_recovery() as standby,
+       (select rolcreatedb or rolsuper from pg_roles where rolname = current_user) as may`,
+    [database],
+  );
+  const { version, text, there, may, standby } = rows[0]!;
+  if (Buffer.byteLength(database) > 63 || ['template0', 'template1', 'postgres'].includes(database))
+    throw new HelvinoError('USAGE', `"${database}" cannot be the name of a restored database`, {
+      hint: 'choose another name',
+    });
+  if (standby) throw new HelvinoError('SERVER_SETTING', 'the server is a standby: it takes no writes');
+  if (!may)
+    throw new HelvinoError('SERVER_AUTH', `the role ${options.connection.user} may not create databases`, {
+      hint: 'ALTER ROLE … CREATEDB, or connect as another role with --url',
+    });
+  if (source.major !== undefined && majorOf(Number(version)) < source.major)
+    throw new HelvinoError(
+      'SERVER_VERSION',
+      `the dump is of PostgreSQL ${source.major}, the server is ${text.split(' ')[0]}`,
+      {
+        hint: `restore it into PostgreSQL ${source.major} or newer`,
+      },
+    );
+  if (there && isSelective(selection))
+    throw new HelvinoError(
+      'USAGE',
+      `the database ${database} is there, and schemas or tables alone cannot replace it`,
+      {
+        hint: 'restore them into a new database with another name, and copy from there',
+      },
+    );
+  const now = clock.now();
+  const keptAs = there ? nameBeside(database, 'before', now) : undefined;
+  const steps = [
+    ...stopCommands(application).map((command) => `run: ${command}`),
+    ...(options.globals ? ['restore roles and tablespaces'] : []),
+    `restore ${source.name} into a new database`,
+    'compare row counts and content with what was dumped',
+    there ? `rename ${database} to ${keptAs}, and the new one to ${database}` : `name it ${database}`,
+    ...application.migrate.map((command) => `run: ${command}`),
+    ...startCommands(application).map((command) => `run: ${command}`),
+    ...(application.healthUrl ? [`wait until ${application.healthUrl} is healthy`] : []),
+  ];
+  const temporary = nameBeside(database, 'restoring', now);
+  return { replaces: there, temporary, keptAs, server: text.split(' ')[0]!, steps };
+}
+
+/** Throws CHECK_FAILED when what was restored is not what was dumped: then nothing was replaced. */
+export async function restoreDatabase(options: RestoreDatabaseOptions): Promise<RestoreDatabaseResult> {
+  const { clock, source, database, application, progress } = options;
+  const begun = clock.monotonic();
+  const client = await connectAside(options);
+  client.on('error', () => undefined);
+  try {
+    const plan = await planWith(client, options);
+    const major = majorOf(Number((await client.query('show server_version_num')).rows[0].server_version_num));
+    const programs = await findClientPrograms(major, { env: options.env, extraDirs: options.binDirs });
+    const run = new RestoreRun(options, { client, plan, programs });
+    progress.phase('stopping the application');
+    await runCommands(stopCommands(application), application, options);
+    try {
+      await run.load();
+      await run.takePlace();
+    } catch (thrown) {
+      // As it was before: the old database is still in its place.
+      await runCommands(startCommands(application), application, {
+        ...options,
+        signal: new AbortController().signal,
+      }).catch((failed: unknown) =>
+        progress.note('warn', `the application was not started: ${(failed as Error).message}`),
+      );
+      throw thrown;
+    }
+    await run.bringBackApplication();
+    const { checks, tables, steps, warnings } = run;
+    const seconds = (clock.monotonic() - begun) / 1000;
+    return { database, from: source.name, keptAs: plan.keptAs, checks, tables, steps, warnings, seconds };
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+interface RunParts {
+  readonly client: Client;
+  readonly plan: RestoreDatabasePlan;
+  readonly programs: ClientPrograms;
+}
+
+class RestoreRun {
+  checks: readonly Omit<Check, 'seconds'>[] = [];
+  tables: RestoreDatabaseResult['tables'] = [];
+  readonly steps: string[] = [];
+  readonly warnings: string[] = [];
+  readonly #options: RestoreDatabaseOptions;
+  readonly #parts: RunParts;
+
+  constructor(options: RestoreDatabaseOptions, parts: RunParts) {
+    this.#options = options;
+    this.#parts = parts;
+  }
+
+  /** A new database with all of it, compared. Removed again when loading fails; kept to look at when it differs. */
+  async load(): Promise<void> {
+    const { source, connection, database, globals } = this.#options;
+    const { client, plan, programs } = this.#parts;
+    if (globals) this.#warn(await loadGlobals({ ...this.#options, programs }, client.database ?? 'postgres'));
+    const properties = plan.replaces ? await readDatabaseProperties(client, database) : source.properties;
+    await this.#create(properties?.owner);
+    let taken: Set<string> | undefined;
+    try {
+      taken = await loadDump({ ...this.#options, connection, programs, database: plan.temporary });
+    } catch (thrown) {
+      await client
+        .query(`drop database if exists ${quoteIdentifier(plan.temporary)} with (force)`)
+        .catch(() => undefined);
+      throw thrown;
+    }
+    this.steps.push(`restored ${source.name}`);
+    if (properties && this.#options.rights)
+      this.#warn(await applyDatabaseProperties(client, plan.temporary, properties));
+    await this.#check(taken);
+  }
+
+  async takePlace(): Promise<void> {
+    const { source, database, clock, progress } = this.#options;
+    const { client, plan } = this.#parts;
+    progress.phase('taking its place');
+    if (plan.keptAs === undefined) {
+      await endSessions(client, [plan.temporary]);
+      await client.query(
+        `alter database ${quoteIdentifier(plan.temporary)} rename to ${quoteIdentifier(database)}`,
+      );
+      this.steps.push(`named it ${database}`);
+      return;
+    }
+    const { comment } = await readDatabaseProperties(client, database);
+    await swapDatabases(client, {
+      name: database,
+      replacement: plan.temporary,
+      keepAs: plan.keptAs,
+      mark: { helvino: 'replaced', name: database, by: source.name, at: clock.now().toISOString(), comment },
+      comment,
+    });
+    this.steps.push(`replaced ${database}; the one before is kept as ${plan.keptAs}`);
+  }
+
+  /** Migrations, start, health. What fails here says how to go back. */
+  async bringBackApplication(): Promise<void> {
+    const { application, progress } = this.#options;
+    try {
+      progress.phase('running migrations');
+      await runCommands(application.migrate, application, this.#options);
+      if (application.migrate.length > 0) this.steps.push('migrations ran');
+      progress.phase('starting the application');
+      await runCommands(startCommands(application), application, this.#options);
+      if (startCommands(application).length > 0) this.steps.push('the application was started');
+      if (application.healthUrl === undefined) return;
+      progress.phase('asking for its health');
+      this.steps.push(await awaitHealth(application, this.#options));
+    } catch (thrown) {
+      const error = asHelvinoError(thrown);
+      const { keptAs } = this.#parts.plan;
+      throw new HelvinoError(error.code, `the database is restored, but ${error.message}`, {
+        cause: thrown,
+        context: { ...error.context, keptAs, steps: this.steps },
+        hint: keptAs === undefined ? error.hint : `mend it, or go back with \`helvino swap undo ${keptAs}\``,
+      });
+    }
+  }
+
+  async #create(owner: string | undefined): Promise<void> {
+    const { source, database, owners, progress } = this.#options;
+    const { client, plan } = this.#parts;
+    progress.phase(`creating ${plan.temporary}`);
+    const like = plan.replaces ? await localeOf(client, database) : source.database;
+    const literal = (text: string) => client.escapeLiteral(text);
+    const words = ['template template0'];
+    if (like) {
+      words.push(
+        `encoding ${literal(like.encoding)} lc_collate ${literal(like.collate)} lc_ctype ${literal(like.ctype)}`,
+      );
+      if (like.localeProvider === 'i')
+        words.push(`locale_provider icu icu_locale ${literal(like.locale ?? '')}`);
+      if (like.localeProvider === 'b')
+        words.push(`locale_provider builtin builtin_locale ${literal(like.locale ?? '')}`);
+    }
+    const known =
+      owner &&
+      owners &&
+      (await client.query('select from pg_roles where rolname = $1', [owner])).rows.length > 0;
+    if (owner && owners && !known) this.#warn([`the role ${owner}, who owned the database, is not here`]);
+    if (known) words.push(`owner ${quoteIdentifier(owner)}`);
+    await createDatabase(client, plan.temporary, words.join(' '));
+  }
+
+  async #check(taken: Set<string> | undefined): Promise<void> {
+    const { source, connection, progress, signal } = this.#options;
+    const { client, plan } = this.#parts;
+    const wanted = (table: { schema: string; table: string }) =>
+      taken === undefined || taken.has(`${table.schema}.${table.table}`);
+    if (source.recorded.length > 0)
+      this.checks = await checkContent({
+        connection,
+        facts: source,
+        recorded: source.recorded,
+        placeOf: () => plan.temporary,
+        only: wanted,
+        readTables: dumpedTables,
+        progress,
+        signal,
+      });
+    const there = await connectSql(connection, { database: plan.temporary, signal });
+    try {
+      progress.phase('gathering statistics');
+      await there.query('analyze');
+      const tables = await dumpedTables(there, { content: false, progress, signal });
+      this.tables = tables.filter(wanted).map(({ schema, table, rows }) => ({ schema, table, rows }));
+    } finally {
+      await there.end();
+    }
+    if (source.recorded.length === 0 && source.database === undefined)
+      this.checks = [
+        { name: 'row counts', state: 'unproven', detail: 'a plain file does not say what it should hold' },
+      ];
+    const failed = this.checks.filter((check) => check.state === 'failed');
+    if (failed.length === 0) return;
+    throw new HelvinoError(
+      'CHECK_FAILED',
+      `what was restored is not what was dumped: ${failed.map((c) => c.detail).join('; ')}`,
+      {
+        hint: `nothing was replaced; the new database is left as ${plan.temporary} to look at, drop it when you have`,
+        context: { checks: this.checks, database: plan.temporary, server: client.host },
+      },
+    );
+  }
+
+  #warn(lines: readonly string[]): void {
+    for (const line of lines) {
+      this.warnings.push(line);
+      this.#options.progress.note('warn', line);
+    }
+  }
+}
+
+type Locale = Pick<
+  NonNullable<DumpSource['database']>,
+  'encoding' | 'collate' | 'ctype' | 'localeProvider' | 'locale'
+>;
+
+async function localeOf(client: Client, database: string): Promise<Locale | undefined> {
+  return (await readLogicalSource(client, [database])).databases[0];
+}
+
+export async function createDatabase(client: Client, name: string, words: string): Promise<void> {
+  try {
+    await client.query(`create database ${quoteIdentifier(name)} ${words}`);
+  } catch (thrown) {
+    throw new HelvinoError('SERVER_ERROR', `no database could be created: ${(thrown as Error).message}`, {
+      cause: thrown,
+      hint: 'the server may lack the locale of the dump: install it there, or restore into a database that you made first',
+    });
+  }
+}
