@@ -6,14 +6,11 @@ export { type BackupFacts, backupFacts, majorOf, physicalFacts } from './backup-
 export { chooseBackup } from './choose-backup.ts';
 export { continuousRanges, coveringPieces, type LedgerRange } from './log-ledger.ts';
 export {
-  assertMethod,
-  type BackupKind,
   type BackupMethod,
   kindOf,
   type LogicalFacts,
   logicalFacts,
   methodOf,
-  type VolumeFacts,
   volumeFacts,
 } from './other-facts.ts';
 export { type PathStep, pathFrom, pathTo, reachAlong } from './timeline-path.ts';

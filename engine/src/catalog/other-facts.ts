@@ -62,10 +62,10 @@ const volumeSchema = z.object({
 });
 
 export type LogicalFacts = z.infer<typeof logicalSchema>;
-export type VolumeFacts = z.infer<typeof volumeSchema>;
+type VolumeFacts = z.infer<typeof volumeSchema>;
 export type BackupMethod = 'physical' | 'logical' | 'volume';
 /** What a user calls it. */
-export type BackupKind = 'full' | 'incremental' | 'logical' | 'volume';
+type BackupKind = 'full' | 'incremental' | 'logical' | 'volume';
 
 /** Throws REPOSITORY_DAMAGED for a method that this version does not know. */
 export function methodOf(manifest: Manifest): BackupMethod {

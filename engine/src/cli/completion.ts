@@ -25,7 +25,7 @@ export function completionScript(shell: Shell, verbs: readonly Verb[]): string {
     '  local cur words verb',
     '  cur="${COMP_WORDS[COMP_CWORD]}"',
     '  verb="${COMP_WORDS[1]}"',
-    '  [ "$COMP_CWORD" -gt 2 ] && [[ "$verb" =~ ^(key|config|wal)$ ]] && verb="$verb ${COMP_WORDS[2]}"',
+    '  [ "$COMP_CWORD" -gt 2 ] && [[ "$verb" =~ ^(key|config|swap|wal)$ ]] && verb="$verb ${COMP_WORDS[2]}"',
     '  if [ "$COMP_CWORD" -eq 1 ]; then',
     `    words="${firsts.join(' ')} --help --version"`,
     '  else case "$verb" in',

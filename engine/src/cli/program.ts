@@ -72,6 +72,7 @@ function addVerb(
 const groupSummaries: Readonly<Record<string, string>> = {
   key: 'Who can restore: recipients, identities, the recovery kit.',
   config: 'The configuration.',
+  swap: 'Databases that a restore has replaced: list, bring back, drop.',
   wal: 'WAL: store it as it is written, see what is stored.',
 };
 

@@ -152,12 +152,39 @@ const logical = z.strictObject({
   stagingDirectory: z.string().optional().describe('For `directory`; the default is the temporary folder.'),
 });
 
+const commands = z
+  .union([
+    z
+      .string()
+      .min(1)
+      .transform((command) => [command]),
+    z.array(z.string().min(1)),
+  ])
+  .default([]);
+const application = z.strictObject({
+  stop: commands.describe('Commands that stop it, run by `/bin/sh -c`.'),
+  start: commands.describe('Commands that start it.'),
+  units: z
+    .array(z.string().min(1))
+    .default([])
+    .describe('systemd units: stopped before a restore, started after it.'),
+  migrate: commands.describe(
+    'Commands that bring a restored database up to date, e.g. `npx prisma migrate deploy`.',
+  ),
+  directory: z.string().optional().describe('Where the commands run; the folder of this file otherwise.'),
+  healthUrl: z.url().optional().describe('Asked at the end, until it answers with a status of 200 to 299.'),
+  healthTimeout: duration.prefault('2min').describe('How long that may take.'),
+});
+
 const database = z.strictObject({
   connection,
   repository: name.describe('Which repository its backups go to.'),
   backup: backup.prefault({}).describe('How backups are taken.'),
   logical: logical.prefault({}).describe('How dumps are taken: `helvino backup --kind logical`.'),
   drill: drill.prefault({}).describe('How drills are run.'),
+  application: application
+    .prefault({})
+    .describe('The application: stopped and started around `helvino restore --to-database`.'),
 });
 
 export const configSchema = z.strictObject({

@@ -10,7 +10,16 @@ export type { DrillReport } from './drill/report.ts';
 export { changeFutureRecipients, changeRecipients, rotateCatalogKey } from './keys/change-keys.ts';
 export { renderKit } from './keys/kit.ts';
 export { type ListedBackup, listBackups } from './list.ts';
+export { type ApplicationSteps, noApplication } from './logical/application.ts';
+export { dumpInBackup } from './logical/dump-source.ts';
 export { logicalBackup } from './logical/logical-backup.ts';
+export {
+  connectAside,
+  planRestoreDatabase,
+  type RestoreDatabaseResult,
+  restoreDatabase,
+} from './logical/restore-database.ts';
+export { dropKept, findKept, type KeptDatabase, listKept, undoSwap } from './logical/swap.ts';
 export { connectionOf, openConfigured, openWithIdentity, surroundingsOf } from './open.ts';
 export { findRecovery, type Recovery } from './restore/find-recovery.ts';
 export type { AfterRecovery } from './restore/finish.ts';

@@ -14,6 +14,7 @@ import { openVerb } from './open.ts';
 import { removeVerb } from './remove.ts';
 import { restoreVerb } from './restore.ts';
 import { showVerb } from './show.ts';
+import { swapVerbs } from './swap.ts';
 import { verifyVerb } from './verify.ts';
 import { versionVerb } from './version.ts';
 import { walVerbs } from './wal.ts';
@@ -28,6 +29,7 @@ export const verbs: readonly Verb[] = [
   showVerb,
   drillVerb,
   restoreVerb,
+  ...swapVerbs,
   openVerb,
   verifyVerb,
   collectVerb,

@@ -12,14 +12,18 @@ import {
   repositoryOption,
 } from '../open.ts';
 import { recoveryOf, recoveryOptions } from '../recovery.ts';
+import { restoreToDatabase, toDatabaseOptions } from '../restore-database.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
 
 export const restoreVerb: Verb = {
   name: 'restore',
-  summary: 'restore a backup into a directory',
+  summary: 'restore a backup: into a directory, or a dump into a database',
   details: [
     'The directory must be empty, or be a data directory that --delta makes like the backup. A restore that was stopped goes on when the',
     'same command is run again. A server started on the directory replays the WAL of the backup and begins a new timeline.',
+    'With --to-database a dump is loaded into a new database, compared with what was dumped, and put in the place of the one of that',
+    'name, if there is one: that one is kept under another name until `helvino swap confirm`. The application is stopped before,',
+    'migrated and started after, as the configuration says.',
   ],
   arguments: [{ name: '[backup]', description: 'id, the beginning of one, or latest (the default)' }],
   options: [
@@ -45,15 +49,22 @@ export const restoreVerb: Verb = {
       choices: ['promote', 'pause', 'shutdown'],
     },
     { flags: '--same-timeline', description: 'do not begin a new timeline' },
+    ...toDatabaseOptions,
     { flags: '--dry-run', description: 'check everything, write nothing' },
-    { flags: '--confirm <folder>', description: 'with --delta: the folder again, instead of typing it' },
+    {
+      flags: '--confirm <name>',
+      description: 'the folder (with --delta), or the database to replace, again, instead of typing it',
+    },
   ],
   examples: [
     'helvino restore --to-directory /srv/restored --identity identity.txt',
     'helvino restore --to "2026-11-25 14:03:00+01" --to-directory /srv/restored --identity identity.txt',
     'helvino restore 20261125T120302Z --to-directory /var/lib/postgresql/18/main --delta --identity identity.txt',
+    'helvino restore --to-database helvino_prod --identity identity.txt',
+    'helvino restore --to-database looked_at --dbname helvino_prod --table public.messages --identity identity.txt',
   ],
   async run(context, options, [wanted]) {
+    if (options.toDatabase !== undefined) return restoreToDatabase(context, options, wanted);
     const access = await openToRead(context, options);
     const identities = access.identities ?? (await neededIdentities(context, options));
     const recovery = await recoveryOf(context, options, {
@@ -65,7 +76,7 @@ export const restoreVerb: Verb = {
     const to = textOption(options, 'toDirectory');
     if (to === undefined)
       throw new HelvinoError('USAGE', 'no directory was given', {
-        hint: '--to-directory FOLDER: the data directory to restore into',
+        hint: '--to-directory FOLDER: the data directory to restore into; --to-database NAME for a dump',
       });
     const request = {
       repository: access.repository,

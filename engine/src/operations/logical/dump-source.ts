@@ -56,7 +56,8 @@ export async function dumpInBackup(
     database,
     properties,
     recorded,
-    fingerprint: facts.fingerprint,
+    // Databases that were not dumped say nothing about this one.
+    fingerprint: { ...facts.fingerprint, hiddenDatabases: [] },
     bytes: database.bytes,
     stream: () => read(path),
     globals: () => (facts.globals === 'none' ? undefined : read(globalsPath)),

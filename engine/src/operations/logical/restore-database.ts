@@ -81,7 +81,7 @@ export interface RestoreDatabaseResult {
 
 /** Looks and refuses; changes nothing. */
 export async function planRestoreDatabase(options: RestoreDatabaseOptions): Promise<RestoreDatabasePlan> {
-  const client = await connectAside(options);
+  const client = await connectAside(options.connection, { avoid: options.database, signal: options.signal });
   try {
     return await planWith(client, options);
   } finally {
@@ -89,13 +89,19 @@ export async function planRestoreDatabase(options: RestoreDatabaseOptions): Prom
   }
 }
 
-/** A connection to another database than the one that will be renamed. */
-async function connectAside({ connection, database, signal }: RestoreDatabaseOptions): Promise<Client> {
+/** A connection to another database than `avoid`, which will be renamed. */
+export async function connectAside(
+  connection: ConnectionParams,
+  { avoid, signal }: { avoid?: string; signal: AbortSignal },
+): Promise<Client> {
   let failure: unknown;
-  for (const aside of new Set([connection.database, 'postgres', 'template1'])) {
-    if (aside === database) continue;
+  for (const aside of new Set(['postgres', connection.database, 'template1'])) {
+    if (aside === avoid) continue;
     try {
-      return await connectSql(connection, { database: aside, signal });
+      const client = await connectSql(connection, { database: aside, signal });
+      // A broken connection is noticed by the next query; without a listener it would end the process.
+      client.on('error', () => undefined);
+      return client;
     } catch (thrown) {
       failure ??= thrown;
     }
@@ -163,8 +169,7 @@ async function planWith(client: Client, options: RestoreDatabaseOptions): Promis
 export async function restoreDatabase(options: RestoreDatabaseOptions): Promise<RestoreDatabaseResult> {
   const { clock, source, database, application, progress } = options;
   const begun = clock.monotonic();
-  const client = await connectAside(options);
-  client.on('error', () => undefined);
+  const client = await connectAside(options.connection, { avoid: options.database, signal: options.signal });
   try {
     const plan = await planWith(client, options);
     const major = majorOf(Number((await client.query('show server_version_num')).rows[0].server_version_num));
@@ -312,7 +317,11 @@ class RestoreRun {
     const { client, plan } = this.#parts;
     const wanted = (table: { schema: string; table: string }) =>
       taken === undefined || taken.has(`${table.schema}.${table.table}`);
-    if (source.recorded.length > 0)
+    if (source.database === undefined)
+      this.checks = [
+        { name: 'row counts', state: 'unproven', detail: 'a plain file does not say what it should hold' },
+      ];
+    else
       this.checks = await checkContent({
         connection,
         facts: source,
@@ -332,10 +341,6 @@ class RestoreRun {
     } finally {
       await there.end();
     }
-    if (source.recorded.length === 0 && source.database === undefined)
-      this.checks = [
-        { name: 'row counts', state: 'unproven', detail: 'a plain file does not say what it should hold' },
-      ];
     const failed = this.checks.filter((check) => check.state === 'failed');
     if (failed.length === 0) return;
     throw new HelvinoError(
@@ -371,7 +376,7 @@ export async function createDatabase(client: Client, name: string, words: string
   } catch (thrown) {
     throw new HelvinoError('SERVER_ERROR', `no database could be created: ${(thrown as Error).message}`, {
       cause: thrown,
-      hint: 'the server may lack the locale of the dump: install it there, or restore into a database that you made first',
+      hint: 'where the server lacks the locale of the dump, install it there',
     });
   }
 }
