@@ -409,6 +409,7 @@ test('the commands in docs/operations – each runs as it is written', async () 
       const [line = ''] = command.split(' > ');
       const words = line
         .replaceAll('/srv/restored', restored)
+        .replaceAll('/usr/local/bin', only)
         .replaceAll('/var/lib/postgresql/18/main', restored)
         .replaceAll('/mnt/repository', join(home, 'repository'))
         .split(' ')

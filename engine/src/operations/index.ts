@@ -29,5 +29,7 @@ export { checkServer, type Finding } from './setup/check-server.ts';
 export { init } from './setup/init.ts';
 export { type OpenedServer, openServer } from './throw-away-server.ts';
 export { type VerifyReport, verify } from './verify/verify.ts';
+export { archiveClient, archiveCommand, writeArchiveClient } from './wal/archive-client.ts';
+export { receiveWal } from './wal/receive.ts';
 export { type WalStatus, walStatus } from './wal/status.ts';
 export { streamWal } from './wal/stream.ts';

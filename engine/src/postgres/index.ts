@@ -25,11 +25,19 @@ export { verifyDirectoryChecksums } from './directory-checksums.ts';
 export { fingerprintDatabase, quoteIdentifier, type TableFingerprint } from './fingerprint.ts';
 export { IncrementalFileReader } from './incremental-file.ts';
 export { initCluster, type LocalServer, startLocalServer } from './local-server.ts';
-export { formatLsn, parseLsn, timelineHistoryName, walFileName, walSegmentBegin } from './lsn.ts';
+export {
+  formatLsn,
+  parseLsn,
+  parseWalFileName,
+  timelineHistoryName,
+  walFileName,
+  walSegmentBegin,
+} from './lsn.ts';
 export { type QuietPoint, takeQuietPoint } from './quiet-point.ts';
 export { type RelationFile, relationsByFile } from './relation-map.ts';
 export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';
 export { createScratch, type Scratch, sweepScratch } from './scratch.ts';
 export { parseTimelineHistory, type TimelineSwitch } from './timeline-history.ts';
+export { readSegmentHeader, type SegmentHeader } from './wal/segment-header.ts';
 export { type WalEvent, walEvent } from './wal/transaction-records.ts';
 export { WalReader } from './wal/wal-reader.ts';

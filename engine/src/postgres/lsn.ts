@@ -25,6 +25,19 @@ export function walFileName(timeline: number, lsn: bigint, segmentSize: number):
   return hex8(BigInt(timeline)) + hex8(segment / perLog) + hex8(segment % perLog);
 }
 
+/** The reverse: timeline and first byte. Undefined when no WAL file of this segment size has such a name. */
+export function parseWalFileName(
+  name: string,
+  segmentSize: number,
+): { timeline: number; begin: bigint } | undefined {
+  const match = /^([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})$/.exec(name);
+  if (!match) return undefined;
+  const timeline = Number.parseInt(match[1]!, 16);
+  const inLog = BigInt(`0x${match[3]}`) * BigInt(segmentSize);
+  if (timeline === 0 || inLog >= 0x1_0000_0000n) return undefined;
+  return { timeline, begin: (BigInt(`0x${match[2]}`) << 32n) + inLog };
+}
+
 /** Where the segment that holds a position begins. */
 export function walSegmentBegin(lsn: bigint, segmentSize: number): bigint {
   return lsn - (lsn % BigInt(segmentSize));

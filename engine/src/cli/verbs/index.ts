@@ -18,6 +18,7 @@ import { swapVerbs } from './swap.ts';
 import { verifyVerb } from './verify.ts';
 import { versionVerb } from './version.ts';
 import { walVerbs } from './wal.ts';
+import { walReceiveVerbs } from './wal-receive.ts';
 
 export const verbs: readonly Verb[] = [
   demoVerb,
@@ -25,6 +26,7 @@ export const verbs: readonly Verb[] = [
   doctorVerb,
   backupVerb,
   ...walVerbs,
+  ...walReceiveVerbs,
   listVerb,
   showVerb,
   drillVerb,

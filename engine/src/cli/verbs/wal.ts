@@ -67,7 +67,8 @@ const status: Verb = {
 };
 
 function statusText(data: WalStatus): string[] {
-  if (data.ranges.length === 0) return ['no WAL is stored yet: run `helvino wal stream`'];
+  if (data.ranges.length === 0)
+    return ['no WAL is stored yet: run `helvino wal stream`, or `helvino wal receive`'];
   const ranges = data.ranges.map((r) => [String(r.timeline), r.from, r.to, formatBytes(r.bytes)]);
   const windows = data.windows.map((w) => [w.backup, w.from, w.to, String(w.timeline)]);
   const lag =

@@ -19,6 +19,7 @@ import { listLog, putLogFile, type Repository } from '../../repository/index.ts'
 import { newestReadable } from '../backup/choose-parent.ts';
 import { readSource, type SourceFacts } from '../backup/source.ts';
 import { continuation } from './continuation.ts';
+import { RotatingDataKey } from './data-key.ts';
 import { SegmentShipper } from './segment-shipper.ts';
 
 export interface StreamOptions {
@@ -38,8 +39,6 @@ export interface StreamOptions {
 }
 
 const longestPauseMs = 30_000;
-/** A data key serves this long, then a new one is made. */
-const keyLifetimeMs = 24 * 3600_000;
 
 /** Runs until the signal; then what has come is stored and the stream ended in order. Throws what trying again cannot mend. */
 export async function streamWal(options: StreamOptions): Promise<void> {
@@ -62,10 +61,11 @@ export async function streamWal(options: StreamOptions): Promise<void> {
 
 class StreamRun {
   readonly #options: StreamOptions;
-  #key: { key: Uint8Array; keyId: string; made: number } | undefined;
+  readonly #key: RotatingDataKey;
 
   constructor(options: StreamOptions) {
     this.#options = options;
+    this.#key = new RotatingDataKey(options);
   }
 
   async run(): Promise<void> {
@@ -192,7 +192,7 @@ class StreamRun {
       timeline: place.timeline,
       segmentSize: place.source.walSegmentSize,
       start: place.start,
-      dataKey: () => this.#currentKey(),
+      dataKey: () => this.#key.current(),
       onDurable: () => report?.(),
     });
     const stream = await replication.startPhysicalReplication(
@@ -228,14 +228,6 @@ class StreamRun {
       ended.abort(interrupted(signal));
       await shipping.catch(() => undefined);
     }
-  }
-
-  async #currentKey(): Promise<{ key: Uint8Array; keyId: string }> {
-    const { repository, recipients, clock } = this.#options;
-    const now = clock.monotonic();
-    if (!this.#key || now - this.#key.made > keyLifetimeMs)
-      this.#key = { ...(await repository.newDataKey(recipients)), made: now };
-    return this.#key;
   }
 
   /** Rejects when the store fails: then the stream must end, and nothing more is confirmed. */
