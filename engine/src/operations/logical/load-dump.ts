@@ -26,6 +26,8 @@ export interface LoadOptions {
   readonly jobs: number;
   readonly owners: boolean;
   readonly rights: boolean;
+  /** False: everything goes to the default tablespace. The plain format cannot. */
+  readonly tablespaces: boolean;
   readonly stagingDirectory?: string;
   readonly progress: Progress;
   readonly signal: AbortSignal;
@@ -63,6 +65,7 @@ export async function loadDump(options: LoadOptions): Promise<Set<string> | unde
       `--dbname=${conninfo(options.database)}`,
       ...(options.owners ? [] : ['--no-owner']),
       ...(options.rights ? [] : ['--no-acl']),
+      ...(options.tablespaces ? [] : ['--no-tablespaces']),
       ...(chosen ? [`--use-list=${chosen.list}`] : []),
     ];
     if (file === undefined)
@@ -158,17 +161,18 @@ async function loadPlain(options: LoadOptions): Promise<void> {
 }
 
 /**
- * Roles and tablespaces. What is there already stays as it is, but for the attributes that the dump sets; the lines say what
+ * Roles, or tablespaces. What is there already stays, but roles get the attributes that the dump sets; the lines say what
  * could not be made.
  */
 export async function loadGlobals(
-  options: Omit<LoadOptions, 'database' | 'selection' | 'jobs' | 'owners' | 'rights'>,
+  what: 'roles' | 'tablespaces',
   maintenance: string,
+  options: Pick<LoadOptions, 'source' | 'programs' | 'connection' | 'progress' | 'signal'>,
 ): Promise<string[]> {
   const { source, programs, connection, signal, progress } = options;
-  const globals = source.globals();
-  if (globals === undefined) return ['roles and tablespaces are not in this backup'];
-  progress.phase('restoring roles and tablespaces');
+  const globals = source.globals(what);
+  if (globals === undefined) return [`${what} are not in this backup`];
+  progress.phase(`restoring ${what}`);
   const args = ['-X', '-q', '--no-password', '-d', conninfo(maintenance), '-f', '-'];
   const run = new ClientRun('psql', args, {
     programs,

@@ -119,7 +119,8 @@ async function lookAt({ connection, databases, signal }: LogicalBackupOptions): 
   }
 }
 
-export const globalsPath = 'globals.sql';
+/** The streams of what belongs to no database. Apart, since tablespaces are places on the source's disks. */
+export const globalsPaths = { roles: 'roles.sql', tablespaces: 'tablespaces.sql' } as const;
 
 async function dumpGlobals({
   options,
@@ -135,21 +136,20 @@ async function dumpGlobals({
   const { connection, signal, progress } = options;
   progress.phase('dumping roles and tablespaces');
   const database = source.databases[0]!.name;
-  const args = ['--globals-only', '--no-password', `--database=${database}`];
-  if (!source.readsPasswords) args.push('--no-role-passwords');
-  const run = new ClientRun('pg_dumpall', args, {
-    programs,
-    env: programEnvironment(connection, database),
-    signal,
-  });
-  const stream = new StoredStream(target, globalsPath);
-  try {
-    await stream.writeAll(run.stdout);
-    await run.ended;
-  } finally {
-    await run.kill();
+  const env = programEnvironment(connection, database);
+  for (const [what, path] of Object.entries(globalsPaths)) {
+    const args = [`--${what}-only`, '--no-password', `--database=${database}`];
+    if (!source.readsPasswords) args.push('--no-role-passwords');
+    const run = new ClientRun('pg_dumpall', args, { programs, env, signal });
+    const stream = new StoredStream(target, path);
+    try {
+      await stream.writeAll(run.stdout);
+      await run.ended;
+    } finally {
+      await run.kill();
+    }
+    await stream.end();
   }
-  await stream.end();
   return source.readsPasswords ? 'with passwords' : 'without passwords';
 }
 

@@ -4,7 +4,7 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { type Fixture, makeFixture } from '../../../test/backup-fixture.ts';
+import { type Fixture, makeFixture, notPassed } from '../../../test/backup-fixture.ts';
 import {
   dumpMajor,
   makeShop,
@@ -270,6 +270,22 @@ test('rows that differ after the restore – nothing is replaced', { skip }, asy
     `select datname as n from pg_database where datname like 'careful%'`,
   );
   assert.equal(names.length, 2);
+});
+
+test('a drill of a dump – proven; without the roles that it needs: unproven', { skip }, async () => {
+  const report = await fixture.drillIt(dump);
+  assert.deepEqual([report.verdict, notPassed(report)], ['proven', []]);
+  assert.deepEqual(
+    report.checks.map((check) => check.name),
+    ['start', 'roles', 'restore', 'row counts', 'content', 'amcheck'],
+  );
+  const plain = await takeDump(fixture, server, { format: 'plain', globals: false });
+  const without = await fixture.drillIt(plain);
+  assert.deepEqual(
+    [without.verdict, without.checks.filter((check) => check.state !== 'passed').map((check) => check.name)],
+    ['partly proven', ['roles', 'restore', 'row counts', 'content', 'amcheck']],
+    JSON.stringify(without.checks),
+  );
 });
 
 test('verify reads a dump, too – every byte', { skip }, async () => {

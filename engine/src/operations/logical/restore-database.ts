@@ -25,6 +25,7 @@ import {
   startCommands,
   stopCommands,
 } from './application.ts';
+import { createDatabase, type DatabaseLocale, localeWords } from './create-database.ts';
 import type { DumpSource } from './dump-source.ts';
 import { dumpedTables } from './dumped-tables.ts';
 import { isSelective, loadDump, loadGlobals } from './load-dump.ts';
@@ -222,12 +223,15 @@ class RestoreRun {
   async load(): Promise<void> {
     const { source, connection, database, globals } = this.#options;
     const { client, plan, programs } = this.#parts;
-    if (globals) this.#warn(await loadGlobals({ ...this.#options, programs }, client.database ?? 'postgres'));
+    if (globals)
+      for (const what of ['tablespaces', 'roles'] as const)
+        this.#warn(await loadGlobals(what, client.database ?? 'postgres', { ...this.#options, programs }));
     const properties = plan.replaces ? await readDatabaseProperties(client, database) : source.properties;
     await this.#create(properties?.owner);
     let taken: Set<string> | undefined;
     try {
-      taken = await loadDump({ ...this.#options, connection, programs, database: plan.temporary });
+      const place = { connection, programs, database: plan.temporary, tablespaces: true };
+      taken = await loadDump({ ...this.#options, ...place });
     } catch (thrown) {
       await client
         .query(`drop database if exists ${quoteIdentifier(plan.temporary)} with (force)`)
@@ -292,24 +296,14 @@ class RestoreRun {
     const { client, plan } = this.#parts;
     progress.phase(`creating ${plan.temporary}`);
     const like = plan.replaces ? await localeOf(client, database) : source.database;
-    const literal = (text: string) => client.escapeLiteral(text);
-    const words = ['template template0'];
-    if (like) {
-      words.push(
-        `encoding ${literal(like.encoding)} lc_collate ${literal(like.collate)} lc_ctype ${literal(like.ctype)}`,
-      );
-      if (like.localeProvider === 'i')
-        words.push(`locale_provider icu icu_locale ${literal(like.locale ?? '')}`);
-      if (like.localeProvider === 'b')
-        words.push(`locale_provider builtin builtin_locale ${literal(like.locale ?? '')}`);
-    }
+    const words = like ? [localeWords(client, like)] : [];
     const known =
       owner &&
       owners &&
       (await client.query('select from pg_roles where rolname = $1', [owner])).rows.length > 0;
     if (owner && owners && !known) this.#warn([`the role ${owner}, who owned the database, is not here`]);
     if (known) words.push(`owner ${quoteIdentifier(owner)}`);
-    await createDatabase(client, plan.temporary, words.join(' '));
+    await createDatabase(client, plan.temporary, words);
   }
 
   async #check(taken: Set<string> | undefined): Promise<void> {
@@ -361,22 +355,6 @@ class RestoreRun {
   }
 }
 
-type Locale = Pick<
-  NonNullable<DumpSource['database']>,
-  'encoding' | 'collate' | 'ctype' | 'localeProvider' | 'locale'
->;
-
-async function localeOf(client: Client, database: string): Promise<Locale | undefined> {
+async function localeOf(client: Client, database: string): Promise<DatabaseLocale | undefined> {
   return (await readLogicalSource(client, [database])).databases[0];
-}
-
-export async function createDatabase(client: Client, name: string, words: string): Promise<void> {
-  try {
-    await client.query(`create database ${quoteIdentifier(name)} ${words}`);
-  } catch (thrown) {
-    throw new HelvinoError('SERVER_ERROR', `no database could be created: ${(thrown as Error).message}`, {
-      cause: thrown,
-      hint: 'where the server lacks the locale of the dump, install it there',
-    });
-  }
 }
