@@ -1,9 +1,8 @@
 /**
- * What WAL says of transactions' ends and of restore points. Formats: src/include/access/xact.h, xlogrecord.h and
- * catalog/pg_control.h (record kinds).
+ * What WAL says of transactions' ends and of restore points. Formats: src/include/access/xact.h and catalog/pg_control.h
+ * (record kinds).
  */
-import { HelvinoError } from '../../base/errors.ts';
-import { formatLsn } from '../lsn.ts';
+import { RecordLayout, unexpectedRecord } from './record-layout.ts';
 import type { WalRecord } from './wal-reader.ts';
 
 const rmXlog = 0;
@@ -23,7 +22,8 @@ export type WalEvent =
       readonly kind: 'commit' | 'abort';
       readonly lsn: bigint;
       readonly end: bigint;
-      readonly xid: number /** Microseconds since 1970. */;
+      readonly xid: number;
+      /** Microseconds since 1970. */
       readonly time: bigint;
     }
   | {
@@ -34,22 +34,95 @@ export type WalEvent =
       readonly name: string;
     };
 
+export interface RelationFileNumber {
+  readonly tablespace: number;
+  readonly database: number;
+  readonly file: number;
+}
+
+export interface TransactionEnd {
+  readonly kind: 'commit' | 'abort';
+  readonly xid: number;
+  /** Microseconds since 1970. */
+  readonly time: bigint;
+  readonly subtransactions: readonly number[];
+  /** Files that go away with it. */
+  readonly files: readonly RelationFileNumber[];
+}
+
+const layout = new RecordLayout();
+
 /** Undefined for records that say nothing of this. Throws PROTOCOL. */
 export function walEvent(record: WalRecord): WalEvent | undefined {
   if (record.resourceManager === rmXlog && (record.info & 0xf0) === xlogRestorePoint)
     return restorePoint(record);
+  const end = transactionEnd(record);
+  return end && { kind: end.kind, lsn: record.lsn, end: record.end, xid: end.xid, time: end.time };
+}
+
+/** Undefined for records that do not end a transaction. Throws PROTOCOL. */
+export function transactionEnd(record: WalRecord): TransactionEnd | undefined {
   if (record.resourceManager !== rmXact) return undefined;
   const op = record.info & opMask;
   if (op !== commit && op !== abort && op !== commitPrepared && op !== abortPrepared) return undefined;
-  const data = mainData(record);
-  const kind = op === commit || op === commitPrepared ? 'commit' : 'abort';
-  const prepared = op === commitPrepared || op === abortPrepared;
-  const xid = prepared ? preparedXid(data, record) : record.xid;
-  return { kind, lsn: record.lsn, end: record.end, xid, time: data.readBigInt64LE(0) + epoch };
+  layout.read(record);
+  const data = layout.mainData(record);
+  try {
+    const time = data.readBigInt64LE(0) + epoch;
+    const kind = op === commit || op === commitPrepared ? 'commit' : 'abort';
+    const prepared = op === commitPrepared || op === abortPrepared;
+    if (!(record.info & hasInfo)) {
+      if (prepared) throw unexpectedRecord(record);
+      return { kind, xid: record.xid, time, subtransactions: [], files: [] };
+    }
+    return { kind, time, ...extras(data, record, prepared) };
+  } catch (thrown) {
+    if (thrown instanceof RangeError) throw unexpectedRecord(record);
+    throw thrown;
+  }
+}
+
+/** xl_xact_xinfo and what follows, in this order, each part only if its bit is set. */
+function extras(
+  data: Buffer,
+  record: WalRecord,
+  prepared: boolean,
+): Pick<TransactionEnd, 'xid' | 'subtransactions' | 'files'> {
+  const bits = data.readUInt32LE(8);
+  const subtransactions: number[] = [];
+  const files: RelationFileNumber[] = [];
+  let at = 12;
+  if (bits & 1) at += 8;
+  if (bits & 2) {
+    const count = data.readUInt32LE(at);
+    for (let i = 0; i < count; i++) subtransactions.push(data.readUInt32LE(at + 4 + 4 * i));
+    at += 4 + 4 * count;
+  }
+  if (bits & 4) {
+    const count = data.readUInt32LE(at);
+    for (let i = 0; i < count; i++) files.push(fileNumber(data, at + 4 + 12 * i));
+    at += 4 + 12 * count;
+  }
+  // XACT_XINFO_HAS_DROPPED_STATS (15+): items of 12 bytes, 16 from version 18 on.
+  if (bits & 256) at += 4 + (record.major >= 18 ? 16 : 12) * data.readUInt32LE(at);
+  if (bits & 8) at += 4 + 16 * data.readUInt32LE(at);
+  if (prepared && !(bits & 16)) throw unexpectedRecord(record);
+  return { xid: prepared ? data.readUInt32LE(at) : record.xid, subtransactions, files };
+}
+
+/** 12 bytes: tablespace, database, file. */
+export function fileNumber(data: Buffer, at: number): RelationFileNumber {
+  return {
+    tablespace: data.readUInt32LE(at),
+    database: data.readUInt32LE(at + 4),
+    file: data.readUInt32LE(at + 8),
+  };
 }
 
 function restorePoint(record: WalRecord): WalEvent {
-  const data = mainData(record);
+  layout.read(record);
+  const data = layout.mainData(record);
+  if (data.length < 8) throw unexpectedRecord(record);
   const name = data.toString('utf8', 8, 8 + 64).split('\0')[0]!;
   return {
     kind: 'restore point',
@@ -58,56 +131,4 @@ function restorePoint(record: WalRecord): WalEvent {
     time: data.readBigInt64LE(0) + epoch,
     name,
   };
-}
-
-/** The record's main data: what is not of a block. */
-function mainData(record: WalRecord): Buffer {
-  const bytes = Buffer.from(record.bytes.buffer, record.bytes.byteOffset, record.bytes.byteLength);
-  // Commit, abort and restore point records refer to no blocks: the headers are origin and transaction, then the main data.
-  let at = 24;
-  for (;;) {
-    const id = bytes[at];
-    if (id === 0xff) return bytes.subarray(at + 2, at + 2 + bytes.readUInt8(at + 1));
-    if (id === 0xfe) return bytes.subarray(at + 5, at + 5 + bytes.readUInt32LE(at + 1));
-    if (id === 0xfd) at += 3;
-    else if (id === 0xfc) at += 5;
-    else throw unexpected(record);
-    if (at + 5 > bytes.length) throw unexpected(record);
-  }
-}
-
-/** xl_xact_xinfo and what follows, in this order, each part only if its bit is set. */
-function preparedXid(data: Buffer, record: WalRecord): number {
-  if (!(record.info & hasInfo)) throw unexpected(record);
-  const bits = data.readUInt32LE(8);
-  let at = 12;
-  if (bits & 1) at += 8;
-  if (bits & 2) at += 4 + 4 * data.readUInt32LE(at);
-  if (bits & 4) at += 4 + 12 * data.readUInt32LE(at);
-  // XACT_XINFO_HAS_DROPPED_STATS (15+): items of 12 bytes, 16 from version 18 on.
-  if (bits & 256) at += 4 + droppedStatsSize(data, at, bits) * data.readUInt32LE(at);
-  if (bits & 8) at += 4 + 16 * data.readUInt32LE(at);
-  if (!(bits & 16) || at + 4 > data.length) throw unexpected(record);
-  return data.readUInt32LE(at);
-}
-
-/** The item size that makes the rest fit: the prepared transaction's number and name follow. */
-function droppedStatsSize(data: Buffer, at: number, bits: number): number {
-  const count = data.readUInt32LE(at);
-  for (const size of [16, 12]) {
-    let next = at + 4 + size * count;
-    if (bits & 8 && next + 4 <= data.length) next += 4 + 16 * data.readUInt32LE(next);
-    if (next + 4 <= data.length && data.readUInt32LE(next) >= 3) return size;
-  }
-  return 16;
-}
-
-function unexpected(record: WalRecord): HelvinoError {
-  return new HelvinoError(
-    'PROTOCOL',
-    `the WAL record at ${formatLsn(record.lsn)} is not laid out as expected`,
-    {
-      context: { lsn: formatLsn(record.lsn), resourceManager: record.resourceManager, info: record.info },
-    },
-  );
 }

@@ -19,6 +19,14 @@ const infoLong = 0x2;
 const infoOverwrite = 0x8;
 /** RM_XLOG_ID with XLOG_SWITCH: the rest of the segment is unused. */
 const switchInfo = 0x40;
+/** XLOG_PAGE_MAGIC of each major version. */
+const majors: ReadonlyMap<number, number> = new Map([
+  [0xd10d, 14],
+  [0xd110, 15],
+  [0xd113, 16],
+  [0xd116, 17],
+  [0xd118, 18],
+]);
 /** The server refuses longer ones (XLogRecordMaxSize, 1020 MiB). */
 const longestRecord = 1020 << 20;
 
@@ -28,10 +36,15 @@ export interface WalRecord {
   readonly lsn: bigint;
   /** The position after it, rounded up to where the next one can begin. */
   readonly end: bigint;
+  /** The same two as numbers, which are quicker. */
+  readonly start: number;
+  readonly after: number;
   readonly xid: number;
   readonly resourceManager: number;
   /** The resource manager's bits and the general ones. */
   readonly info: number;
+  /** The server's major version, as the page says: 14 to 18. */
+  readonly major: number;
   /** The whole record, header included. */
   readonly bytes: Uint8Array;
   /** Where `bytes` is taken from, for those who read without making a view: [offset, offset + length) of `buffer`. */
@@ -46,6 +59,7 @@ class CurrentRecord implements WalRecord {
   xid = 0;
   resourceManager = 0;
   info = 0;
+  major = 0;
   buffer: Buffer = Buffer.alloc(0);
   offset = 0;
   length = 0;
@@ -173,8 +187,10 @@ export class WalReader {
       this.#ended = true;
       return;
     }
-    if ((magic & 0xff00) !== 0xd100)
+    const major = majors.get(magic);
+    if (major === undefined)
       throw this.#damaged(pageStart, `the page has the magic number 0x${magic.toString(16)}`);
+    this.#current.major = major;
     const long = pageStart % this.#segmentSize === 0;
     if (long !== ((info & infoLong) !== 0))
       throw this.#damaged(pageStart, 'the page has a header of the wrong kind');

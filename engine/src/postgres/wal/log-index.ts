@@ -1,0 +1,172 @@
+/** The index of a piece of WAL: its transactions, and what is needed to go on behind it. */
+import { z } from 'zod';
+import { HelvinoError } from '../../base/errors.ts';
+import { openTransactionSchema } from './open-transactions.ts';
+
+/** What was done to one relation. */
+export interface RelationChange {
+  /** Undefined when the relation is not known: then `file` is all that is. */
+  readonly oid: number | undefined;
+  readonly file: number;
+  readonly database: string;
+  readonly schema: string | undefined;
+  readonly name: string | undefined;
+  readonly inserted: number;
+  readonly updated: number;
+  readonly deleted: number;
+  readonly created: boolean;
+  readonly dropped: boolean;
+  readonly truncated: boolean;
+  readonly rewritten: boolean;
+}
+
+export interface IndexedTransaction {
+  readonly xid: number;
+  /** Microseconds since 1970. */
+  readonly time: number;
+  /** Where its commit record begins, and the position after it. */
+  readonly lsn: bigint;
+  readonly end: bigint;
+  /** It began before the first WAL that was read: it may have done more than is told. */
+  readonly partial: boolean;
+  readonly changes: readonly RelationChange[];
+  readonly droppedDatabases: readonly string[];
+}
+
+const text = z.string().nullable();
+const int = z.number().int();
+
+export const stateSchema = z.object({
+  /** End of the last record that was read. */
+  lastEnd: z.string().regex(/^\d+$/),
+  order: int,
+  /** Transactions from this number on were seen whole; null: not known yet. */
+  wholeFrom: int.nullable(),
+  open: z.array(openTransactionSchema),
+});
+
+export type IndexState = z.infer<typeof stateSchema>;
+
+const partSchema = z.object({
+  version: z.literal(1),
+  begin: z.string().regex(/^\d+$/),
+  end: z.string().regex(/^\d+$/),
+  /** oid, file, database, schema, name */
+  relations: z.array(z.tuple([int.nullable(), int, z.string(), text, text])),
+  /** xid, time, lsn and end from `begin` on, partial, then five numbers a relation (its number, inserted, updated, deleted, bits), then the databases that were dropped */
+  transactions: z.array(z.tuple([int, int, int, int, z.boolean(), z.array(int), z.array(z.string())])),
+  damaged: z.array(z.object({ lsn: z.string(), message: z.string() })),
+  state: stateSchema,
+});
+
+export interface LogIndexPart {
+  readonly begin: bigint;
+  readonly end: bigint;
+  readonly transactions: readonly IndexedTransaction[];
+  /** Places where a record does not bear its CRC out; recovery ends before the first. */
+  readonly damaged: readonly { readonly lsn: string; readonly message: string }[];
+  readonly state: IndexState;
+}
+
+/** created, dropped, truncated, rewritten as bits of one number. */
+function bits(change: RelationChange): number {
+  return (
+    (change.created ? 1 : 0) |
+    (change.dropped ? 2 : 0) |
+    (change.truncated ? 4 : 0) |
+    (change.rewritten ? 8 : 0)
+  );
+}
+
+export function encodeLogIndex(part: LogIndexPart): Buffer {
+  const numbers = new Map<string, Map<number, number>>();
+  const relations: [number | null, number, string, string | null, string | null][] = [];
+  const numberOf = (change: RelationChange): number => {
+    const { database, oid, file, schema, name } = change;
+    let known = numbers.get(database);
+    if (!known) {
+      known = new Map();
+      numbers.set(database, known);
+    }
+    const number = known.get(file);
+    // A relation can be renamed within the part.
+    if (number !== undefined && relations[number]![4] === (name ?? null)) return number;
+    known.set(file, relations.length);
+    return relations.push([oid ?? null, file, database, schema ?? null, name ?? null]) - 1;
+  };
+  const transactions = part.transactions.map((transaction) => [
+    transaction.xid,
+    transaction.time,
+    Number(transaction.lsn - part.begin),
+    Number(transaction.end - part.begin),
+    transaction.partial,
+    transaction.changes.flatMap((change) => [
+      numberOf(change),
+      change.inserted,
+      change.updated,
+      change.deleted,
+      bits(change),
+    ]),
+    transaction.droppedDatabases,
+  ]);
+  const { begin, end, damaged, state } = part;
+  return Buffer.from(
+    JSON.stringify({
+      version: 1,
+      begin: String(begin),
+      end: String(end),
+      relations,
+      transactions,
+      damaged,
+      state,
+    }),
+  );
+}
+
+/** Throws REPOSITORY_DAMAGED. */
+export function decodeLogIndex(bytes: Uint8Array, place: string): LogIndexPart {
+  try {
+    const part = partSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+    const begin = BigInt(part.begin);
+    const transactions = part.transactions.map(
+      ([xid, time, lsn, end, partial, numbers, droppedDatabases]): IndexedTransaction => ({
+        xid,
+        time,
+        lsn: begin + BigInt(lsn),
+        end: begin + BigInt(end),
+        partial,
+        changes: decodeChanges(numbers, part.relations),
+        droppedDatabases,
+      }),
+    );
+    return { begin, end: BigInt(part.end), transactions, damaged: part.damaged, state: part.state };
+  } catch (thrown) {
+    throw new HelvinoError('REPOSITORY_DAMAGED', `${place} is no index of WAL`, { cause: thrown });
+  }
+}
+
+function decodeChanges(
+  numbers: readonly number[],
+  relations: z.infer<typeof partSchema>['relations'],
+): RelationChange[] {
+  const changes: RelationChange[] = [];
+  for (let i = 0; i + 4 < numbers.length; i += 5) {
+    const [oid, file, database, schema, name] = relations[numbers[i]!]!;
+    const mask = numbers[i + 4]!;
+    changes.push({
+      oid: oid ?? undefined,
+      file,
+      database,
+      schema: schema ?? undefined,
+      name: name ?? undefined,
+      inserted: numbers[i + 1]!,
+      updated: numbers[i + 2]!,
+      deleted: numbers[i + 3]!,
+      created: (mask & 1) !== 0,
+      dropped: (mask & 2) !== 0,
+      truncated: (mask & 4) !== 0,
+      rewritten: (mask & 8) !== 0,
+    });
+  }
+  return changes;
+}

@@ -1,0 +1,162 @@
+/** The names of all databases' relations as WAL goes by, and what a transaction's counts mean in their terms. */
+import type { CatalogSnapshot } from '../catalog-snapshot.ts';
+import { applyCatalogChanges, type CatalogChange, type CatalogEffects } from './catalog-changes.ts';
+import type { RelationChange } from './log-index.ts';
+import type { OpenTransaction, RowCounts } from './open-transactions.ts';
+import { firstClassFile, type Relation, RelationNames } from './relation-names.ts';
+import type { RelationFileNumber } from './transaction-records.ts';
+
+/** So many transactions that changed pg_class are kept, for snapshots that were taken while they ran. */
+const kept = 1000;
+const tableKinds = new Set<string | undefined>(['r', 'p', 'm', 'f', undefined]);
+
+interface AppliedChange {
+  readonly xid: number;
+  readonly database: number;
+  readonly changes: readonly CatalogChange[];
+  readonly files: readonly RelationFileNumber[];
+}
+
+const noEffects: CatalogEffects = {
+  created: new Set(),
+  dropped: new Set(),
+  truncated: new Set(),
+  rewritten: new Set(),
+  passing: new Set(),
+};
+
+export class NameKeeper {
+  readonly #byDatabase = new Map<number, RelationNames>();
+  readonly #databaseNames = new Map<number, string>();
+  /** Snapshots ahead of what was read, by position. */
+  #waiting: { at: number; snapshot: CatalogSnapshot }[] = [];
+  #nextAt = Number.POSITIVE_INFINITY;
+  #recent: AppliedChange[] = [];
+  readonly #changed = new Set<number>();
+
+  add(snapshot: CatalogSnapshot): void {
+    this.#waiting.push({ at: Number(snapshot.lsn), snapshot });
+    this.#waiting.sort((a, b) => a.at - b.at);
+    this.#nextAt = this.#waiting[0]!.at;
+    // A name is better than none, also before the snapshot holds.
+    for (const [oid, name] of snapshot.databases)
+      if (!this.#databaseNames.has(oid)) this.#databaseNames.set(oid, name);
+    if (!this.#byDatabase.has(snapshot.database.oid))
+      this.#byDatabase.set(snapshot.database.oid, new RelationNames(snapshot.database.oid, snapshot));
+  }
+
+  /** Snapshots up to this position hold from now on. */
+  reach(position: number): void {
+    while (position >= this.#nextAt) {
+      this.#apply(this.#waiting.shift()!.snapshot);
+      this.#nextAt = this.#waiting[0]?.at ?? Number.POSITIVE_INFINITY;
+    }
+  }
+
+  #apply(snapshot: CatalogSnapshot): void {
+    const { oid } = snapshot.database;
+    for (const [database, name] of snapshot.databases) this.#databaseNames.set(database, name);
+    const names = new RelationNames(oid, snapshot, this.#byDatabase.get(oid));
+    this.#byDatabase.set(oid, names);
+    // They had committed in WAL already, but not yet for the snapshot.
+    const running = new Set(snapshot.running);
+    for (const applied of this.#recent)
+      if (applied.database === oid && running.has(applied.xid))
+        applyCatalogChanges(names, applied.changes, applied.files);
+  }
+
+  classFile(database: number): number {
+    return this.#byDatabase.get(database)?.classFile ?? firstClassFile;
+  }
+
+  takeChanged(): number[] {
+    const changed = [...this.#changed];
+    this.#changed.clear();
+    return changed;
+  }
+
+  describe(
+    xid: number,
+    { database, counts, changes, droppedDatabases }: OpenTransaction,
+    files: readonly RelationFileNumber[],
+  ): { changes: RelationChange[]; droppedDatabases: string[] } {
+    const effects =
+      changes.length > 0 || files.length > 0 ? this.#effects(xid, database, changes, files) : noEffects;
+    const found = new Map<Relation | number, RowCounts[]>();
+    if (database !== 0) this.#assign(database, counts, effects, found);
+    for (const set of [effects.created, effects.dropped, effects.truncated, effects.rewritten])
+      for (const relation of set) if (shown(relation) && !found.has(relation)) found.set(relation, []);
+    return {
+      changes: [...found].map(([relation, rows]) => this.#change(database, relation, rows, effects)),
+      droppedDatabases: droppedDatabases.map((oid) => this.#databaseNames.get(oid) ?? `database ${oid}`),
+    };
+  }
+
+  #effects(
+    xid: number,
+    database: number,
+    changes: readonly CatalogChange[],
+    files: readonly RelationFileNumber[],
+  ): CatalogEffects {
+    if (changes.length > 0) {
+      this.#changed.add(database);
+      this.#recent.push({ xid, database, changes, files });
+      if (this.#recent.length > kept) this.#recent = this.#recent.slice(-kept / 2);
+    }
+    let names = this.#byDatabase.get(database);
+    if (!names) {
+      names = new RelationNames(database);
+      this.#byDatabase.set(database, names);
+    }
+    return applyCatalogChanges(names, changes, files);
+  }
+
+  /** Rows to relations: not those of TOAST tables, of temporary tables, nor of relations that only passed. */
+  #assign(
+    database: number,
+    counts: ReadonlyMap<number, RowCounts>,
+    { passing }: CatalogEffects,
+    found: Map<Relation | number, RowCounts[]>,
+  ): void {
+    const names = this.#byDatabase.get(database);
+    const noise = passing.size === 0 ? undefined : new Set([...passing].map(({ file }) => file));
+    for (const rows of counts.values()) {
+      if (noise?.has(rows.file)) continue;
+      if (rows.inserted === 0 && rows.updated === 0 && rows.deleted === 0) continue;
+      const relation = names?.byFile(rows.file);
+      if (relation && !shown(relation)) continue;
+      const key = relation ?? rows.file;
+      const known = found.get(key);
+      if (known) known.push(rows);
+      else found.set(key, [rows]);
+    }
+  }
+
+  #change(
+    database: number,
+    relation: Relation | number,
+    rows: readonly RowCounts[],
+    effects: CatalogEffects,
+  ): RelationChange {
+    const known = typeof relation === 'number' ? undefined : relation;
+    const is = (set: ReadonlySet<Relation>) => known !== undefined && set.has(known);
+    return {
+      oid: known?.oid,
+      file: known?.file ?? (relation as number),
+      database: this.#databaseNames.get(database) ?? `database ${database}`,
+      schema: known?.schema,
+      name: known?.name,
+      inserted: rows.reduce((sum, row) => sum + row.inserted, 0),
+      updated: rows.reduce((sum, row) => sum + row.updated, 0),
+      deleted: rows.reduce((sum, row) => sum + row.deleted, 0),
+      created: is(effects.created),
+      dropped: is(effects.dropped),
+      truncated: is(effects.truncated),
+      rewritten: is(effects.rewritten),
+    };
+  }
+}
+
+function shown({ kind, temporary }: Relation): boolean {
+  return tableKinds.has(kind) && !temporary;
+}
