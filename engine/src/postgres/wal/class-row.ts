@@ -3,6 +3,7 @@
  * Rows are laid out as in src/include/catalog/pg_class.h; every column up to relkind has a fixed width and is never null.
  */
 import type { ClassRow } from './catalog-changes.ts';
+import { pageImage } from './page-image.ts';
 import type { BlockReference } from './record-layout.ts';
 
 const pageSize = 8192;
@@ -12,32 +13,23 @@ const heapHeader = 5;
 const tupleHeader = 23;
 const pageHeader = 24;
 
-/** `item`: 1 for the first of the page. Undefined when neither data nor a plain image is there. */
+/** `item`: 1 for the first of the page. Undefined when neither data nor an image is there. */
 export function readClassRow(
   buffer: Buffer,
   block: BlockReference,
   { item, major }: { item: number; major: number },
 ): ClassRow | undefined {
-  const begin = block.dataLength > 0 ? fromData(buffer, block) : fromImage(buffer, block, item);
-  return begin === undefined ? undefined : readRow(buffer, begin, major);
-}
-
-/** Where the columns begin. */
-function fromData(buffer: Buffer, { dataOffset }: BlockReference): number {
-  const columns = buffer[dataOffset + 4]!;
-  return dataOffset + heapHeader + columns - tupleHeader;
-}
-
-function fromImage(buffer: Buffer, block: BlockReference, item: number): number | undefined {
-  if (block.imageLength === 0 || block.compressed) return undefined;
+  if (block.dataLength > heapHeader) {
+    const columns = buffer[block.dataOffset + 4]!;
+    return readRow(buffer, block.dataOffset + heapHeader + columns - tupleHeader, major);
+  }
+  const page = pageImage(buffer, block);
   const pointer = pageHeader + 4 * (item - 1);
-  if (item < 1 || pointer + 4 > block.holeOffset) return undefined;
-  const line = buffer.readUInt32LE(block.imageOffset + pointer);
-  const onPage = line & 0x7fff;
-  const inImage = onPage >= block.holeOffset ? onPage - block.holeLength : onPage;
-  if (onPage > pageSize - tupleHeader || inImage + tupleHeader > block.imageLength) return undefined;
-  const tuple = block.imageOffset + inImage;
-  return tuple + buffer[tuple + tupleHeader - 1]!;
+  if (!page || item < 1 || pointer + 4 > pageSize) return undefined;
+  const tuple = page.readUInt32LE(pointer) & 0x7fff;
+  return tuple + tupleHeader > pageSize
+    ? undefined
+    : readRow(page, tuple + page[tuple + tupleHeader - 1]!, major);
 }
 
 function readRow(buffer: Buffer, at: number, major: number): ClassRow | undefined {

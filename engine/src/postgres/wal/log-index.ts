@@ -1,7 +1,7 @@
 /** The index of a piece of WAL: its transactions, and what is needed to go on behind it. */
 import { z } from 'zod';
 import { HelvinoError } from '../../base/errors.ts';
-import { openTransactionSchema } from './open-transactions.ts';
+import { appliedChangeSchema, openTransactionSchema } from './open-transactions.ts';
 
 /** What was done to one relation. */
 export interface RelationChange {
@@ -43,6 +43,8 @@ export const stateSchema = z.object({
   /** Transactions from this number on were seen whole; null: not known yet. */
   wholeFrom: int.nullable(),
   open: z.array(openTransactionSchema),
+  /** What no catalog snapshot tells yet. */
+  recent: z.array(appliedChangeSchema),
 });
 
 export type IndexState = z.infer<typeof stateSchema>;

@@ -1,21 +1,14 @@
 /** The names of all databases' relations as WAL goes by, and what a transaction's counts mean in their terms. */
 import type { CatalogSnapshot } from '../catalog-snapshot.ts';
-import { applyCatalogChanges, type CatalogChange, type CatalogEffects } from './catalog-changes.ts';
+import { applyCatalogChanges, type CatalogEffects } from './catalog-changes.ts';
 import type { RelationChange } from './log-index.ts';
-import type { OpenTransaction, RowCounts } from './open-transactions.ts';
+import type { AppliedChange, OpenTransaction, RowCounts } from './open-transactions.ts';
 import { firstClassFile, type Relation, RelationNames } from './relation-names.ts';
 import type { RelationFileNumber } from './transaction-records.ts';
 
 /** So many transactions that changed pg_class are kept, for snapshots that were taken while they ran. */
 const kept = 1000;
 const tableKinds = new Set<string | undefined>(['r', 'p', 'm', 'f', undefined]);
-
-interface AppliedChange {
-  readonly xid: number;
-  readonly database: number;
-  readonly changes: readonly CatalogChange[];
-  readonly files: readonly RelationFileNumber[];
-}
 
 const noEffects: CatalogEffects = {
   created: new Set(),
@@ -31,8 +24,18 @@ export class NameKeeper {
   /** Snapshots ahead of what was read, by position. */
   #waiting: { at: number; snapshot: CatalogSnapshot }[] = [];
   #nextAt = Number.POSITIVE_INFINITY;
-  #recent: AppliedChange[] = [];
+  /** Changes of pg_class that the last snapshot of their database may not know. */
+  #recent: AppliedChange[];
   readonly #changed = new Set<number>();
+
+  constructor(recent: readonly AppliedChange[] = []) {
+    this.#recent = [...recent];
+  }
+
+  /** What a later run needs beside the snapshots. */
+  get recent(): readonly AppliedChange[] {
+    return this.#recent;
+  }
 
   add(snapshot: CatalogSnapshot): void {
     this.#waiting.push({ at: Number(snapshot.lsn), snapshot });
@@ -58,11 +61,14 @@ export class NameKeeper {
     for (const [database, name] of snapshot.databases) this.#databaseNames.set(database, name);
     const names = new RelationNames(oid, snapshot, this.#byDatabase.get(oid));
     this.#byDatabase.set(oid, names);
-    // They had committed in WAL already, but not yet for the snapshot.
+    // Committed behind its position (an earlier run read them), or in WAL already but not yet for the snapshot.
     const running = new Set(snapshot.running);
+    const position = Number(snapshot.lsn);
+    this.#recent = this.#recent.filter(
+      (applied) => applied.database !== oid || applied.at >= position || running.has(applied.xid),
+    );
     for (const applied of this.#recent)
-      if (applied.database === oid && running.has(applied.xid))
-        applyCatalogChanges(names, applied.changes, applied.files);
+      if (applied.database === oid) applyCatalogChanges(names, applied.changes, applied.files);
   }
 
   classFile(database: number): number {
@@ -75,13 +81,15 @@ export class NameKeeper {
     return changed;
   }
 
+  /** Of a transaction that was committed at a position. */
   describe(
-    xid: number,
+    { xid, at, files }: { xid: number; at: number; files: readonly RelationFileNumber[] },
     { database, counts, changes, droppedDatabases }: OpenTransaction,
-    files: readonly RelationFileNumber[],
   ): { changes: RelationChange[]; droppedDatabases: string[] } {
     const effects =
-      changes.length > 0 || files.length > 0 ? this.#effects(xid, database, changes, files) : noEffects;
+      changes.length > 0 || files.length > 0
+        ? this.#effects({ xid, at, database, changes: [...changes], files: [...files] })
+        : noEffects;
     const found = new Map<Relation | number, RowCounts[]>();
     if (database !== 0) this.#assign(database, counts, effects, found);
     for (const set of [effects.created, effects.dropped, effects.truncated, effects.rewritten])
@@ -92,15 +100,11 @@ export class NameKeeper {
     };
   }
 
-  #effects(
-    xid: number,
-    database: number,
-    changes: readonly CatalogChange[],
-    files: readonly RelationFileNumber[],
-  ): CatalogEffects {
+  #effects(applied: AppliedChange): CatalogEffects {
+    const { database, changes, files } = applied;
     if (changes.length > 0) {
       this.#changed.add(database);
-      this.#recent.push({ xid, database, changes, files });
+      this.#recent.push(applied);
       if (this.#recent.length > kept) this.#recent = this.#recent.slice(-kept / 2);
     }
     let names = this.#byDatabase.get(database);

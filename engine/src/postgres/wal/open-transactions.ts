@@ -56,6 +56,17 @@ const changeSchema = z.discriminatedUnion('kind', [
   z.object({ order: count, kind: z.literal('truncate'), relations: z.array(count).readonly() }),
 ]);
 
+/** Changes of pg_class that were committed at a position. */
+export const appliedChangeSchema = z.object({
+  xid: count,
+  at: count,
+  database: count,
+  changes: z.array(changeSchema),
+  files: z.array(z.object({ tablespace: count, database: count, file: count })),
+});
+
+export type AppliedChange = z.infer<typeof appliedChangeSchema>;
+
 export const openTransactionSchema = z.object({
   xid: count,
   database: count,

@@ -36,7 +36,8 @@ export interface BlockReference {
   imageLength: number;
   holeOffset: number;
   holeLength: number;
-  compressed: boolean;
+  /** How the page image is compressed. */
+  method: 'none' | 'pglz' | 'lz4' | 'zstd';
 }
 
 export class RecordLayout {
@@ -101,13 +102,12 @@ export class RecordLayout {
       const info = buffer[at + 4]!;
       block.imageLength = buffer.readUInt16LE(at);
       block.holeOffset = buffer.readUInt16LE(at + 2);
-      // Version 14 has one bit for "compressed", later ones one for each method.
-      block.compressed = (info & (major < 15 ? 0x02 : 0x1c)) !== 0;
+      block.method = methodOf(info, major);
       block.holeLength = 0;
       at += 5;
       if (info & hasHole) {
-        block.holeLength = block.compressed ? buffer.readUInt16LE(at) : pageSize - block.imageLength;
-        if (block.compressed) at += 2;
+        block.holeLength = block.method !== 'none' ? buffer.readUInt16LE(at) : pageSize - block.imageLength;
+        if (block.method !== 'none') at += 2;
       }
     }
     if (flags & sameRelation) {
@@ -131,6 +131,14 @@ export class RecordLayout {
   }
 }
 
+/** Version 14 has one bit for "compressed", later ones one for each method. */
+function methodOf(info: number, major: number): BlockReference['method'] {
+  if (major < 15) return info & 0x02 ? 'pglz' : 'none';
+  if (info & 0x04) return 'pglz';
+  if (info & 0x08) return 'lz4';
+  return info & 0x10 ? 'zstd' : 'none';
+}
+
 function emptyBlock(): BlockReference {
   return {
     tablespace: 0,
@@ -144,7 +152,7 @@ function emptyBlock(): BlockReference {
     imageLength: 0,
     holeOffset: 0,
     holeLength: 0,
-    compressed: false,
+    method: 'none',
   };
 }
 

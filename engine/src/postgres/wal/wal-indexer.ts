@@ -58,7 +58,7 @@ export class WalIndexer {
   readonly #segmentSize: number;
   readonly #layout = new RecordLayout();
   readonly #open = new Map<number, OpenTransaction>();
-  readonly #names = new NameKeeper();
+  readonly #names: NameKeeper;
   #reader: WalReader;
   #position: number;
   /** Records that end here or before were counted by an earlier run. */
@@ -83,7 +83,9 @@ export class WalIndexer {
       this.#wholeFrom = state.wholeFrom;
       for (const stored of state.open) this.#open.set(stored.xid, restoreTransaction(stored));
     } else if (forkedAt !== undefined) this.#wholeFrom = 0;
+    this.#names = new NameKeeper(state?.recent);
     for (const snapshot of snapshots) this.#names.add(snapshot);
+    this.#names.reach(counted);
     this.#reader = this.#newReader();
   }
 
@@ -144,6 +146,7 @@ export class WalIndexer {
         order: this.#order,
         wholeFrom: this.#wholeFrom,
         open: [...this.#open].map(([xid, transaction]) => storeTransaction(xid, transaction)),
+        recent: [...this.#names.recent],
       },
     };
     this.#begin = end;
@@ -289,7 +292,7 @@ export class WalIndexer {
 
   #fileMade(xid: number, place: { tablespace: number; database: number; file: number }): void {
     // Without a transaction number the row of pg_class that follows names the file.
-    if (xid === 0) return;
+    if (xid === 0 || place.file < firstUserFile) return;
     const { changes } = this.#transaction(xid, place.database);
     changes.push({ order: this.#order, kind: 'file', file: place.file, tablespace: place.tablespace });
   }
@@ -329,7 +332,7 @@ export class WalIndexer {
   #commit(record: WalRecord, ended: TransactionEnd, transaction: OpenTransaction): void {
     const { xid, time, files } = ended;
     this.#names.reach(record.start);
-    const { changes, droppedDatabases } = this.#names.describe(xid, transaction, files);
+    const { changes, droppedDatabases } = this.#names.describe({ xid, at: record.start, files }, transaction);
     const partial = this.#wholeFrom === null || (this.#wholeFrom > 0 && precedes(xid, this.#wholeFrom));
     const { lsn, end } = record;
     this.#transactions.push({ xid, time: Number(time), lsn, end, partial, changes, droppedDatabases });
