@@ -12,6 +12,7 @@
 export { amcheckDatabase } from './amcheck.ts';
 export { backupManifest } from './backup-manifest.ts';
 export { findBinaries, type ServerBinaries } from './binaries.ts';
+export { type CatalogSnapshot, parseCatalogSnapshot, takeCatalogSnapshot } from './catalog-snapshot.ts';
 export { type ClientPrograms, ClientRun, findClientPrograms, programEnvironment } from './client-programs.ts';
 export { compareFingerprints } from './compare-fingerprints.ts';
 export { connectSql } from './connect.ts';
@@ -38,6 +39,15 @@ export { type RelationFile, relationsByFile } from './relation-map.ts';
 export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';
 export { createScratch, type Scratch, sweepScratch } from './scratch.ts';
 export { parseTimelineHistory, type TimelineSwitch } from './timeline-history.ts';
+export {
+  decodeLogIndex,
+  encodeLogIndex,
+  type IndexedTransaction,
+  type IndexState,
+  type LogIndexPart,
+  type RelationChange,
+} from './wal/log-index.ts';
 export { readSegmentHeader, type SegmentHeader } from './wal/segment-header.ts';
 export { type WalEvent, walEvent } from './wal/transaction-records.ts';
+export { WalIndexer, type WalIndexerOptions } from './wal/wal-indexer.ts';
 export { WalReader } from './wal/wal-reader.ts';

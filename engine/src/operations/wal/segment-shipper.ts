@@ -15,6 +15,8 @@ export interface ShipperOptions {
   readonly start: bigint;
   /** The data key to use now. */
   readonly dataKey: () => Promise<{ readonly key: Uint8Array; readonly keyId: string }>;
+  /** A whole segment is stored; awaited before it is reported durable. */
+  readonly onSegment?: () => Promise<void>;
   /** All before this position is durable. */
   readonly onDurable: (position: bigint) => void;
 }
@@ -112,6 +114,7 @@ export class SegmentShipper {
     this.#queued++;
     this.#enqueue(async () => {
       await this.#put(segment.begin, segment.bytes);
+      await this.#options.onSegment?.();
       this.#advance(end);
       this.#queued--;
       // Only now that the whole is durable. A credential without the right to delete leaves them: they do no harm.

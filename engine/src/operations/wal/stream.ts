@@ -21,6 +21,7 @@ import { readSource, type SourceFacts } from '../backup/source.ts';
 import { continuation } from './continuation.ts';
 import { RotatingDataKey } from './data-key.ts';
 import { SegmentShipper } from './segment-shipper.ts';
+import { StreamIndex } from './stream-index.ts';
 
 export interface StreamOptions {
   readonly repository: Repository;
@@ -75,14 +76,18 @@ class StreamRun {
     const replication = await openReplication(connection, { signal });
     cleanup.defer(() => replication.close().catch(() => undefined));
     const restart = await this.#slot(replication);
-    let place = await this.#startingPoint(replication, source, restart);
+    const first = await this.#startingPoint(replication, source, restart);
+    const index = new StreamIndex(this.#options, source, first.timeline);
+    cleanup.defer(() => index.close());
+    let place: { timeline: number; start: bigint; restart?: bigint | undefined } = { ...first, restart };
     while (!signal.aborted) {
       progress.phase(
         `streaming WAL of timeline ${place.timeline} from ${formatLsn(place.start)}`,
         undefined,
         'bytes',
       );
-      const next = await this.#timeline(replication, { ...place, source });
+      const start = await index.begin({ restart: undefined, ...place });
+      const next = await this.#timeline(replication, { ...place, start, source, index });
       if (next === undefined) return;
       await this.#storeHistory(replication, next.timeline);
       place = { timeline: next.timeline, start: walSegmentBegin(next.switchLsn, source.walSegmentSize) };
@@ -182,9 +187,10 @@ class StreamRun {
   /** Streams one timeline to its end. Undefined when it was ended by the signal. */
   async #timeline(
     replication: ReplicationConnection,
-    place: { timeline: number; start: bigint; source: SourceFacts },
+    place: { timeline: number; start: bigint; source: SourceFacts; index: StreamIndex },
   ): Promise<{ timeline: number; switchLsn: bigint } | undefined> {
     const { repository, database, signal, slot, intervalMs, onStored, progress } = this.#options;
+    const { index } = place;
     let report: (() => void) | undefined;
     const shipper = new SegmentShipper({
       repository,
@@ -193,6 +199,7 @@ class StreamRun {
       segmentSize: place.source.walSegmentSize,
       start: place.start,
       dataKey: () => this.#key.current(),
+      onSegment: () => index.storeWhole(),
       onDurable: () => report?.(),
     });
     const stream = await replication.startPhysicalReplication(
@@ -200,9 +207,10 @@ class StreamRun {
       {
         wal: (_at, bytes) => {
           shipper.write(bytes);
+          index.push(bytes);
           progress.advance(bytes.length);
         },
-        ready: () => shipper.congestion(),
+        ready: () => shipper.congestion() ?? index.congestion(),
       },
     );
     report = () => {
@@ -211,6 +219,7 @@ class StreamRun {
     };
     const ended = new AbortController();
     const shipping = this.#shipEvery(shipper, {
+      index,
       intervalMs,
       signal: AbortSignal.any([signal, ended.signal]),
     });
@@ -220,6 +229,7 @@ class StreamRun {
       void shipping.catch(stop);
       const end = await stream.done;
       await shipper.ship();
+      await index.storePart(true);
       if (signal.aborted) return undefined;
       const next = end.endOfTimeline;
       return next && { timeline: next.nextTimeline, switchLsn: next.switchLsn };
@@ -233,11 +243,13 @@ class StreamRun {
   /** Rejects when the store fails: then the stream must end, and nothing more is confirmed. */
   async #shipEvery(
     shipper: SegmentShipper,
-    { intervalMs, signal }: { intervalMs: number; signal: AbortSignal },
+    { index, intervalMs, signal }: { index: StreamIndex; intervalMs: number; signal: AbortSignal },
   ): Promise<void> {
     while (!signal.aborted) {
       await this.#options.clock.sleep(intervalMs, signal).catch(() => undefined);
-      if (!signal.aborted) await shipper.ship();
+      if (signal.aborted) return;
+      await shipper.ship();
+      await index.storePart();
     }
   }
 }

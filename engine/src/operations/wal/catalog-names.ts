@@ -1,0 +1,88 @@
+/** Catalog snapshots of a server's databases, stored beside the log, so that WAL records have names. */
+import { HelvinoError } from '../../base/errors.ts';
+import {
+  type CatalogSnapshot,
+  type ConnectionParams,
+  connectSql,
+  parseCatalogSnapshot,
+  takeCatalogSnapshot,
+} from '../../postgres/index.ts';
+import {
+  type LogNote,
+  listLogNotes,
+  openLogNote,
+  putLogNote,
+  type Repository,
+} from '../../repository/index.ts';
+
+export interface StoreNamesOptions {
+  readonly repository: Repository;
+  readonly database: string;
+  readonly connection: ConnectionParams;
+  readonly timeline: number;
+  /** Names of the server's databases that can be connected to. */
+  readonly databases: readonly string[];
+  readonly signal: AbortSignal;
+}
+
+/** Takes a snapshot of each database and stores it. Databases that cannot be looked into are left out. */
+export async function storeCatalogNames(options: StoreNamesOptions): Promise<CatalogSnapshot[]> {
+  const snapshots: CatalogSnapshot[] = [];
+  for (const name of options.databases) {
+    const snapshot = await snapshotOf(options, name);
+    if (!snapshot) continue;
+    await putLogNote(options.repository, {
+      database: options.database,
+      kind: 'names',
+      line: options.timeline,
+      begin: BigInt(snapshot.lsn),
+      end: BigInt(snapshot.database.oid),
+      bytes: Buffer.from(JSON.stringify(snapshot)),
+    });
+    snapshots.push(snapshot);
+  }
+  return snapshots;
+}
+
+async function snapshotOf(
+  { connection, signal }: StoreNamesOptions,
+  database: string,
+): Promise<CatalogSnapshot | undefined> {
+  try {
+    const sql = await connectSql({ ...connection, database }, { signal });
+    try {
+      return await takeCatalogSnapshot(sql);
+    } finally {
+      await sql.end().catch(() => undefined);
+    }
+  } catch (thrown) {
+    // Names are a help, not a condition.
+    if (thrown instanceof HelvinoError && !signal.aborted) return undefined;
+    throw thrown;
+  }
+}
+
+/** Stored snapshots of a timeline that are of use from a position on: the last before it of each database, and all behind. */
+export async function readCatalogNames(
+  repository: Repository,
+  database: string,
+  place: { timeline: number; from: bigint; to?: bigint },
+): Promise<CatalogSnapshot[]> {
+  const notes = (await listLogNotes(repository, database, 'names')).filter(
+    (note) =>
+      note.line <= place.timeline &&
+      (place.to === undefined || note.begin <= place.to || note.line < place.timeline),
+  );
+  const wanted = new Set<LogNote>(
+    notes.filter((note) => note.line === place.timeline && note.begin > place.from),
+  );
+  const last = new Map<bigint, LogNote>();
+  for (const note of notes) if (!wanted.has(note)) last.set(note.end, note);
+  // Without any before it, the first behind it is better than none.
+  const snapshots: CatalogSnapshot[] = [];
+  for (const note of [...last.values(), ...wanted]) {
+    const text = Buffer.from(await openLogNote(repository, note.name)).toString('utf8');
+    snapshots.push(parseCatalogSnapshot(text, note.name));
+  }
+  return snapshots;
+}

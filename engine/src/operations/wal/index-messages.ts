@@ -1,0 +1,25 @@
+/** What the thread that reads WAL records and its owner say to each other. */
+import type { CatalogSnapshot, WalIndexerOptions } from '../../postgres/index.ts';
+
+export type ToIndexer =
+  | { readonly type: 'wal'; readonly bytes: Uint8Array }
+  | { readonly type: 'snapshot'; readonly snapshot: CatalogSnapshot }
+  /** `whole`: everything since the last whole part, else since the last part. */
+  | { readonly type: 'take'; readonly whole: boolean };
+
+export type FromIndexer =
+  | { readonly type: 'read'; readonly bytes: number }
+  | { readonly type: 'failed'; readonly message: string }
+  | {
+      readonly type: 'part';
+      readonly begin: bigint;
+      readonly end: bigint;
+      readonly transactions: number;
+      /** As it is stored. */
+      readonly encoded: Uint8Array;
+      readonly damaged: readonly { readonly lsn: string; readonly message: string }[];
+      /** Databases of which a new catalog snapshot is wanted. */
+      readonly changed: readonly number[];
+    };
+
+export type IndexerSetup = WalIndexerOptions;

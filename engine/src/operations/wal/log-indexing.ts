@@ -1,0 +1,136 @@
+/**
+ * Makes the index of WAL while it is stored: a thread reads the records, its parts are stored as notes. A whole part makes
+ * the short ones before it superfluous, as with WAL itself. The WAL is worth more than its index: when reading fails, the
+ * index stops with a warning, and storing goes on.
+ */
+import { Worker } from 'node:worker_threads';
+import type { Progress } from '../../base/progress.ts';
+import type { CatalogSnapshot } from '../../postgres/index.ts';
+import { putLogNote, type Repository } from '../../repository/index.ts';
+import type { FromIndexer, IndexerSetup, ToIndexer } from './index-messages.ts';
+
+export interface LogIndexingOptions {
+  readonly repository: Repository;
+  readonly database: string;
+  readonly timeline: number;
+  readonly setup: IndexerSetup;
+  readonly progress: Progress;
+  /** Told which databases have new relations. */
+  readonly onChanged: (databases: readonly number[]) => void;
+}
+
+type Part = Extract<FromIndexer, { type: 'part' }>;
+
+/** Bytes that may wait for the thread. */
+const mostWaiting = 32 << 20;
+
+export class LogIndexing {
+  readonly #options: LogIndexingOptions;
+  readonly #worker: Worker;
+  #waiting = 0;
+  #room: { promise: Promise<void>; resolve: () => void } | undefined;
+  #takes: ((part: Part | undefined) => void)[] = [];
+  #parts: string[] = [];
+  #failed = false;
+
+  constructor(options: LogIndexingOptions) {
+    this.#options = options;
+    this.#worker = new Worker(new URL('./index-worker.ts', import.meta.url), { workerData: options.setup });
+    this.#worker.on('message', (message: FromIndexer) => this.#receive(message));
+    this.#worker.on('error', (thrown) =>
+      this.#fail(thrown instanceof Error ? thrown.message : String(thrown)),
+    );
+    this.#worker.on('exit', () => this.#fail(undefined));
+  }
+
+  /** Takes a copy. */
+  push(bytes: Uint8Array): void {
+    if (this.#failed) return;
+    const copy = new Uint8Array(bytes);
+    this.#waiting += copy.length;
+    this.#send({ type: 'wal', bytes: copy }, [copy.buffer]);
+  }
+
+  /** A promise when so much waits that nothing more should be read. */
+  congestion(): Promise<void> | undefined {
+    if (this.#failed || this.#waiting < mostWaiting) return undefined;
+    if (!this.#room) {
+      let resolve = () => {};
+      const promise = new Promise<void>((settle) => {
+        resolve = settle;
+      });
+      this.#room = { promise, resolve };
+    }
+    return this.#room.promise;
+  }
+
+  addSnapshot(snapshot: CatalogSnapshot): void {
+    if (!this.#failed) this.#send({ type: 'snapshot', snapshot });
+  }
+
+  /** Stores what was found since the last time; `whole`: since the last whole part, whose short parts go away then. */
+  async store({ whole }: { whole: boolean }): Promise<void> {
+    const part = await this.#take(whole);
+    if (!part) return;
+    const { repository, database, timeline, progress, onChanged } = this.#options;
+    for (const { lsn, message } of part.damaged)
+      progress.note('warn', `${message}; recovery cannot go beyond it: take a backup now (${lsn})`);
+    if (part.changed.length > 0) onChanged(part.changed);
+    if (part.end === part.begin || (!whole && part.transactions === 0)) return;
+    const { begin, end } = part;
+    const name = await putLogNote(repository, {
+      database,
+      kind: 'index',
+      line: timeline,
+      begin,
+      end,
+      bytes: part.encoded,
+    });
+    if (!whole) {
+      this.#parts.push(name);
+      return;
+    }
+    // A credential without the right to delete leaves them: they do no harm.
+    for (const old of this.#parts.splice(0))
+      if (old !== name) await repository.driver.remove(old).catch(() => undefined);
+  }
+
+  async close(): Promise<void> {
+    this.#fail(undefined);
+    await this.#worker.terminate();
+  }
+
+  #take(whole: boolean): Promise<Part | undefined> {
+    if (this.#failed) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      this.#takes.push(resolve);
+      this.#send({ type: 'take', whole });
+    });
+  }
+
+  #send(message: ToIndexer, transfer: ArrayBuffer[] = []): void {
+    this.#worker.postMessage(message, transfer);
+  }
+
+  #receive(message: FromIndexer): void {
+    if (message.type === 'read') {
+      this.#waiting -= message.bytes;
+      if (this.#waiting < mostWaiting / 2) this.#makeRoom();
+    } else if (message.type === 'part') this.#takes.shift()?.(message);
+    else this.#fail(message.message);
+  }
+
+  #makeRoom(): void {
+    this.#room?.resolve();
+    this.#room = undefined;
+  }
+
+  #fail(message: string | undefined): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#makeRoom();
+    for (const settle of this.#takes.splice(0)) settle(undefined);
+    if (message !== undefined)
+      this.#options.progress.note('warn', `the index of WAL stops (${message}); WAL itself is still stored`);
+  }
+}

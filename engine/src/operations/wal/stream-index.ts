@@ -1,0 +1,125 @@
+/** The index that a stream makes beside the WAL that it stores: where it goes on, what names it uses, when it is stored. */
+import type { Clock } from '../../base/clock.ts';
+import type { Progress } from '../../base/progress.ts';
+import { type ConnectionParams, walSegmentBegin } from '../../postgres/index.ts';
+import { logFiles, type Repository } from '../../repository/index.ts';
+import type { SourceFacts } from '../backup/source.ts';
+import { readCatalogNames } from './catalog-names.ts';
+import { CatalogWatch } from './catalog-watch.ts';
+import type { IndexerSetup } from './index-messages.ts';
+import { indexPlace } from './index-place.ts';
+import { LogIndexing } from './log-indexing.ts';
+import { pathOf } from './path-of.ts';
+
+export interface StreamIndexOptions {
+  readonly repository: Repository;
+  readonly database: string;
+  readonly connection: ConnectionParams;
+  readonly clock: Clock;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+/** Parts of the open segment's index are stored so often. */
+const everyMs = 10_000;
+
+/** For one connection; one timeline at a time. */
+export class StreamIndex {
+  readonly #options: StreamIndexOptions;
+  readonly #source: SourceFacts;
+  readonly #watch: CatalogWatch;
+  #indexing: LogIndexing | undefined;
+  #lastStored: number;
+
+  constructor(options: StreamIndexOptions, source: SourceFacts, timeline: number) {
+    this.#options = options;
+    this.#source = source;
+    this.#watch = new CatalogWatch(options, timeline);
+    this.#watch.onSnapshot = (snapshot) => this.#indexing?.addSnapshot(snapshot);
+    this.#lastStored = options.clock.monotonic();
+  }
+
+  /**
+   * Begins with a timeline. `start`: a segment's begin, from where WAL is to be stored; `restart`: from where the server
+   * still has it. Gives the position to stream from: earlier than `start` when the index was left behind by a crash.
+   */
+  async begin(place: { timeline: number; start: bigint; restart: bigint | undefined }): Promise<bigint> {
+    await this.#closeIndexing();
+    const { repository, database, progress } = this.#options;
+    const { timeline } = place;
+    this.#watch.timeline = timeline;
+    await this.#watch.takeAll(this.#source.databases);
+    const segmentSize = this.#source.walSegmentSize;
+    const setup = await this.#setup(place);
+    const from = setup.state ? BigInt(setup.state.lastEnd) : setup.start;
+    const snapshots = await readCatalogNames(repository, database, { timeline, from });
+    this.#indexing = new LogIndexing({
+      repository,
+      database,
+      timeline,
+      progress,
+      setup: { ...setup, segmentSize, snapshots },
+      onChanged: (databases) => this.#watch.changed(databases),
+    });
+    return setup.start;
+  }
+
+  async #setup({
+    timeline,
+    start,
+    restart,
+  }: {
+    timeline: number;
+    start: bigint;
+    restart: bigint | undefined;
+  }): Promise<Pick<IndexerSetup, 'start' | 'state' | 'forkedAt'> & { start: bigint }> {
+    const { repository, database } = this.#options;
+    const segmentSize = this.#source.walSegmentSize;
+    const own = await indexPlace(repository, database, { timeline });
+    if (own.state) {
+      const begin = walSegmentBegin(BigInt(own.state.lastEnd), segmentSize);
+      if (begin >= start) return { start, state: own.state };
+      if (restart !== undefined && begin >= walSegmentBegin(restart, segmentSize))
+        return { start: begin, state: own.state };
+      return { start };
+    }
+    const parent = pathOf(timeline, await logFiles(repository, database)).at(-2);
+    if (parent?.until === undefined) return { start };
+    const fork = { timeline: parent.timeline, limit: parent.until };
+    const { state } = await indexPlace(repository, database, fork);
+    if (state && BigInt(state.lastEnd) >= start) return { start, state };
+    return parent.until >= start ? { start, forkedAt: parent.until } : { start };
+  }
+
+  push(bytes: Uint8Array): void {
+    this.#indexing?.push(bytes);
+  }
+
+  congestion(): Promise<void> | undefined {
+    return this.#indexing?.congestion();
+  }
+
+  /** A segment is stored: its index is stored before the server may forget it. */
+  async storeWhole(): Promise<void> {
+    await this.#indexing?.store({ whole: true });
+    this.#lastStored = this.#options.clock.monotonic();
+  }
+
+  /** A part of the open segment is stored. */
+  async storePart(now = false): Promise<void> {
+    const time = this.#options.clock.monotonic();
+    if (!now && time - this.#lastStored < everyMs) return;
+    this.#lastStored = time;
+    await this.#indexing?.store({ whole: false });
+  }
+
+  async #closeIndexing(): Promise<void> {
+    await this.#indexing?.close();
+    this.#indexing = undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.#watch.close();
+    await this.#closeIndexing();
+  }
+}
