@@ -329,6 +329,24 @@ test('WAL – streamed by the command until SIGTERM, then restored to a transact
   );
   await reader.end();
   assert.deepEqual(found.rows[0], { n: 5001, kept: 1 });
+  const accident = await helvino(
+    ['find', '-d', 'shop', '--deletes-over', '5000', '--since', 'today'],
+    here(),
+  );
+  assert.equal(accident.status, 0, accident.stdout + accident.stderr);
+  assert.match(accident.stdout, /postgres public\.shop: 5001 rows deleted/);
+  const command = /just before it: (helvino restore --to (before:xid:\d+) -.*)/.exec(accident.stdout);
+  assert.ok(command, accident.stdout);
+  const before = join(restored, '..', 'before');
+  const words = command[1]!.replace('FOLDER', before).split(' ').slice(1);
+  const rewound = await helvino([...words, '--identity', 'rotated.txt'], here());
+  assert.equal(rewound.status, 0, rewound.stdout + rewound.stderr);
+  await using rescued = await startTestServer({ major: 18, dataDir: before });
+  const check = new pg.Client(rescued.url);
+  await check.connect();
+  assert.equal((await check.query('select count(*)::int as n from shop')).rows[0].n, 5001);
+  await check.end();
+  assert.equal((await helvino(['find', '-d', 'shop', '--drops', '--table', 'shop'], here())).status, 1);
   const verified = await helvinoJson(
     ['verify', '--read-data', '-d', 'shop', '--identity', 'rotated.txt'],
     here(),

@@ -106,6 +106,14 @@ async function onlyDatabase(repository: Repository): Promise<string | undefined>
   return names.size === 1 ? [...names][0] : undefined;
 }
 
+/** Throws USAGE when the repository holds several databases and none was named. */
+export function neededDatabase({ database }: ReadAccess): string {
+  if (database !== undefined) return database;
+  throw new HelvinoError('USAGE', 'the repository holds several databases: say which one', {
+    hint: '--database NAME',
+  });
+}
+
 /**
  * The manifest that the user means; `latest` if he says nothing. With a method, `latest` is the newest backup of that method.
  */

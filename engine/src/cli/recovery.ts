@@ -3,7 +3,7 @@ import { HelvinoError } from '../base/errors.ts';
 import { findRecovery, parseTarget, type Recovery } from '../operations/index.ts';
 import type { Identities } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
-import type { ReadAccess } from './open.ts';
+import { neededDatabase, type ReadAccess } from './open.ts';
 import { type OptionValues, textOption, type VerbOption } from './verb.ts';
 
 export const recoveryOptions: readonly VerbOption[] = [
@@ -37,16 +37,10 @@ export async function recoveryOf(
   const timeline = textOption(options, 'timeline');
   if (timeline !== undefined && !/^\d{1,9}$/.test(timeline))
     throw new HelvinoError('USAGE', `"${timeline}" is not a timeline`);
-  const { database } = access;
-  if (database === undefined) {
-    throw new HelvinoError('USAGE', 'the repository holds several databases: say which one', {
-      hint: '--database NAME',
-    });
-  }
   context.progress.phase('looking for the recovery target');
   return findRecovery({
     ...access,
-    database,
+    database: neededDatabase(access),
     target,
     timeline: timeline === undefined ? undefined : Number(timeline),
     signal: context.signal,

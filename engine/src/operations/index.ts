@@ -7,6 +7,12 @@ export { backup } from './backup/backup.ts';
 export { type DemoResult, demo } from './demo/demo.ts';
 export { drill } from './drill/drill.ts';
 export type { DrillReport } from './drill/report.ts';
+export {
+  type FindResult,
+  type FoundTransaction,
+  findTransactions,
+} from './find/find.ts';
+export { parseMoment } from './find/moment.ts';
 export { changeFutureRecipients, changeRecipients, rotateCatalogKey } from './keys/change-keys.ts';
 export { renderKit } from './keys/kit.ts';
 export { type ListedBackup, listBackups } from './list.ts';

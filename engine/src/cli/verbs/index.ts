@@ -7,6 +7,7 @@ import { configVerbs } from './config.ts';
 import { demoVerb } from './demo.ts';
 import { doctorVerb } from './doctor.ts';
 import { drillVerb } from './drill.ts';
+import { findVerb } from './find.ts';
 import { initVerb } from './init.ts';
 import { keyVerbs } from './key.ts';
 import { listVerb } from './list.ts';
@@ -33,6 +34,7 @@ export const verbs: readonly Verb[] = [
   restoreVerb,
   ...swapVerbs,
   openVerb,
+  findVerb,
   verifyVerb,
   collectVerb,
   removeVerb,

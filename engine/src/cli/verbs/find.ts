@@ -1,0 +1,156 @@
+import { HelvinoError } from '../../base/errors.ts';
+import { formatTime, plural, shellWord } from '../../base/format.ts';
+import {
+  type FindResult,
+  type FoundTransaction,
+  findTransactions,
+  parseMoment,
+} from '../../operations/index.ts';
+import { formatLsn, type RelationChange } from '../../postgres/index.ts';
+import { databaseOption, identityOption, neededDatabase, openToRead, repositoryOption } from '../open.ts';
+import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
+
+export const findVerb: Verb = {
+  name: 'find',
+  summary: 'find the transactions that dropped, truncated, deleted or changed something',
+  details: [
+    'Reads the index that `wal stream` makes of the WAL it stores: for each transaction its time, number and position, and per table the',
+    'rows inserted, updated and deleted, tables created, dropped, truncated and rewritten, databases dropped. Rolled back work does not',
+    'count. For each transaction the command is printed that restores to just before it. Needs nothing but the repository; WAL that has no',
+    'index yet is read itself when the recovery identity is given. "≥" marks a transaction that began before the first stored WAL.',
+  ],
+  options: [
+    databaseOption,
+    identityOption,
+    repositoryOption,
+    { flags: '--since <time>', description: 'today, yesterday, "2 hours ago", or a time with its zone' },
+    { flags: '--until <time>', description: 'the same' },
+    { flags: '--table <name...>', description: 'table, schema.table or database.schema.table' },
+    { flags: '--drops', description: 'dropped tables and databases' },
+    { flags: '--truncates', description: 'truncated tables' },
+    { flags: '--deletes-over <rows>', description: 'more than so many rows deleted from a table' },
+    { flags: '--updates-over <rows>', description: 'more than so many rows updated in a table' },
+    { flags: '--xid <number>', description: 'this transaction' },
+    { flags: '--timeline <number>', description: 'only this timeline (default: all)' },
+    { flags: '--all', description: 'also transactions that changed no table' },
+    { flags: '--limit <number>', description: 'the newest so many', default: '20' },
+  ],
+  examples: [
+    'helvino find --drops --truncates --since yesterday',
+    'helvino find --table conversations --deletes-over 1000',
+    'helvino find --since "2 hours ago" --json',
+  ],
+  exits: [{ status: 1, meaning: 'nothing was found, or some WAL could not be searched' }],
+  async run(context, options) {
+    const access = await openToRead(context, options);
+    const now = context.clock.now();
+    const moment = (name: string) => {
+      const text = textOption(options, name);
+      return text === undefined ? undefined : parseMoment(text, now);
+    };
+    const result = await findTransactions({
+      repository: access.repository,
+      identities: access.identities,
+      database: neededDatabase(access),
+      timeline: numberOption(options, 'timeline'),
+      limit: numberOption(options, 'limit') ?? 20,
+      progress: context.progress,
+      signal: context.signal,
+      filter: {
+        since: moment('since'),
+        until: moment('until'),
+        tables: listOption(options, 'table'),
+        drops: options.drops === true,
+        truncates: options.truncates === true,
+        deletesOver: numberOption(options, 'deletesOver'),
+        updatesOver: numberOption(options, 'updatesOver'),
+        xid: numberOption(options, 'xid'),
+        all: options.all === true,
+      },
+    });
+    const command = (transaction: FoundTransaction) => restoreCommand(transaction, result, options);
+    const complete = result.transactions.length > 0 && result.notSearched.length === 0;
+    return {
+      data: { ...result, transactions: result.transactions.map((t) => transactionData(t, command(t))) },
+      text: findText(result, command),
+      ...(complete ? {} : { exit: 1 }),
+    };
+  },
+};
+
+function numberOption(options: OptionValues, name: string): number | undefined {
+  const text = textOption(options, name);
+  if (text === undefined) return undefined;
+  if (!/^\d{1,10}$/.test(text))
+    throw new HelvinoError('USAGE', `"${text}" is no number`, { hint: 'write a whole number, 0 or more' });
+  return Number(text);
+}
+
+/** What restores to just before a transaction. */
+function restoreCommand(transaction: FoundTransaction, result: FindResult, options: OptionValues): string {
+  const words = ['helvino restore', `--to before:xid:${transaction.xid}`];
+  if (transaction.timeline !== result.newestTimeline) words.push(`--timeline ${transaction.timeline}`);
+  for (const [name, flag] of [
+    ['database', '--database'],
+    ['repositoryPath', '--repository-path'],
+  ] as const) {
+    const value = textOption(options, name);
+    if (value !== undefined) words.push(`${flag} ${shellWord(value)}`);
+  }
+  return [...words, '--to-directory FOLDER'].join(' ');
+}
+
+function transactionData(transaction: FoundTransaction, restore: string): Record<string, unknown> {
+  const { xid, timeline, partial, changes, droppedDatabases } = transaction;
+  return {
+    xid,
+    timeline,
+    time: isoTime(transaction.time),
+    lsn: formatLsn(transaction.lsn),
+    end: formatLsn(transaction.end),
+    partial,
+    changes,
+    droppedDatabases,
+    restore,
+  };
+}
+
+/** Microseconds are kept: two transactions can be of one millisecond. */
+function isoTime(microseconds: number): string {
+  const whole = new Date(Math.floor(microseconds / 1000)).toISOString();
+  return whole.replace('Z', `${String(microseconds % 1000).padStart(3, '0')}Z`);
+}
+
+function findText(result: FindResult, command: (transaction: FoundTransaction) => string): string[] {
+  const lines: string[] = [];
+  for (const transaction of result.transactions) {
+    const { xid, timeline, partial, droppedDatabases } = transaction;
+    const on = timeline === result.newestTimeline ? '' : `  timeline ${timeline}`;
+    const time = formatTime(new Date(transaction.time / 1000));
+    lines.push(`${time}  transaction ${xid}  ${formatLsn(transaction.lsn)}${on}`);
+    for (const name of droppedDatabases) lines.push(`    database ${name}: dropped`);
+    for (const change of transaction.changes) lines.push(`    ${changeText(change, partial)}`);
+    lines.push(`    just before it: ${command(transaction)}`);
+  }
+  if (result.transactions.length === 0) lines.push('no such transaction was found');
+  if (result.more) lines.push('', 'there are more: raise --limit, or narrow it down with --since, --table …');
+  for (const { timeline, from, to, why } of result.notSearched)
+    lines.push('', `not searched: WAL of timeline ${timeline} from ${from} to ${to}: ${why}`);
+  return lines;
+}
+
+function changeText(change: RelationChange, partial: boolean): string {
+  const { oid, file, database, schema, name } = change;
+  const table = name === undefined ? `relation ${oid ?? `with file ${file}`}` : `${schema}.${name}`;
+  const rows = (count: number) => `${partial ? '≥ ' : ''}${plural(count, 'row')}`;
+  const what = [
+    change.dropped && 'dropped',
+    change.truncated && 'truncated',
+    change.created && 'created',
+    change.rewritten && 'rewritten',
+    change.deleted > 0 && `${rows(change.deleted)} deleted`,
+    change.updated > 0 && `${rows(change.updated)} updated`,
+    change.inserted > 0 && `${rows(change.inserted)} inserted`,
+  ];
+  return `${database} ${table}: ${what.filter(Boolean).join(', ') || 'changed'}`;
+}

@@ -1,0 +1,54 @@
+/** Which transactions are looked for. Pure. */
+import type { IndexedTransaction, RelationChange } from '../../postgres/index.ts';
+
+export interface FindFilter {
+  /** Microseconds since 1970, both included. */
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+  /** `table`, `schema.table` or `database.schema.table`; empty: any. */
+  readonly tables: readonly string[];
+  readonly xid?: number | undefined;
+  /** Of these, one has to hold; none given: any change will do. */
+  readonly drops: boolean;
+  readonly truncates: boolean;
+  readonly deletesOver?: number | undefined;
+  readonly updatesOver?: number | undefined;
+  /** Also transactions that changed no user table. */
+  readonly all: boolean;
+}
+
+export function matches(transaction: IndexedTransaction, filter: FindFilter): boolean {
+  const { since, until, xid, all } = filter;
+  if (since !== undefined && transaction.time < since) return false;
+  if (until !== undefined && transaction.time > until) return false;
+  if (xid !== undefined) return transaction.xid === xid;
+  if (filter.drops && filter.tables.length === 0 && transaction.droppedDatabases.length > 0) return true;
+  if (transaction.changes.some((change) => changeMatches(change, filter))) return true;
+  const anything = !hasKinds(filter) && filter.tables.length === 0;
+  return anything && (all || transaction.droppedDatabases.length > 0);
+}
+
+function hasKinds({ drops, truncates, deletesOver, updatesOver }: FindFilter): boolean {
+  return drops || truncates || deletesOver !== undefined || updatesOver !== undefined;
+}
+
+function changeMatches(change: RelationChange, filter: FindFilter): boolean {
+  if (filter.tables.length > 0 && !filter.tables.some((name) => isNamed(change, name))) return false;
+  if (!hasKinds(filter)) return true;
+  const { drops, truncates, deletesOver, updatesOver } = filter;
+  return (
+    (drops && change.dropped) ||
+    (truncates && change.truncated) ||
+    (deletesOver !== undefined && change.deleted > deletesOver) ||
+    (updatesOver !== undefined && change.updated > updatesOver)
+  );
+}
+
+function isNamed({ database, schema, name, file, oid }: RelationChange, wanted: string): boolean {
+  return (
+    wanted === name ||
+    wanted === `${schema}.${name}` ||
+    wanted === `${database}.${schema}.${name}` ||
+    (name === undefined && (wanted === String(oid) || wanted === String(file)))
+  );
+}

@@ -1,0 +1,229 @@
+/**
+ * `helvino find`: which transactions did what, newest first, from the indexes that were made while WAL was stored. WAL
+ * that has no index is read when the recovery identity is there; otherwise it is named as not searched.
+ */
+import { HelvinoError } from '../../base/errors.ts';
+import type { Progress } from '../../base/progress.ts';
+import { backupFacts } from '../../catalog/index.ts';
+import {
+  decodeLogIndex,
+  formatLsn,
+  type IndexedTransaction,
+  parseCatalogSnapshot,
+} from '../../postgres/index.ts';
+import {
+  type Identities,
+  type LogPiece,
+  listLog,
+  listLogNotes,
+  openLogNote,
+  type Repository,
+} from '../../repository/index.ts';
+import { StoredLog } from '../wal/log-bytes.ts';
+import { type FindFilter, matches } from './find-filter.ts';
+import { readWal } from './read-wal.ts';
+import { type SearchStep, searchPlan } from './search-plan.ts';
+
+export interface FindOptions {
+  readonly repository: Repository;
+  readonly database: string;
+  readonly identities?: Identities | undefined;
+  /** Undefined: all. */
+  readonly timeline?: number | undefined;
+  readonly filter: FindFilter;
+  /** The newest so many. */
+  readonly limit: number;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+export interface FoundTransaction extends IndexedTransaction {
+  readonly timeline: number;
+}
+
+export interface SearchedRange {
+  readonly timeline: number;
+  readonly from: string;
+  readonly to: string;
+}
+
+export interface FindResult {
+  /** Oldest first. */
+  readonly transactions: readonly FoundTransaction[];
+  /** More match than the limit. */
+  readonly more: boolean;
+  readonly newestTimeline: number;
+  readonly searched: readonly SearchedRange[];
+  readonly notSearched: readonly (SearchedRange & { readonly why: string })[];
+}
+
+/** Commit times do not follow the WAL exactly. */
+const slackMicroseconds = 600_000_000;
+const defaultSegmentSize = 16 << 20;
+const smallestSegment = 1 << 20;
+
+/** Throws STORAGE_NOT_FOUND when no WAL is stored. */
+export async function findTransactions(options: FindOptions): Promise<FindResult> {
+  return await new Search(options).run();
+}
+
+class Search {
+  readonly #options: FindOptions;
+  readonly #found: FoundTransaction[] = [];
+  readonly #searched: SearchedRange[] = [];
+  readonly #notSearched: (SearchedRange & { why: string })[] = [];
+  #notes: Awaited<ReturnType<typeof listLogNotes>> = [];
+  #log: StoredLog | undefined;
+
+  constructor(options: FindOptions) {
+    this.#options = options;
+  }
+
+  async run(): Promise<FindResult> {
+    const { repository, database, timeline, limit, progress, identities } = this.#options;
+    progress.phase('looking through the index of WAL');
+    this.#notes = await listLogNotes(repository, database, 'index');
+    const pieces: LogPiece[] = [];
+    for await (const piece of listLog(repository.driver, database)) pieces.push(piece);
+    const lines = [...new Set([...pieces, ...this.#notes].map((piece) => piece.line))].sort((a, b) => b - a);
+    if (lines.length === 0)
+      throw new HelvinoError('STORAGE_NOT_FOUND', `no WAL of ${database} is stored`, {
+        hint: 'run `helvino wal stream` as a service: what happens from then on can be found',
+      });
+    if (timeline !== undefined && !lines.includes(timeline))
+      throw new HelvinoError('USAGE', `no WAL of timeline ${timeline} is stored`, {
+        hint: `there is WAL of timeline ${lines.join(', ')}`,
+      });
+    if (identities) this.#log = await StoredLog.open(repository, identities, database);
+    const more = await this.#steps(
+      lines
+        .filter((line) => timeline === undefined || line === timeline)
+        .map((line) => searchPlan(line, this.#notes, pieces)),
+    );
+    const transactions = this.#found.slice(0, limit).reverse();
+    await this.#nameTheUnnamed(transactions);
+    return {
+      transactions,
+      more,
+      newestTimeline: lines[0]!,
+      searched: this.#searched,
+      notSearched: this.#notSearched,
+    };
+  }
+
+  /** Gives whether there are more than the limit. */
+  async #steps(plans: readonly (readonly SearchStep[])[]): Promise<boolean> {
+    const { filter, limit, signal } = this.#options;
+    for (const plan of plans) {
+      for (const step of plan) {
+        signal.throwIfAborted();
+        const transactions = await this.#transactions(step);
+        if (!transactions) continue;
+        this.#note(this.#searched, step);
+        for (let i = transactions.length - 1; i >= 0; i--) {
+          const transaction = transactions[i]!;
+          if (matches(transaction, filter)) this.#found.push({ ...transaction, timeline: step.line });
+          if (this.#found.length > limit) return true;
+        }
+        if (filter.xid !== undefined && this.#found.length > 0) return false;
+        const newest = transactions.reduce((last, { time }) => Math.max(last, time), 0);
+        if (newest > 0 && filter.since !== undefined && newest < filter.since - slackMicroseconds) break;
+      }
+    }
+    return false;
+  }
+
+  /** In order of WAL; undefined when the step could not be searched. */
+  async #transactions(step: SearchStep): Promise<readonly IndexedTransaction[] | undefined> {
+    if (step.kind === 'index') {
+      try {
+        const bytes = await openLogNote(this.#options.repository, step.note.name);
+        return decodeLogIndex(bytes, step.note.name).transactions;
+      } catch (thrown) {
+        if (!(thrown instanceof HelvinoError) || thrown.code !== 'REPOSITORY_DAMAGED') throw thrown;
+        if (!this.#log) {
+          this.#notSearched.push({ ...range(step), why: `its index is damaged (${thrown.message})` });
+          return undefined;
+        }
+      }
+    }
+    if (!this.#log) {
+      const why = 'it has no index yet; with the recovery identity (--identity) the WAL itself is read';
+      this.#notSearched.push({ ...range(step), why });
+      return undefined;
+    }
+    return this.#read(step, this.#log);
+  }
+
+  async #read(step: SearchStep, log: StoredLog): Promise<readonly IndexedTransaction[]> {
+    const { repository, database, signal, progress } = this.#options;
+    progress.phase('reading WAL', Number(step.end - step.begin), 'bytes');
+    const { transactions, damaged } = await readWal(
+      {
+        repository,
+        database,
+        log,
+        notes: this.#notes,
+        segmentSize: await this.#segmentSize(),
+        signal,
+        onBytes: (bytes) => progress.advance(bytes),
+      },
+      step,
+    );
+    for (const why of damaged) this.#notSearched.push({ ...range(step), why });
+    return transactions;
+  }
+
+  async #segmentSize(): Promise<number> {
+    const { repository, database } = this.#options;
+    for (const name of (await repository.backups(database)).reverse()) {
+      const manifest = await repository.manifest(database, name.id).catch(() => undefined);
+      if (manifest) return backupFacts(manifest).walSegmentSize;
+    }
+    return segmentSizeOf(this.#log?.pieces ?? []);
+  }
+
+  #note(list: SearchedRange[], step: SearchStep): void {
+    const last = list.at(-1);
+    const { timeline, from, to } = range(step);
+    if (last && last.timeline === timeline && last.from === to) list[list.length - 1] = { ...last, from };
+    else list.push({ timeline, from, to });
+  }
+
+  /** A table that was made after a snapshot may have its name from the next one. */
+  async #nameTheUnnamed(transactions: FoundTransaction[]): Promise<void> {
+    const { repository, database } = this.#options;
+    const unnamed = () =>
+      transactions.some(({ changes }) => changes.some((change) => change.oid !== undefined && !change.name));
+    if (!unnamed()) return;
+    for (const note of (await listLogNotes(repository, database, 'names')).reverse()) {
+      const text = Buffer.from(await openLogNote(repository, note.name)).toString('utf8');
+      const snapshot = parseCatalogSnapshot(text, note.name);
+      const schemas = new Map(snapshot.schemas);
+      const names = new Map(snapshot.relations.map(([oid, schema, name]) => [oid, { schema, name }]));
+      for (const [i, transaction] of transactions.entries()) {
+        const changes = transaction.changes.map((change) => {
+          const known = change.name || change.oid === undefined ? undefined : names.get(change.oid);
+          if (!known || change.database !== snapshot.database.name) return change;
+          return { ...change, name: known.name, schema: schemas.get(known.schema) };
+        });
+        transactions[i] = { ...transaction, changes };
+      }
+      if (!unnamed()) return;
+    }
+  }
+}
+
+/** Without a backup that tells: whole segments are pieces of a power of two, at a multiple of it. */
+function segmentSizeOf(pieces: readonly LogPiece[]): number {
+  const sizes = pieces
+    .map(({ begin, end }) => ({ begin, size: Number(end - begin) }))
+    .filter(({ begin, size }) => size >= smallestSegment && begin % BigInt(size) === 0n)
+    .filter(({ size }) => Number.isInteger(Math.log2(size)))
+    .map(({ size }) => size);
+  return sizes.length > 0 ? Math.max(...sizes) : defaultSegmentSize;
+}
+
+function range({ line, begin, end }: SearchStep): SearchedRange {
+  return { timeline: line, from: formatLsn(begin), to: formatLsn(end) };
+}

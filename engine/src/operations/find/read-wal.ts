@@ -1,0 +1,66 @@
+/** Reads WAL that no index covers: with the recovery identity, from the repository alone. */
+import {
+  decodeLogIndex,
+  type IndexedTransaction,
+  type IndexState,
+  WalIndexer,
+  walSegmentBegin,
+} from '../../postgres/index.ts';
+import { type LogNote, openLogNote, type Repository } from '../../repository/index.ts';
+import { readCatalogNames } from '../wal/catalog-names.ts';
+import type { StoredLog } from '../wal/log-bytes.ts';
+
+export interface ReadWalOptions {
+  readonly repository: Repository;
+  readonly database: string;
+  readonly log: StoredLog;
+  readonly notes: readonly LogNote[];
+  /** Bytes. */
+  readonly segmentSize: number;
+  readonly signal: AbortSignal;
+  readonly onBytes: (bytes: number) => void;
+}
+
+export async function readWal(
+  options: ReadWalOptions,
+  range: { line: number; begin: bigint; end: bigint },
+): Promise<{ transactions: readonly IndexedTransaction[]; damaged: readonly string[] }> {
+  const { repository, database, log, segmentSize, signal, onBytes } = options;
+  const state = await stateBefore(options, range);
+  const first = walSegmentBegin(state ? BigInt(state.lastEnd) : range.begin, segmentSize);
+  const start = firstStored(log, range.line, first) ? first : walSegmentBegin(range.begin, segmentSize);
+  const names = await readCatalogNames(repository, database, {
+    timeline: range.line,
+    from: start,
+    to: range.end,
+  });
+  const indexer = new WalIndexer({
+    start,
+    segmentSize,
+    snapshots: names,
+    ...(state && start === first ? { state } : {}),
+  });
+  for await (const bytes of log.bytes({ line: range.line, from: start, to: range.end })) {
+    signal.throwIfAborted();
+    indexer.push(bytes);
+    onBytes(bytes.length);
+  }
+  const { transactions, damaged } = indexer.take();
+  return {
+    transactions: transactions.filter((transaction) => transaction.lsn >= range.begin),
+    damaged: damaged.map(({ message }) => message),
+  };
+}
+
+/** What the index just before the range knew at its end. */
+async function stateBefore(
+  { repository, notes }: ReadWalOptions,
+  { line, begin }: { line: number; begin: bigint },
+): Promise<IndexState | undefined> {
+  const before = notes.find((note) => note.line === line && note.end === begin);
+  return before && decodeLogIndex(await openLogNote(repository, before.name), before.name).state;
+}
+
+function firstStored(log: StoredLog, line: number, position: bigint): boolean {
+  return log.pieces.some((piece) => piece.line === line && piece.begin <= position && piece.end > position);
+}
