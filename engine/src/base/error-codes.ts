@@ -29,6 +29,7 @@ export const errorCodes = {
   STORAGE_FULL: { exit: 74, http: 507, retry: true, meaning: 'No space (or quota) is left where the store writes.' },
   STORAGE_UNAVAILABLE: { exit: 75, http: 503, retry: true, meaning: 'The store did not answer, or broke off.' },
   STORAGE_SHORT_READ: { exit: 65, http: 500, retry: false, meaning: 'An object is shorter than the range that was asked for.' },
+  STORAGE_ARCHIVED: { exit: 75, http: 409, retry: false, meaning: 'The object is in an archive class and must be asked for before it can be read.' },
   STORAGE_IO: { exit: 74, http: 500, retry: true, meaning: 'Reading or writing failed in the store.' },
 
   REPOSITORY_NOT_FOUND: { exit: 66, http: 404, retry: false, meaning: 'There is no repository at this place.' },

@@ -10,3 +10,5 @@ export { openFsDriver } from './fs-driver.ts';
 export { withLimit } from './limit.ts';
 export { openMemoryDriver } from './memory-driver.ts';
 export { type RetryFacts, withRetry } from './retry.ts';
+export { openS3Driver } from './s3-driver.ts';
+export type { S3Options } from './s3-options.ts';

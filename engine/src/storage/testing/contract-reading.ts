@@ -4,11 +4,11 @@ import { hasCode, namesOf, patterned, pieces, type TestStore, text, withStore } 
 
 const once = { ifAbsent: true };
 
-export function registerReadingContract(open: () => Promise<TestStore>): void {
+export function registerReadingContract(open: () => Promise<TestStore>, many: number): void {
   registerRanges(open);
   registerPlaces(open);
   registerLists(open);
-  registerLongLists(open);
+  registerLongLists(open, many);
 }
 
 function registerRanges(open: () => Promise<TestStore>): void {
@@ -142,11 +142,11 @@ function registerLists(open: () => Promise<TestStore>): void {
     }));
 }
 
-function registerLongLists(open: () => Promise<TestStore>): void {
-  test('two thousand objects – all are listed, in order; a consumer may stop early', () =>
+function registerLongLists(open: () => Promise<TestStore>, many: number): void {
+  test(`${many} objects – all are listed, in order; a consumer may stop early`, () =>
     withStore(open, async (driver) => {
       const names = Array.from(
-        { length: 2000 },
+        { length: many },
         (_, n) => `packs/${(n % 64).toString(16).padStart(2, '0')}/${n}`,
       );
       for (let at = 0; at < names.length; at += 50) {

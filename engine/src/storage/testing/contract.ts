@@ -12,13 +12,14 @@ import { hasCode, namesOf, type TestStore, text, withStore } from './contract-to
 
 export type { TestStore } from './contract-tools.ts';
 
-export function registerStorageContract(name: string, open: () => Promise<TestStore>): void {
+/** `many`: how many objects a long list has; fewer where each costs requests. */
+export function registerStorageContract(name: string, open: () => Promise<TestStore>, many = 2000): void {
   describe(`storage contract: ${name}`, { concurrency: 1 }, () => {
     registerWritingContract(open);
     registerReplacingContract(open);
     registerRemovingContract(open);
     registerRetentionContract(open);
-    registerReadingContract(open);
+    registerReadingContract(open, many);
     registerConcurrencyContract(open);
   });
 }
