@@ -13,6 +13,8 @@ interface Node {
   readonly maximum?: number;
   readonly items?: Node;
   readonly anyOf?: readonly Node[];
+  /** Blocks that differ by their `type`. */
+  readonly oneOf?: readonly Node[];
   readonly properties?: Readonly<Record<string, Node>>;
   readonly required?: readonly string[];
   readonly additionalProperties?: Node | boolean;
@@ -58,6 +60,7 @@ function rowsOf(node: Node, path: string, needed: boolean): string[][] {
 }
 
 function innerNodes(node: Node, path: string): [path: string, node: Node, needed: boolean][] {
+  if (node.oneOf) return node.oneOf.flatMap((one) => innerNodes(one, path));
   const at = path === '' ? '' : `${path}.`;
   const { properties, additionalProperties: any } = node;
   if (properties)
@@ -78,6 +81,7 @@ function shapeOf(node: Node): string {
       .join(' or ');
   if (node.type === 'array') return `a list of ${shapeOf(node.items ?? {})}s`;
   if (node.minimum !== undefined && node.maximum !== undefined) return `${node.minimum} to ${node.maximum}`;
+  if (node.oneOf) return 'a block';
   if (node.type === 'object') return node.properties ? 'a block' : 'blocks by name';
   if (node.type === 'boolean') return '`true`, `false`';
   return node.type === 'string' ? 'text' : 'text or number';

@@ -1,4 +1,4 @@
-/** Runs the launcher as a user would, on the Node.js that is there. */
+/** Runs the launcher as a user would, on the Node.js that is there. `signal` ends it, with SIGTERM. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
@@ -12,7 +12,7 @@ export interface CliOutcome {
 
 export function helvino(
   args: readonly string[],
-  options: { cwd: string; env?: Record<string, string> },
+  options: { cwd: string; env?: Record<string, string>; signal?: AbortSignal },
 ): Promise<CliOutcome> {
   return new Promise((resolve, reject) => {
     const { HELVINO_CONFIG: _, HELVINO_IDENTITY: __, ...inherited } = process.env;
@@ -25,6 +25,7 @@ export function helvino(
     child.stdout.on('data', (chunk) => (output.stdout += chunk));
     child.stderr.on('data', (chunk) => (output.stderr += chunk));
     child.on('error', reject);
+    options.signal?.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
     child.on('close', (status) => resolve({ status, ...output }));
   });
 }

@@ -17,8 +17,8 @@ export const identityOption: VerbOption = {
   description: 'the recovery identity (or the variables HELVINO_IDENTITY, HELVINO_IDENTITY_FILE)',
 };
 export const repositoryOption: VerbOption = {
-  flags: '--repository-path <folder>',
-  description: 'a repository without a configuration; needs the recovery identity',
+  flags: '--repository-path <place>',
+  description: 'a repository without a configuration (a folder, or s3://…); needs the recovery identity',
 };
 
 export interface HostAccess extends ChosenDatabase {
@@ -84,7 +84,11 @@ export async function openToRead(
   const path = textOption(options, 'repositoryPath');
   const named = textOption(options, 'database');
   if (path !== undefined) {
-    const repository = await openWithIdentity(path, identities ?? (await neededIdentities(context, options)));
+    const repository = await openWithIdentity(
+      path,
+      { env: context.env, directory: context.cwd },
+      identities ?? (await neededIdentities(context, options)),
+    );
     const database = named ?? (await onlyDatabase(repository));
     return { repository, identities, database, chosen: undefined, loaded: undefined };
   }

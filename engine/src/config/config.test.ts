@@ -21,7 +21,7 @@ const recipient = 'age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq
 const text = newConfigText({
   repository: {
     name: 'main',
-    path: '/var/backups/helvino',
+    storage: { type: 'fs', path: '/var/backups/helvino' },
     recipients: [recipient],
     catalogKeyFile: './helvino.catalog.key',
   },

@@ -1,6 +1,7 @@
 /** Changes to helvino.yaml that keep comments and order. */
 import { type Document, parseDocument } from 'yaml';
 import { HelvinoError } from '../base/errors.ts';
+import type { StorageInput } from './storage.ts';
 
 export interface NewDatabase {
   readonly name: string;
@@ -10,7 +11,7 @@ export interface NewDatabase {
 
 /** A first file, with comments for its reader. */
 export function newConfigText(options: {
-  repository: { name: string; path: string; recipients: readonly string[]; catalogKeyFile: string };
+  repository: { name: string; storage: StorageInput; recipients: readonly string[]; catalogKeyFile: string };
   database: NewDatabase;
 }): string {
   const { repository, database } = options;
@@ -19,7 +20,7 @@ version: 1
 
 repositories:
   ${repository.name}:
-    storage: { type: fs, path: ${JSON.stringify(repository.path)} }
+    storage: ${flow(repository.storage)}
     # Who can restore. The recovery identity that belongs to a recipient is kept elsewhere, never on this host.
     recipients:
 ${repository.recipients.map((recipient) => `      - ${recipient}`).join('\n')}
@@ -31,6 +32,13 @@ databases:
     connection: ${JSON.stringify(database.connection)}
     repository: ${database.repository}
 `;
+}
+
+function flow(value: Readonly<Record<string, unknown>>): string {
+  const entries = Object.entries(value).map(
+    ([key, one]) => `${key}: ${key === 'type' ? one : JSON.stringify(one)}`,
+  );
+  return `{ ${entries.join(', ')} }`;
 }
 
 /** Throws CONFIG_INVALID when the name is taken. */

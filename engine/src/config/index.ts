@@ -13,5 +13,6 @@ export {
   parseConfig as parseConfigText,
 } from './load.ts';
 export { configSchema, type DatabaseConfig, holdsPassword, type RepositoryConfig } from './schema.ts';
-export { readSecret } from './secret.ts';
+export { readSecret, type SecretSource } from './secret.ts';
+export { parseStorage, type StorageInput, withDefaults } from './storage.ts';
 export { parseDuration, parseSize } from './units.ts';

@@ -2,6 +2,8 @@
  * The schema of `helvino.yaml`. Descriptions and defaults here are what `docs/reference/configuration.md` shows.
  */
 import { z } from 'zod';
+import { secret } from './secret.ts';
+import { storage } from './storage.ts';
 import { parseDuration, parseSize } from './units.ts';
 
 function checked(parse: (text: string) => number) {
@@ -22,17 +24,6 @@ const duration = z.string().transform(checked(parseDuration));
 const name = z
   .string()
   .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'names are lower-case letters, digits, dots, dashes and underscores');
-
-const secret = z
-  .union([z.strictObject({ env: z.string().min(1) }), z.strictObject({ file: z.string().min(1) })])
-  .describe('Where a secret is: `{ env: NAME }`, an environment variable, or `{ file: PATH }`, a file.');
-
-const storage = z
-  .strictObject({
-    type: z.literal('fs').describe('A folder.'),
-    path: z.string().min(1).describe('The folder; relative to this file.'),
-  })
-  .describe('Where the repository is.');
 
 const repository = z.strictObject({
   storage,

@@ -1,8 +1,13 @@
 /** Secrets come from an environment variable or from a file, never from helvino.yaml itself. */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { z } from 'zod';
 import { HelvinoError } from '../base/errors.ts';
 import type { Environment } from './env.ts';
+
+export const secret = z
+  .union([z.strictObject({ env: z.string().min(1) }), z.strictObject({ file: z.string().min(1) })])
+  .describe('Where a secret is: `{ env: NAME }`, an environment variable, or `{ file: PATH }`, a file.');
 
 export type SecretSource = { readonly env: string } | { readonly file: string };
 

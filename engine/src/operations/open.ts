@@ -5,8 +5,11 @@ import {
   type DatabaseConfig,
   type Environment,
   type LoadedConfig,
+  parseStorage,
   type RepositoryConfig,
   readSecret,
+  type SecretSource,
+  withDefaults,
 } from '../config/index.ts';
 import { type ConnectionParams, resolveConnection } from '../postgres/index.ts';
 import {
@@ -16,7 +19,14 @@ import {
   parseCatalogRing,
   type Repository,
 } from '../repository/index.ts';
-import { openFsDriver, type StorageDriver, withLimit, withRetry } from '../storage/index.ts';
+import {
+  openFsDriver,
+  openS3Driver,
+  type S3Options,
+  type StorageDriver,
+  withLimit,
+  withRetry,
+} from '../storage/index.ts';
 
 interface Surroundings {
   readonly env: Environment;
@@ -26,13 +36,46 @@ interface Surroundings {
 
 export async function openStorage(
   storage: RepositoryConfig['storage'],
-  { directory }: Surroundings,
+  surroundings: Surroundings,
 ): Promise<StorageDriver> {
-  return decorate(await openFsDriver({ root: resolve(directory, storage.path) }));
+  if (storage.type === 's3') {
+    const driver = await openS3Driver(await s3Options(storage, surroundings));
+    return decorate(driver, storage.connections);
+  }
+  return decorate(await openFsDriver({ root: resolve(surroundings.directory, storage.path) }), 8);
 }
 
-function decorate(driver: StorageDriver): StorageDriver {
-  return withLimit(withRetry(driver, { attempts: 5, baseMs: 250, clock: systemClock }), { concurrency: 8 });
+function decorate(driver: StorageDriver, concurrency: number): StorageDriver {
+  return withLimit(withRetry(driver, { attempts: 5, baseMs: 250, clock: systemClock }), { concurrency });
+}
+
+type S3Storage = Extract<RepositoryConfig['storage'], { type: 's3' }>;
+
+async function s3Options(storage: S3Storage, surroundings: Surroundings): Promise<S3Options> {
+  const { storageClass, encryption, credentials } = storage;
+  const read = async (source: SecretSource, what: string) =>
+    (await readSecret(source, { ...surroundings, what })).text.trim();
+  const packs = storageClass.packs ?? (storage.endpoint === undefined ? 'STANDARD_IA' : undefined);
+  const classes = [
+    { prefix: 'packs/', storageClass: packs },
+    { prefix: 'wal/', storageClass: storageClass.wal },
+    ...['backups/', 'keys/', 'ledger/', 'proofs/'].map((prefix) => ({
+      prefix,
+      storageClass: storageClass.other,
+    })),
+  ];
+  return {
+    ...storage,
+    storageClasses: classes.flatMap(({ prefix, storageClass: name }) =>
+      name === undefined ? [] : [{ prefix, storageClass: name }],
+    ),
+    encryption: encryption && { kind: encryption.type, keyId: encryption.keyId },
+    credentials: credentials && {
+      accessKeyId: await read(credentials.accessKeyId, 'the access key'),
+      secretAccessKey: await read(credentials.secretAccessKey, 'the secret access key'),
+      sessionToken: credentials.sessionToken && (await read(credentials.sessionToken, 'the session token')),
+    },
+  };
 }
 
 async function readCatalogRing(
@@ -58,8 +101,13 @@ export async function openConfigured(
 }
 
 /** Without any configuration: a place and an identity, as after the loss of the host. */
-export async function openWithIdentity(path: string, identities: Identities): Promise<Repository> {
-  return openRepository(decorate(await openFsDriver({ root: resolve(path) })), { identities });
+export async function openWithIdentity(
+  place: string,
+  surroundings: Surroundings,
+  identities: Identities,
+): Promise<Repository> {
+  const storage = withDefaults(parseStorage(place));
+  return openRepository(await openStorage(storage, surroundings), { identities });
 }
 
 export async function connectionOf(

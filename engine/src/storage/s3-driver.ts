@@ -59,8 +59,7 @@ class S3Driver implements StorageDriver {
   #condition: Promise<boolean> | undefined;
 
   constructor(options: S3Options) {
-    const place = `s3://${options.bucket}${options.prefix && `/${options.prefix}`}`;
-    this.capabilities = { kind: 's3', place, retention: options.lock !== undefined };
+    this.capabilities = { kind: 's3', place: placeOf(options), retention: options.lock !== undefined };
     this.#options = options;
     this.#connection = connectS3(options);
   }
@@ -203,7 +202,10 @@ class S3Driver implements StorageDriver {
         }
         if (await this.#isAbsent(name)) return undefined;
       }
-      throw new HelvinoError('STORAGE_UNAVAILABLE', `${this.capabilities.place} gives two answers about ${name}`);
+      throw new HelvinoError(
+        'STORAGE_UNAVAILABLE',
+        `${this.capabilities.place} gives two answers about ${name}`,
+      );
     });
   }
 
@@ -345,6 +347,16 @@ interface Body {
   readonly pieces: readonly Buffer[];
   readonly size: number;
   readonly options: PutOptions;
+}
+
+/** As `--path` and `--repository-path` take it, so that it alone finds the store again. */
+function placeOf({ bucket, prefix, region, endpoint, pathStyle }: S3Options): string {
+  const more = [
+    `region=${region}`,
+    ...(endpoint === undefined ? [] : [`endpoint=${endpoint}`]),
+    ...(pathStyle ? ['pathStyle=true'] : []),
+  ];
+  return `s3://${bucket}${prefix && `/${prefix}`}?${more.join('&')}`;
 }
 
 /** The same memory: the SDK and streams take buffers only, and know no shared memory otherwise. */

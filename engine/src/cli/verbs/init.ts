@@ -1,6 +1,12 @@
 import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
-import { chooseDatabase, holdsPassword, loadConfig } from '../../config/index.ts';
+import {
+  chooseDatabase,
+  holdsPassword,
+  loadConfig,
+  parseStorage,
+  type StorageInput,
+} from '../../config/index.ts';
 import { checkServer, connectionOf, init, surroundingsOf } from '../../operations/index.ts';
 import { findingsText } from '../output/findings-text.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
@@ -21,7 +27,10 @@ export const initVerb: Verb = {
     { flags: '--service <name>', description: 'a service of pg_service.conf' },
     { flags: '--password-env <name>', description: 'the environment variable that has the password' },
     { flags: '--password-file <file>', description: 'the file that has the password' },
-    { flags: '--path <folder>', description: 'where the repository is made' },
+    {
+      flags: '--path <place>',
+      description: 'where the repository is made: a folder, or s3://bucket/prefix?region=…',
+    },
     { flags: '--repository <name>', description: 'a name for the repository', default: 'main' },
     {
       flags: '--recipient <age1...>',
@@ -37,6 +46,7 @@ export const initVerb: Verb = {
   examples: [
     'helvino init --url postgresql://backup@db.internal/postgres --path /var/backups/helvino',
     'helvino init --database shop --service shop --path /srv/backups --recipient age1...',
+    'helvino init --service shop --path "s3://backups/helvino?region=eu-central-1"',
   ],
   exits: [{ status: 1, meaning: 'all was made, but the server is not ready for backups' }],
   async run(context, options) {
@@ -50,7 +60,7 @@ export const initVerb: Verb = {
       database,
       connection: connectionFrom(options),
       repositoryName: textOption(options, 'repository') ?? 'main',
-      path: textOption(options, 'path') && resolve(context.cwd, textOption(options, 'path')!),
+      storage: storageFrom(options, context.cwd),
       recipients: listOption(options, 'recipient'),
       identityFile: resolve(
         context.cwd,
@@ -81,6 +91,12 @@ export const initVerb: Verb = {
     return { data: { ...made, check }, text, exit: check.ready ? 0 : 1 };
   },
 };
+
+function storageFrom(options: OptionValues, cwd: string): StorageInput | undefined {
+  const path = textOption(options, 'path');
+  const storage = path === undefined ? undefined : parseStorage(path);
+  return storage?.type === 'fs' ? { ...storage, path: resolve(cwd, storage.path) } : storage;
+}
 
 function connectionFrom(options: OptionValues): Record<string, unknown> {
   const [url, service] = [textOption(options, 'url'), textOption(options, 'service')];

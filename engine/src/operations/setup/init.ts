@@ -3,9 +3,16 @@
  * before anything is sealed to it, the catalog key before the configuration that names it.
  */
 import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
-import { addDatabase, type Environment, newConfigText, parseConfigText } from '../../config/index.ts';
+import {
+  addDatabase,
+  type Environment,
+  newConfigText,
+  parseConfigText,
+  type StorageInput,
+  withDefaults,
+} from '../../config/index.ts';
 import { createIdentity, createRepository, formatCatalogRing, recipientOf } from '../../repository/index.ts';
 import { openStorage } from '../open.ts';
 
@@ -16,8 +23,8 @@ export interface InitOptions {
   /** As in the configuration. */
   readonly connection: Readonly<Record<string, unknown>>;
   readonly repositoryName: string;
-  /** Folder of a new repository. */
-  readonly path: string | undefined;
+  /** Where a new repository is made. */
+  readonly storage: StorageInput | undefined;
   /** Recipients that are there already; a new identity is made if there is none. */
   readonly recipients: readonly string[];
   /** Where a new recovery identity is written. */
@@ -66,24 +73,29 @@ async function extend(options: InitOptions, text: string): Promise<InitResult> {
 async function create(options: InitOptions): Promise<InitResult> {
   const directory = dirname(options.file);
   const keyFile = join(directory, 'helvino.catalog.key');
-  if (options.path === undefined)
+  const { storage } = options;
+  if (storage === undefined)
     throw new HelvinoError('USAGE', 'no place for the repository was given', {
-      hint: '--path FOLDER: where backups are kept',
+      hint: '--path FOLDER or s3://bucket/prefix: where backups are kept',
     });
   for (const file of [keyFile, ...(options.recipients.length === 0 ? [options.identityFile] : [])])
     await refuseExisting(file);
   await mkdir(directory, { recursive: true });
   const recipients =
     options.recipients.length > 0 ? options.recipients : [await newIdentity(options.identityFile)];
-  const path = resolve(directory, options.path);
-  const driver = await openStorage({ type: 'fs', path }, { env: options.env, directory });
+  const driver = await openStorage(withDefaults(storage), { env: options.env, directory });
   const repository = await createRepository(driver, { recipients });
   await write(
     keyFile,
-    `# Catalog key of ${path}. It opens structure, not data. Keep it on this host only.\n${formatCatalogRing(repository.ring.keys)}`,
+    `# Catalog key of ${driver.capabilities.place}. It opens structure, not data. Keep it on this host only.\n${formatCatalogRing(repository.ring.keys)}`,
   );
   const text = newConfigText({
-    repository: { name: options.repositoryName, path, recipients, catalogKeyFile: './helvino.catalog.key' },
+    repository: {
+      name: options.repositoryName,
+      storage,
+      recipients,
+      catalogKeyFile: './helvino.catalog.key',
+    },
     database: { name: options.database, connection: options.connection, repository: options.repositoryName },
   });
   await write(options.file, text);
