@@ -96,8 +96,21 @@ async function holdsPiece(
   driver: StorageDriver,
   { name, bytes, ring }: { name: string; bytes: Uint8Array; ring: CatalogRing },
 ): Promise<boolean> {
-  const { plainHash, catalogKey } = checkLogPiece(await driver.get(name), name, ring);
+  const { plainHash, catalogKey } = await checked(driver, name, ring);
   return contentHasherOf(catalogKey).hash(bytes).equals(plainHash);
+}
+
+async function checked(driver: StorageDriver, name: string, ring: CatalogRing) {
+  try {
+    return checkLogPiece(await driver.get(name), name, ring);
+  } catch (thrown) {
+    if (!(thrown instanceof HelvinoError) || thrown.code !== 'REPOSITORY_DAMAGED') throw thrown;
+    throw new HelvinoError(thrown.code, thrown.message, {
+      cause: thrown,
+      hint: 'remove this object from the store: what is to be stored in its place is good, and is stored when it comes again',
+      context: thrown.context,
+    });
+  }
 }
 
 function conflict(name: string): HelvinoError {
