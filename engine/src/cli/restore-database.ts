@@ -2,30 +2,23 @@
 import { dirname, resolve } from 'node:path';
 import { HelvinoError } from '../base/errors.ts';
 import { formatDuration, shellWord } from '../base/format.ts';
+import { chooseDatabase } from '../config/index.ts';
 import {
   type ApplicationSteps,
-  connectionOf,
+  type DumpSource,
   dumpInBackup,
+  dumpInFile,
   noApplication,
   planRestoreDatabase,
   type RestoreDatabaseResult,
   restoreDatabase,
-  surroundingsOf,
 } from '../operations/index.ts';
-import { type ConnectionParams, resolveConnection } from '../postgres/index.ts';
 import type { CliContext } from './context.ts';
 import { jobsOption } from './logical-backup.ts';
 import { chosenManifest, neededIdentities, openToRead, type ReadAccess } from './open.ts';
 import { table } from './output/table.ts';
+import { serverOf, urlOptions } from './server.ts';
 import { listOption, type OptionValues, textOption, type VerbOption, type VerbResult } from './verb.ts';
-
-export const urlOptions: readonly VerbOption[] = [
-  {
-    flags: '--url <url>',
-    description: 'the server, and the role to do it as; the configured connection otherwise',
-  },
-  { flags: '--password-env <name>', description: 'the variable that holds the password for --url' },
-];
 
 export const toDatabaseOptions: readonly VerbOption[] = [
   { flags: '--to-database <name>', description: 'restore a dump: the database that it becomes' },
@@ -55,6 +48,21 @@ export async function restoreToDatabase(
     throw new HelvinoError('USAGE', '--to-directory and --to-database were given', {
       hint: 'give one of them',
     });
+  const file = textOption(options, 'fromFile');
+  if (file === undefined) return restoreBackup(context, options, wanted);
+  if (wanted !== undefined)
+    throw new HelvinoError('USAGE', 'a backup and --from-file were given', { hint: 'give one of them' });
+  const loaded = textOption(options, 'url') === undefined ? await context.config() : undefined;
+  const chosen = loaded && chooseDatabase(loaded, textOption(options, 'database'));
+  const source = await dumpInFile(resolve(context.cwd, file), context);
+  return restoreSource(context, options, { source, access: { chosen, loaded }, what: { file } });
+}
+
+async function restoreBackup(
+  context: CliContext,
+  options: OptionValues,
+  wanted: string | undefined,
+): Promise<VerbResult> {
   const access = await openToRead(context, options);
   const identities = access.identities ?? (await neededIdentities(context, options));
   const manifest = await chosenManifest({ ...access, identities }, wanted, 'logical');
@@ -63,6 +71,20 @@ export async function restoreToDatabase(
     identities,
     name: textOption(options, 'dbname'),
   });
+  return restoreSource(context, options, { source, access, what: { backup: manifest.id } });
+}
+
+type Host = Pick<ReadAccess, 'chosen' | 'loaded'>;
+
+async function restoreSource(
+  context: CliContext,
+  options: OptionValues,
+  {
+    source,
+    access,
+    what: from,
+  }: { source: DumpSource; access: Host; what: Readonly<Record<string, string>> },
+): Promise<VerbResult> {
   const settings = access.chosen?.database.logical;
   const inConfig = (path: string) => resolve(access.loaded?.directory ?? context.cwd, path);
   const request = {
@@ -83,11 +105,11 @@ export async function restoreToDatabase(
     signal: context.signal,
   };
   const plan = await planRestoreDatabase(request);
-  const what = `Restore ${source.name} (database ${source.database?.name}) as ${request.database}`;
+  const what = `Restore ${source.name} ${source.database ? `(database ${source.database.name}) ` : ''}as ${request.database}`;
   if (options.dryRun) {
     const steps = plan.steps.map((step, index) => `  ${index + 1}. ${step}`);
     return {
-      data: { backup: manifest.id, plan },
+      data: { ...from, plan },
       text: [`would ${what.charAt(0).toLowerCase()}${what.slice(1)}:`, ...steps, 'nothing was done'],
     };
   }
@@ -98,30 +120,10 @@ export async function restoreToDatabase(
       textOption(options, 'confirm'),
     );
   const result = await restoreDatabase(request);
-  return { data: { backup: manifest.id, ...result }, text: resultText(result) };
+  return { data: { ...from, ...result }, text: resultText(result) };
 }
 
-/** As `--url` says, else as the configuration does. */
-export async function serverOf(
-  context: CliContext,
-  options: OptionValues,
-  { chosen, loaded }: Pick<ReadAccess, 'chosen' | 'loaded'>,
-): Promise<ConnectionParams> {
-  const url = textOption(options, 'url');
-  if (url !== undefined) {
-    const variable = textOption(options, 'passwordEnv');
-    const password = variable === undefined ? undefined : context.env[variable];
-    if (variable !== undefined && !password)
-      throw new HelvinoError('KEY_MISSING', `the variable ${variable} is not set`, {
-        hint: `set ${variable}`,
-      });
-    return resolveConnection({ url, overrides: { password } }, context.env);
-  }
-  if (chosen && loaded) return connectionOf(chosen.database, surroundingsOf(loaded, context.env));
-  throw new HelvinoError('USAGE', 'no server was given', { hint: '--url postgresql://role@host/postgres' });
-}
-
-function applicationOf({ chosen, loaded }: ReadAccess): ApplicationSteps {
+function applicationOf({ chosen, loaded }: Host): ApplicationSteps {
   if (!chosen || !loaded) return noApplication;
   const { healthTimeout, directory, ...steps } = chosen.database.application;
   return {

@@ -17,8 +17,9 @@ export { changeFutureRecipients, changeRecipients, rotateCatalogKey } from './ke
 export { renderKit } from './keys/kit.ts';
 export { type ListedBackup, listBackups } from './list.ts';
 export { type ApplicationSteps, noApplication } from './logical/application.ts';
-export { dumpInBackup } from './logical/dump-source.ts';
+export { type DumpSource, dumpInBackup, dumpInFile } from './logical/dump-source.ts';
 export { logicalBackup } from './logical/logical-backup.ts';
+export { dumpToFile, type PlainFileResult } from './logical/plain-file.ts';
 export {
   connectAside,
   planRestoreDatabase,

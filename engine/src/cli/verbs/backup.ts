@@ -52,9 +52,11 @@ export const backupVerb: Verb = {
     'helvino backup',
     'helvino backup --full --label pre-deploy --note version=1.4.2',
     'helvino backup --kind logical --format directory --jobs 4',
+    'helvino backup --kind logical --to-folder /var/backups/helvino/postgres --gpg-recipient ops@helvion.io --keep-days 30',
   ],
   async run(context, options) {
     const notes = notesOf(options);
+    assertKind(options);
     if (options.kind === 'logical') return runLogicalBackup(context, options, notes);
     const host = await openAsHost(context, options);
     const settings = host.database.backup;
@@ -91,6 +93,19 @@ export const backupVerb: Verb = {
     };
   },
 };
+
+/** What would be passed over in silence is refused. */
+function assertKind(options: OptionValues): void {
+  const physical = ['full', 'incremental', 'newCluster', 'maxRate', 'checkpoint'];
+  const logical = ['dbname', 'format', 'jobs', 'toFolder', 'gpgRecipient', 'keepDays', 'url', 'passwordEnv'];
+  const wrong = options.kind === 'logical' ? physical : logical;
+  const given = wrong.find((name) => options[name] !== undefined);
+  if (given === undefined) return;
+  const flag = `--${given.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  throw new HelvinoError('USAGE', `${flag} does not go with --kind ${options.kind}`, {
+    hint: options.kind === 'logical' ? 'leave it out' : 'add --kind logical, or leave it out',
+  });
+}
 
 /** The server takes whole KiB between 32 and 1 GiB. */
 function rateKiB(bytes: number): number {

@@ -12,7 +12,7 @@ import {
 import type { CliContext } from '../context.ts';
 import { databaseOption } from '../open.ts';
 import { table } from '../output/table.ts';
-import { serverOf, urlOptions } from '../restore-database.ts';
+import { serverOf, urlOptions } from '../server.ts';
 import { type OptionValues, textOption, type Verb } from '../verb.ts';
 
 const argument = { name: '<kept>', description: 'the name under which a database is kept' };

@@ -1,15 +1,17 @@
 /** Where a dump comes from: a backup in the repository, or a plain file that pg_dump, gzip and perhaps gpg have made. */
-import { createWriteStream } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { HelvinoError } from '../../base/errors.ts';
+import { createGunzip } from 'node:zlib';
+import { HelvinoError, systemCode } from '../../base/errors.ts';
 import { type LogicalFacts, logicalFacts } from '../../catalog/index.ts';
 import type { DatabaseProperties } from '../../postgres/index.ts';
 import type { Identities, Manifest, Repository } from '../../repository/index.ts';
 import type { RecordedTable } from '../drill/check-content.ts';
 import { dumpPath } from './dump-database.ts';
+import { decryptFile } from './gpg.ts';
 import { globalsPaths } from './logical-backup.ts';
 import { listStreams, readStream } from './stored-stream.ts';
 
@@ -105,4 +107,84 @@ function chooseDatabase(
       : `backup ${id} holds no database "${name}"`,
     { hint: `say which one with --dbname; it holds ${all}` },
   );
+}
+
+/**
+ * A file that `helvino backup --to-folder`, or the guide's `pg_dump … | gzip [| gpg]`, has made: `.sql`, `.sql.gz`, `.sql.gz.gpg`.
+ * Throws TARGET_IO, KEY_WRONG, PROTOCOL.
+ */
+export async function dumpInFile(
+  path: string,
+  context: { env: Readonly<Record<string, string | undefined>>; signal: AbortSignal },
+): Promise<DumpSource> {
+  const stream = () => plainSql(path, context);
+  let head = '';
+  for await (const bytes of stream()) {
+    head += Buffer.from(bytes).toString('latin1');
+    if (head.length > 4096) break;
+  }
+  if (head.startsWith('PGDMP'))
+    throw new HelvinoError('USAGE', `${path} is an archive of pg_dump's custom format, not SQL`, {
+      hint: 'restore it with pg_restore',
+    });
+  const version = /^-- Dumped from database version (\d+)/m.exec(head)?.[1];
+  if (version === undefined)
+    throw new HelvinoError('PROTOCOL', `${path} is not a dump by pg_dump`, {
+      hint: 'check which file it is',
+    });
+  return {
+    name: basename(path),
+    major: Number(version),
+    format: 'plain',
+    database: undefined,
+    properties: undefined,
+    recorded: [],
+    fingerprint: {
+      state: 'unproven',
+      reason: 'a plain file holds none',
+      tables: 0,
+      skipped: 0,
+      hiddenDatabases: [],
+    },
+    bytes: 0,
+    stream,
+    globals: () => undefined,
+    stage: () => Promise.reject(new HelvinoError('INTERNAL', 'a plain file is not staged')),
+  };
+}
+
+async function* plainSql(
+  path: string,
+  context: { env: Readonly<Record<string, string | undefined>>; signal: AbortSignal },
+): AsyncGenerator<Uint8Array> {
+  const gpg = path.endsWith('.gpg') ? decryptFile(path, context) : undefined;
+  const raw = gpg?.stdout ?? createReadStream(path, { highWaterMark: 1 << 20 });
+  const packed = /\.gz(\.gpg)?$/.test(path);
+  try {
+    if (packed) {
+      const unpacked = raw.pipe(createGunzip());
+      raw.on('error', (error) => unpacked.destroy(error));
+      yield* unpacked;
+    } else yield* raw;
+    await gpg?.ended;
+  } catch (thrown) {
+    const why = await gpg?.ended.then(
+      () => undefined,
+      (failure: unknown) => failure,
+    );
+    if (why !== undefined) throw why;
+    const code = systemCode(thrown);
+    if (code === undefined) throw thrown;
+    throw new HelvinoError(
+      code.startsWith('Z_') ? 'PROTOCOL' : 'TARGET_IO',
+      `${path} cannot be read: ${(thrown as Error).message}`,
+      {
+        cause: thrown,
+        hint: 'nothing was restored from it; take another file',
+      },
+    );
+  } finally {
+    raw.destroy();
+    await gpg?.kill();
+  }
 }

@@ -166,6 +166,13 @@ async function planWith(client: Client, options: RestoreDatabaseOptions): Promis
   return { replaces: there, temporary, keptAs, server: text.split(' ')[0]!, steps };
 }
 
+/** Everything that is done over it is done as the role. */
+function asRole(connection: ConnectionParams, role: string | undefined): ConnectionParams {
+  if (role === undefined) return connection;
+  const option = `-c role=${role.replaceAll(/[\\ ]/g, '\\$&')}`;
+  return { ...connection, options: [connection.options, option].filter(Boolean).join(' ') };
+}
+
 /** Throws CHECK_FAILED when what was restored is not what was dumped: then nothing was replaced. */
 export async function restoreDatabase(options: RestoreDatabaseOptions): Promise<RestoreDatabaseResult> {
   const { clock, source, database, application, progress } = options;
@@ -227,10 +234,13 @@ class RestoreRun {
       for (const what of ['tablespaces', 'roles'] as const)
         this.#warn(await loadGlobals(what, client.database ?? 'postgres', { ...this.#options, programs }));
     const properties = plan.replaces ? await readDatabaseProperties(client, database) : source.properties;
-    await this.#create(properties?.owner);
+    const owner = await this.#create(properties?.owner);
     let taken: Set<string> | undefined;
     try {
-      const place = { connection, programs, database: plan.temporary, tablespaces: true };
+      // What has no owner in the dump belongs to the database's owner, who is often not the role that restores.
+      const whole = source.database !== undefined && this.#options.owners;
+      const as = whole ? connection : asRole(connection, owner);
+      const place = { connection: as, programs, database: plan.temporary, tablespaces: true };
       taken = await loadDump({ ...this.#options, ...place });
     } catch (thrown) {
       await client
@@ -291,19 +301,21 @@ class RestoreRun {
     }
   }
 
-  async #create(owner: string | undefined): Promise<void> {
-    const { source, database, owners, progress } = this.#options;
+  /** Returns the owner that it has, if not us. */
+  async #create(owner: string | undefined): Promise<string | undefined> {
+    const { source, database, owners, progress, connection } = this.#options;
     const { client, plan } = this.#parts;
     progress.phase(`creating ${plan.temporary}`);
     const like = plan.replaces ? await localeOf(client, database) : source.database;
     const words = like ? [localeWords(client, like)] : [];
-    const known =
-      owner &&
-      owners &&
-      (await client.query('select from pg_roles where rolname = $1', [owner])).rows.length > 0;
-    if (owner && owners && !known) this.#warn([`the role ${owner}, who owned the database, is not here`]);
-    if (known) words.push(`owner ${quoteIdentifier(owner)}`);
+    // What is replaced keeps its owner, also where the dump's owners are left out.
+    const wanted = owners || plan.replaces ? owner : undefined;
+    const roles = await client.query('select from pg_roles where rolname = $1', [wanted ?? null]);
+    const known = roles.rows.length > 0 ? wanted : undefined;
+    if (wanted !== known) this.#warn([`the role ${wanted}, who owned the database, is not here`]);
+    if (known !== undefined) words.push(`owner ${quoteIdentifier(known)}`);
     await createDatabase(client, plan.temporary, words);
+    return known === connection.user ? undefined : known;
   }
 
   async #check(taken: Set<string> | undefined): Promise<void> {
