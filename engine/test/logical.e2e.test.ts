@@ -53,7 +53,7 @@ test('restore of a dump into a directory, and of what is no dump – says what t
   const wrong = await helvinoJson(['restore', '--to-directory', 'x', '--identity', identity], here());
   assert.deepEqual([wrong.status, wrong.error?.code], [66, 'BACKUP_NOT_FOUND']);
   const { result } = await helvinoJson(['list'], here());
-  const [dump] = result?.backups as { id: string }[];
+  const [dump] = (result?.backups ?? []) as { id: string }[];
   const named = await helvinoJson(
     ['restore', dump!.id, '--to-directory', 'x', '--identity', identity],
     here(),
@@ -76,7 +76,7 @@ test('restore --to-database – dry run, confirmation, swap, undo, confirm', { s
   assert.match(done.stdout, /public\.messages +20000/);
   assert.match(done.stdout, /passed: row counts/);
   const listed = await helvinoJson(['swap', 'list'], here());
-  const [kept] = listed.result?.kept as { kept: string; name: string }[];
+  const [kept] = (listed.result?.kept ?? []) as { kept: string; name: string }[];
   assert.equal(kept?.name, 'shop');
   const undone = await helvinoJson(['swap', 'undo', kept!.kept, '--confirm', 'shop'], here());
   assert.equal(undone.status, 0, JSON.stringify(undone));

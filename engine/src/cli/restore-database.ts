@@ -23,6 +23,10 @@ import { listOption, type OptionValues, textOption, type VerbOption, type VerbRe
 export const toDatabaseOptions: readonly VerbOption[] = [
   { flags: '--to-database <name>', description: 'restore a dump: the database that it becomes' },
   {
+    flags: '--from-file <file>',
+    description: 'a plain dump in a file (.sql, .sql.gz, .sql.gz.gpg) instead of a backup in the repository',
+  },
+  {
     flags: '--dbname <name>',
     description: 'dump: which database of it (default: the only one besides postgres)',
   },
