@@ -37,7 +37,7 @@ export interface MemoryRepository {
   /** Stores some bytes as a pack and returns its id. */
   pack(digit: string): Promise<string>;
   /** Commits a backup that names these packs. */
-  commit(id: string, packs: readonly string[]): Promise<void>;
+  commit(id: string, packs: readonly string[], overrides?: Partial<Draft>): Promise<void>;
   names(prefix: string): Promise<string[]>;
 }
 
@@ -55,8 +55,8 @@ export async function memoryRepository(): Promise<MemoryRepository> {
       await driver.put(packName(id), [Buffer.from(`pack ${digit}`)], { ifAbsent: true });
       return id;
     },
-    async commit(id, packs) {
-      await repository.commit(draft(id, packs, repository.ring.currentId));
+    async commit(id, packs, overrides) {
+      await repository.commit({ ...draft(id, packs, repository.ring.currentId), ...overrides });
     },
     async names(prefix) {
       const names: string[] = [];
@@ -66,7 +66,9 @@ export async function memoryRepository(): Promise<MemoryRepository> {
   };
 }
 
-function draft(id: string, packs: readonly string[], hashKeyId: string): Parameters<Repository['commit']>[0] {
+type Draft = Parameters<Repository['commit']>[0];
+
+function draft(id: string, packs: readonly string[], hashKeyId: string): Draft {
   return {
     id,
     database: 'db',

@@ -3,8 +3,15 @@
  * output. Invariant: the manifest is the only truth, so nothing here is stored.
  */
 export { type BackupFacts, backupFacts, majorOf, physicalFacts } from './backup-facts.ts';
+export {
+  type HealthObjectives,
+  type JudgedBackup,
+  judgeBackups,
+} from './backup-health.ts';
 export { chooseBackup } from './choose-backup.ts';
+export { bytesOf, type ForecastMonth, forecast } from './forecast.ts';
 export { continuousRanges, coveringPieces, type LedgerRange } from './log-ledger.ts';
+export { type LogStart, removableLog } from './log-retention.ts';
 export {
   type BackupMethod,
   kindOf,
@@ -13,4 +20,6 @@ export {
   methodOf,
   volumeFacts,
 } from './other-facts.ts';
+export { anchors, planRetention } from './retention.ts';
+export type { Decision, RetentionBackup, RetentionPolicy } from './retention-types.ts';
 export { type PathStep, pathFrom, pathTo, reachAlong } from './timeline-path.ts';

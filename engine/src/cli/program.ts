@@ -73,6 +73,8 @@ const groupSummaries: Readonly<Record<string, string>> = {
   key: 'Who can restore: recipients, identities, the recovery kit.',
   config: 'The configuration.',
   swap: 'Databases that a restore has replaced: list, bring back, drop.',
+  hold: 'Backups that must not go: put, list and lift holds and pins.',
+  retention: 'Which backups are kept: a plan with reasons, then apply it.',
   wal: 'WAL: store it as it is written, see what is stored.',
 };
 

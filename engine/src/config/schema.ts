@@ -167,6 +167,117 @@ const application = z.strictObject({
   healthTimeout: duration.prefault('2min').describe('How long that may take.'),
 });
 
+const count = z.number().int().min(0);
+
+const keep = z
+  .strictObject({
+    within: duration.optional().describe('Everything that the store has had for less than this.'),
+    last: count.optional().describe('The newest so many.'),
+    daily: count
+      .optional()
+      .describe('One backup a day (the first that is good) for so many days back, and that of today.'),
+    weekly: count.optional().describe('One a week, from Monday on, for so many weeks back.'),
+    monthly: count.optional().describe('One a month.'),
+    yearly: count.optional().describe('One a year.'),
+    deployments: count
+      .optional()
+      .describe('The newest so many with the label `deployLabel`: with 1 until the next deployment.'),
+  })
+  .refine(
+    (rules) => Object.values(rules).some((value) => value !== undefined && value > 0),
+    'keeps nothing: give at least one rule',
+  )
+  .describe('What is kept. Rules that are not given keep nothing; `keep` as a whole replaces the default.');
+
+const retentionOfKind = {
+  minimum: z
+    .number()
+    .int()
+    .min(1)
+    .describe('There are never fewer good backups of a kind than this, whatever else is said.'),
+  maxSize: size.describe(
+    'The most that the backups of one kind may take: the oldest go first. No limit without it.',
+  ),
+};
+
+const retention = z.strictObject({
+  keep: keep.prefault({ within: '7d', daily: 30, weekly: 12, monthly: 12, yearly: 7, deployments: 1 }),
+  minimum: retentionOfKind.minimum.default(3),
+  maxSize: retentionOfKind.maxSize.optional(),
+  deployLabel: z
+    .string()
+    .min(1)
+    .default('pre-deploy')
+    .describe(
+      'Backups with this label (or one that begins with it and a dash) were made before a deployment.',
+    ),
+  timeZone: z
+    .string()
+    .default('UTC')
+    .refine(isTimeZone, 'is no time zone: write one like Europe/Berlin or UTC')
+    .describe('Where days, weeks, months and years begin.'),
+  pitr: duration
+    .prefault('14d')
+    .describe('How far back every moment stays recoverable where WAL is stored; older WAL is removed.'),
+  kinds: z
+    .partialRecord(
+      z.enum(['physical', 'logical', 'volume']),
+      z.strictObject({
+        keep: keep.optional(),
+        minimum: retentionOfKind.minimum.optional(),
+        maxSize: retentionOfKind.maxSize.optional(),
+      }),
+    )
+    .prefault({})
+    .describe('Other rules for one kind of backup.'),
+});
+
+function isTimeZone(zone: string): boolean {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: zone }) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+const objectives = z.strictObject({
+  maxAge: duration.optional().describe('The newest backup must not be older.'),
+  minSize: size.optional().describe('A backup that takes less in the repository is taken for empty.'),
+});
+
+const health = z.strictObject({
+  maxAge: duration
+    .prefault('36h')
+    .describe('The newest backup of each kind must not be older; else retention removes nothing.'),
+  minSize: size
+    .prefault('1 MiB')
+    .describe(
+      'A backup that takes less in the repository is taken for empty; else retention removes nothing.',
+    ),
+  maxShrink: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.5)
+    .describe('By what part the content may shrink against the median of the ten backups before.'),
+  maxGrowth: z.number().min(1).default(3).describe('By what factor it may grow before there is a warning.'),
+  verifyEvery: duration
+    .prefault('8d')
+    .describe('A warning when `helvino verify` has not passed for longer than this.'),
+  drillEvery: duration
+    .prefault('32d')
+    .describe('A warning when no drill has proven a backup for longer than this.'),
+  maxWalLag: duration
+    .prefault('5m')
+    .describe(
+      'A warning when the server has been ahead of stored WAL for longer; critical at six times this.',
+    ),
+  kinds: z
+    .partialRecord(z.enum(['physical', 'logical', 'volume']), objectives)
+    .prefault({})
+    .describe('Other objectives for one kind. A kind that is named here must have backups.'),
+});
+
 const database = z.strictObject({
   connection,
   repository: name.describe('Which repository its backups go to.'),
@@ -176,6 +287,8 @@ const database = z.strictObject({
   application: application
     .prefault({})
     .describe('The application: stopped and started around `helvino restore --to-database`.'),
+  retention: retention.prefault({}).describe('Which backups are kept: see `helvino retention preview`.'),
+  health: health.prefault({}).describe('What `helvino health` and `helvino status` take for good.'),
 });
 
 export const configSchema = z.strictObject({

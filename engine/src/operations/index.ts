@@ -32,6 +32,8 @@ export { findRecovery, type Recovery } from './restore/find-recovery.ts';
 export type { AfterRecovery } from './restore/finish.ts';
 export { planRestore, restore } from './restore/restore.ts';
 export { parseTarget } from './restore/target-words.ts';
+export { type AppliedRetention, applyRetention } from './retention/apply.ts';
+export { type KindPlan, planRetentionOf, type RetentionPlan } from './retention/plan.ts';
 export { checkServer, type Finding } from './setup/check-server.ts';
 export { init } from './setup/init.ts';
 export { type OpenedServer, openServer } from './throw-away-server.ts';

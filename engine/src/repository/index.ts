@@ -22,6 +22,7 @@ export {
 export { type EncodedSegment, EncoderPool, type Slot, type StoredPack } from './encoder-pool.ts';
 export { type ChunkRef, type Extent, type FileEntry, overlayExtents } from './extents.ts';
 export { readFileContent } from './file-reader.ts';
+export { addHold, assertNotHeld, type Hold, listHolds, removeHold } from './holds.ts';
 export { addCatalogKey, planReseal, type ResealPlan, reseal } from './key-ring-changes.ts';
 export {
   type CatalogRing,

@@ -8,6 +8,7 @@
  *     backups/<database>/<backupId>       manifest: its existence is the backup's existence
  *     ledger/<database>/<backupId>        says that the backup was committed: a manifest that vanishes is missed
  *     proofs/<backupId>/<drillId>         the result of a drill of this backup
+ *     holds/<database>/<backupId>/<id>    this backup (`all`: every one) must not go
  *     leases/<runId>/<n>                  a run is alive; the newest n counts
  *     trash/<packId>                      mark: this pack was garbage when this object was written
  */
@@ -18,6 +19,8 @@ export const packsPrefix = 'packs/';
 export const backupsPrefix = 'backups/';
 export const ledgerPrefix = 'ledger/';
 export const leasesPrefix = 'leases/';
+export const holdsPrefix = 'holds/';
+export const proofsPrefix = 'proofs/';
 export const trashPrefix = 'trash/';
 export const dataKeysPrefix = 'keys/data/';
 export const catalogKeysPrefix = 'keys/catalog/';
@@ -39,7 +42,7 @@ export function trashName(packId: string): string {
 }
 
 export function proofPrefix(backupId: string): string {
-  return `proofs/${backupId}/`;
+  return `${proofsPrefix}${backupId}/`;
 }
 
 /** One name per set of recipients, so that sealing twice to the same set is the same object. */

@@ -9,6 +9,7 @@ import { newKey } from './crypto.ts';
 import { damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
 import type { FileEntry } from './extents.ts';
 import { decodeFileBlock } from './file-block.ts';
+import { assertNotHeld } from './holds.ts';
 import { type CatalogRing, catalogRing, type Identities, openKey, sealKey } from './keys.ts';
 import {
   backupsPrefix,
@@ -21,6 +22,7 @@ import {
   packName,
   packsPrefix,
   proofPrefix,
+  proofsPrefix,
 } from './layout.ts';
 import { liveLeases } from './lease.ts';
 import {
@@ -258,13 +260,14 @@ export class Repository {
     }
   }
 
-  /** Removes a backup, also one whose manifest was lost; its packs become garbage unless others name them. Throws REPOSITORY_BUSY, BACKUP_NOT_FOUND. */
+  /** Removes a backup, also one whose manifest was lost; its packs become garbage unless others name them. Throws REPOSITORY_BUSY, BACKUP_NOT_FOUND, BACKUP_HELD. */
   async remove(database: string, id: string): Promise<void> {
     const name = manifestName(database, id);
     const known = await this.driver.head(ledgerName(database, id));
     if (known === undefined && (await this.driver.head(name)) === undefined) {
       throw new HelvinoError('BACKUP_NOT_FOUND', `there is no backup ${id} of ${database}`);
     }
+    await assertNotHeld(this, { database, id, pinsToo: false });
     const holder = (await liveLeases(this.driver)).find((lease) => lease.uses.includes(id));
     if (holder) {
       throw new HelvinoError('REPOSITORY_BUSY', `backup ${id} is in use by a running ${holder.kind}`, {
@@ -297,6 +300,15 @@ export class Repository {
       found.push({ id: name.split('/').at(-1)!, proof: JSON.parse(Buffer.from(plain).toString('utf8')) });
     }
     return found;
+  }
+
+  /** Proofs of backups that are neither there nor missed: a removal that stopped half-way leaves them. */
+  async removeOrphanProofs(): Promise<void> {
+    const proofs: string[] = [];
+    for await (const { name } of this.driver.list(proofsPrefix)) proofs.push(name);
+    // After the proofs: the backup of each of them was there when it was listed, or is gone.
+    const known = new Set([...(await this.backups()), ...(await this.lostBackups())].map(({ id }) => id));
+    for (const name of proofs) if (!known.has(name.split('/')[1]!)) await this.driver.remove(name);
   }
 
   /** Ids of the data keys that have at least one sealing. */

@@ -8,12 +8,14 @@ import { demoVerb } from './demo.ts';
 import { doctorVerb } from './doctor.ts';
 import { drillVerb } from './drill.ts';
 import { findVerb } from './find.ts';
+import { holdVerbs } from './hold.ts';
 import { initVerb } from './init.ts';
 import { keyVerbs } from './key.ts';
 import { listVerb } from './list.ts';
 import { openVerb } from './open.ts';
 import { removeVerb } from './remove.ts';
 import { restoreVerb } from './restore.ts';
+import { retentionVerbs } from './retention.ts';
 import { showVerb } from './show.ts';
 import { swapVerbs } from './swap.ts';
 import { verifyVerb } from './verify.ts';
@@ -36,6 +38,8 @@ export const verbs: readonly Verb[] = [
   openVerb,
   findVerb,
   verifyVerb,
+  ...retentionVerbs,
+  ...holdVerbs,
   collectVerb,
   removeVerb,
   ...keyVerbs,

@@ -1,0 +1,120 @@
+import { HelvinoError } from '../../base/errors.ts';
+import { formatBytes, plural } from '../../base/format.ts';
+import { parseDuration } from '../../config/index.ts';
+import {
+  type AppliedRetention,
+  applyRetention,
+  planRetentionOf,
+  type RetentionPlan,
+} from '../../operations/index.ts';
+import { databaseOption, openAsHost } from '../open.ts';
+import { retentionText } from '../output/retention-text.ts';
+import { textOption, type Verb } from '../verb.ts';
+
+const preview: Verb = {
+  name: 'retention preview',
+  summary: 'show which backups would be kept and removed, and why, and the months ahead',
+  details: [
+    'The rules are those of `retention` in helvino.yaml; without it one backup a day for 30 days, a week for 12 weeks, a month for',
+    '12 months, a year for 7 years, that of the last deployment (label pre-deploy), and all of the last 7 days. Never removed: the last',
+    'that a drill has proven, the newest three, what the recovery window begins with, what is held; and nothing at all while backups fail.',
+  ],
+  options: [databaseOption],
+  examples: ['helvino retention preview', 'helvino retention preview --json'],
+  async run(context, options) {
+    const host = await openAsHost(context, options);
+    context.progress.phase('reading the backups');
+    const plan = await planRetentionOf(host.repositoryHandle, host.name, host.database);
+    return { data: planData(plan), text: [...retentionText(plan), '', lastLine(plan)] };
+  },
+};
+
+const apply: Verb = {
+  name: 'retention apply',
+  summary: 'remove what a plan says that was shown',
+  details: [
+    'With --plan the id that `helvino retention preview` printed. Without it the plan is shown and its id asked for. When anything that',
+    'the plan stands on has changed since, nothing is done. The space comes back when the grace time of `helvino collect` is over.',
+  ],
+  options: [
+    databaseOption,
+    { flags: '--plan <id>', description: 'the plan that was shown' },
+    { flags: '--dry-run', description: 'only show the plan' },
+    { flags: '--grace <duration>', description: 'how old garbage must be, as with collect', default: '24h' },
+  ],
+  examples: ['helvino retention apply', 'helvino retention apply --plan 3fa9c1d2e0b4'],
+  async run(context, options) {
+    const host = await openAsHost(context, options);
+    const graceMs = parseDuration(textOption(options, 'grace') ?? '24h') * 1000;
+    const given = textOption(options, 'plan');
+    const common = { repository: host.repositoryHandle, database: host.name, settings: host.database };
+    let planId = given;
+    if (planId === undefined || options.dryRun) {
+      context.progress.phase('reading the backups');
+      const plan = await planRetentionOf(common.repository, common.database, common.settings);
+      if (options.dryRun) {
+        assertSame(plan, given);
+        return {
+          data: { applied: false, plan: planData(plan) },
+          text: [...retentionText(plan), '', lastLine(plan)],
+        };
+      }
+      context.tell({ event: 'plan', plan: planData(plan) }, retentionText(plan));
+      if (!removesAnything(plan))
+        return { data: { applied: false, plan: planData(plan) }, text: [lastLine(plan)] };
+      await context.confirm(`Remove what plan ${plan.id} says`, plan.id, undefined);
+      planId = plan.id;
+    }
+    const done = await applyRetention({
+      ...common,
+      planId,
+      graceMs,
+      progress: context.progress,
+      signal: context.signal,
+    });
+    const { plan, ...rest } = done;
+    return { data: { applied: true, ...rest, plan: planData(plan) }, text: doneText(done) };
+  },
+};
+
+function assertSame(plan: RetentionPlan, given: string | undefined): void {
+  if (given === undefined || given === plan.id) return;
+  throw new HelvinoError('PLAN_CHANGED', `the plan is ${plan.id} now, not ${given}`, {
+    hint: 'look again: helvino retention preview',
+    context: { shown: given, now: plan.id },
+  });
+}
+
+function removesAnything(plan: RetentionPlan): boolean {
+  return (
+    plan.log.remove.length > 0 ||
+    plan.kinds.some(({ decisions }) => decisions.some(({ action }) => action === 'remove'))
+  );
+}
+
+function lastLine(plan: RetentionPlan): string {
+  return removesAnything(plan)
+    ? `plan ${plan.id}: nothing was done; \`helvino retention apply --plan ${plan.id}\` does it`
+    : `plan ${plan.id}: there is nothing to remove`;
+}
+
+function doneText({ removed, skipped, logRemoved, packs }: AppliedRetention): string[] {
+  return [
+    `removed: ${plural(removed.length, 'backup')}, ${plural(logRemoved, 'piece')} of WAL, ${plural(packs.removed, 'pack')} (${formatBytes(packs.bytes)}); ${plural(packs.waiting, 'pack')} wait for the grace time`,
+    ...skipped.map(({ id, why }) => `left for the next time: ${id}: ${why}`),
+  ];
+}
+
+/** Positions of WAL are bigints, and a piece of it is no news: its name says all. */
+function planData({ log, kinds, ...plan }: RetentionPlan): Record<string, unknown> {
+  return {
+    ...plan,
+    kinds: kinds.map(({ policy: { keep, ...policy }, ...kind }) => ({
+      ...kind,
+      policy: { ...policy, ...keep },
+    })),
+    log: { ...log, remove: log.remove.map(({ name }) => name) },
+  };
+}
+
+export const retentionVerbs: readonly Verb[] = [preview, apply];

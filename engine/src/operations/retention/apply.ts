@@ -1,0 +1,99 @@
+/**
+ * Applies a retention plan that was shown. The plan is made again first and must be the same. Order: backups, oldest first
+ * (each ledger, manifest, proofs: see Repository.remove), then WAL that only they needed, then garbage. A stop at any
+ * point leaves every kept backup whole, and the rest for the next run.
+ */
+import { HelvinoError, interrupted } from '../../base/errors.ts';
+import type { Progress } from '../../base/progress.ts';
+import { applyCollect, assertNotHeld, planCollect, type Repository } from '../../repository/index.ts';
+import { mapParallel } from '../../streams/index.ts';
+import { planRetentionOf, type RetentionPlan, type RetentionSettings } from './plan.ts';
+
+export interface ApplyRetentionOptions {
+  readonly repository: Repository;
+  readonly database: string;
+  readonly settings: RetentionSettings;
+  /** `id` of the plan that was shown. */
+  readonly planId: string;
+  /** See repository/collect.ts. */
+  readonly graceMs: number;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+export interface AppliedRetention {
+  readonly plan: RetentionPlan;
+  readonly removed: readonly string[];
+  /** What could not be removed now: in use, or held since. */
+  readonly skipped: readonly { readonly id: string; readonly why: string }[];
+  /** Pieces of WAL. */
+  readonly logRemoved: number;
+  /** Packs that were removed now, and that wait for the grace time. */
+  readonly packs: { readonly removed: number; readonly bytes: number; readonly waiting: number };
+}
+
+const parallel = 8;
+
+/** Throws PLAN_CHANGED, REPOSITORY_DAMAGED, STORAGE_DENIED. */
+export async function applyRetention(options: ApplyRetentionOptions): Promise<AppliedRetention> {
+  const { repository, database, progress, signal } = options;
+  progress.phase('planning again');
+  const plan = await planRetentionOf(repository, database, options.settings);
+  if (plan.id !== options.planId) throw changed(plan, options.planId);
+  const ids = plan.kinds.flatMap(({ decisions }) =>
+    decisions.filter(({ action }) => action === 'remove').map(({ id }) => id),
+  );
+  const removed: string[] = [];
+  const skipped: { id: string; why: string }[] = [];
+  progress.phase('removing backups', ids.length, 'items');
+  for (const id of ids.sort()) {
+    if (signal.aborted) throw interrupted(signal);
+    const why = await removeOne(repository, database, id);
+    if (why === undefined) removed.push(id);
+    else skipped.push({ id, why });
+    progress.advance(1);
+  }
+  progress.phase('removing WAL', plan.log.remove.length, 'items');
+  for await (const _ of mapParallel(plan.log.remove, parallel, ({ name }) =>
+    repository.driver.remove(name),
+  )) {
+    if (signal.aborted) throw interrupted(signal);
+    progress.advance(1);
+  }
+  await repository.removeOrphanProofs();
+  progress.phase('looking for garbage');
+  const garbage = await planCollect(repository, options);
+  const collected = await applyCollect(repository, garbage, options);
+  return {
+    plan,
+    removed,
+    skipped,
+    logRemoved: plan.log.remove.length,
+    packs: {
+      removed: collected.removed.length,
+      bytes: collected.removed.reduce((sum, { size }) => sum + size, 0),
+      waiting: garbage.wait.length + garbage.mark.length + garbage.remove.length - collected.removed.length,
+    },
+  };
+}
+
+/** Undefined when it is gone. */
+async function removeOne(repository: Repository, database: string, id: string): Promise<string | undefined> {
+  try {
+    await assertNotHeld(repository, { database, id, pinsToo: true });
+    await repository.remove(database, id);
+  } catch (thrown) {
+    if (!(thrown instanceof HelvinoError)) throw thrown;
+    if (thrown.code === 'REPOSITORY_BUSY' || thrown.code === 'BACKUP_HELD') return thrown.message;
+    if (thrown.code !== 'BACKUP_NOT_FOUND') throw thrown;
+  }
+  return undefined;
+}
+
+function changed(plan: RetentionPlan, shown: string): HelvinoError {
+  return new HelvinoError(
+    'PLAN_CHANGED',
+    `plan ${shown} is not what would be done now: backups, WAL, holds or the day have changed since; the plan is now ${plan.id}`,
+    { hint: 'look again: helvino retention preview', context: { shown, now: plan.id } },
+  );
+}

@@ -1,0 +1,118 @@
+/** What retention and health look at: every backup of a database, the WAL, the holds. Manifests are read one at a time. */
+import { HelvinoError } from '../../base/errors.ts';
+import type { JudgedBackup, LogStart, RetentionBackup } from '../../catalog/index.ts';
+import { backupFacts, methodOf } from '../../catalog/index.ts';
+import { parseLsn, walSegmentBegin } from '../../postgres/index.ts';
+import {
+  type Hold,
+  type LogPiece,
+  listHolds,
+  listLog,
+  logFiles,
+  type Manifest,
+  type Repository,
+} from '../../repository/index.ts';
+import type { DrillReport } from '../drill/report.ts';
+
+export interface KnownBackup extends RetentionBackup, Omit<JudgedBackup, 'state'> {
+  /** Where recovery from it begins; of a physical one. */
+  readonly start?: LogStart;
+  /** The newest drill of it. */
+  readonly drill?: DrillReport;
+}
+
+export interface DatabaseState {
+  readonly database: string;
+  /** The store's clock. */
+  readonly now: Date;
+  /** In order of time. */
+  readonly backups: readonly KnownBackup[];
+  readonly pieces: readonly LogPiece[];
+  /** Timeline history files by name. */
+  readonly histories: ReadonlyMap<string, Uint8Array>;
+}
+
+/** The kind of a backup whose manifest cannot be read. */
+export const unknownKind = 'unknown';
+
+export async function readState(repository: Repository, database: string): Promise<DatabaseState> {
+  const now = await repository.driver.now();
+  const holds = await listHolds(repository, { database, now });
+  const backups: KnownBackup[] = [];
+  for (const { id, committed } of await repository.backups(database)) {
+    try {
+      const manifest = await repository.manifest(database, id);
+      const proofs = await repository.proofs(id);
+      const drill = proofs.at(-1)?.proof as DrillReport | undefined;
+      backups.push(known(manifest, { committed, drill, holds }));
+    } catch (thrown) {
+      // Removed since it was listed.
+      if (thrown instanceof HelvinoError && thrown.code === 'BACKUP_NOT_FOUND') continue;
+      if (!(thrown instanceof HelvinoError) || !thrown.code.startsWith('REPOSITORY_')) throw thrown;
+      backups.push(unreadable(id, committed, holds));
+    }
+  }
+  for (const { id, committed } of await repository.lostBackups(database))
+    backups.push(unreadable(id, committed, holds));
+  const pieces: LogPiece[] = [];
+  for await (const piece of listLog(repository.driver, database)) pieces.push(piece);
+  const histories = await logFiles(repository, database);
+  backups.sort((a, b) => a.made.getTime() - b.made.getTime() || (a.id < b.id ? -1 : 1));
+  return { database, now, backups, pieces, histories };
+}
+
+function known(
+  manifest: Manifest,
+  { committed, drill, holds }: { committed: Date; drill: DrillReport | undefined; holds: readonly Hold[] },
+): KnownBackup {
+  const { id, label, packs, totals } = manifest;
+  const kind = methodOf(manifest);
+  const finished = new Date(manifest.finished);
+  const verdict = drill?.verdict;
+  return {
+    id,
+    kind,
+    label,
+    made: finished < committed ? finished : committed,
+    committed,
+    state: verdict === 'failed' ? 'failed' : 'good',
+    proof: verdict === 'failed' ? undefined : verdict,
+    proven: verdict === 'proven',
+    drill,
+    holds: holdsOn(id, holds),
+    packs: packs.map((pack) => ({ id: pack.id, size: pack.size })),
+    bytes: totals.bytes,
+    stored: totals.referenced,
+    ...(kind === 'physical' ? placeOf(manifest) : {}),
+  };
+}
+
+function placeOf(manifest: Manifest): { timeline: number; start: LogStart } {
+  const { timeline, walEnd, walSegmentSize } = backupFacts(manifest);
+  const end = parseLsn(walEnd);
+  return { timeline, start: { timeline, end, begin: walSegmentBegin(end, walSegmentSize) } };
+}
+
+function unreadable(id: string, committed: Date, holds: readonly Hold[]): KnownBackup {
+  return {
+    id,
+    kind: unknownKind,
+    made: committed,
+    committed,
+    state: 'unreadable',
+    proven: false,
+    holds: holdsOn(id, holds),
+    packs: [],
+    bytes: 0,
+    stored: 0,
+  };
+}
+
+function holdsOn(id: string, holds: readonly Hold[]): string[] {
+  return holds
+    .filter(({ backup }) => backup === undefined || backup === id)
+    .map(
+      ({ id: hold, reason, by, pin, until }) =>
+        `${pin ? 'pin' : 'hold'} ${hold}: ${reason} (${by}${until ? `, until ${until.slice(0, 10)}` : ''})`,
+    );
+}

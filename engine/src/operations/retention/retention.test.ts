@@ -1,0 +1,348 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type MemoryRepository, memoryRepository } from '../../../test/repository-fixture.ts';
+import { silentProgress } from '../../base/progress.ts';
+import { parseConfigText } from '../../config/index.ts';
+import { addHold, Lease, listHolds, logPieceName, putLogPiece, removeHold } from '../../repository/index.ts';
+import { hasCode } from '../../storage/testing/contract-tools.ts';
+import { applyRetention } from './apply.ts';
+import { planRetentionOf, type RetentionPlan, type RetentionSettings } from './plan.ts';
+
+const segment = 1 << 24;
+const dayMs = 86_400_000;
+
+function settings(retention: string): RetentionSettings {
+  const text = `version: 1
+repositories:
+  main:
+    storage: { type: fs, path: . }
+    recipients: [age1aaaa]
+    catalogKey: { file: key }
+databases:
+  db:
+    connection: { url: postgresql://localhost/postgres }
+    repository: main
+    health: { minSize: 1 }
+    retention: ${retention}
+`;
+  return parseConfigText(text, 'test').databases.db!;
+}
+
+const keepTwo = settings('{ keep: { last: 2 }, minimum: 2, pitr: 3d }');
+
+/** A repository with a backup a day, each with a pack of its own, a shared one, and WAL since the one before. */
+class Daily {
+  readonly memory: MemoryRepository;
+  readonly ids: string[] = [];
+  #number = 0;
+
+  private constructor(memory: MemoryRepository) {
+    this.memory = memory;
+  }
+
+  static async of(days: number): Promise<Daily> {
+    const daily = new Daily(await memoryRepository());
+    await daily.memory.pack('f');
+    for (let i = 0; i < days; i++) {
+      if (i > 0) daily.memory.clock.advance(dayMs);
+      await daily.add();
+    }
+    return daily;
+  }
+
+  async add(overrides: Record<string, unknown> = {}): Promise<string> {
+    const { memory } = this;
+    const n = this.#number++;
+    const end = BigInt(n + 1) * BigInt(segment);
+    const { driver, repository } = memory;
+    await putLogPiece(
+      driver,
+      logPieceName('db', { line: 1, begin: end - BigInt(segment), end }),
+      Buffer.alloc(segment),
+      { ring: repository.ring, dataKey: Buffer.alloc(32, 7), dataKeyId: '0'.repeat(16) },
+    );
+    const id = `${memory.clock
+      .now()
+      .toISOString()
+      .replace(/[-:]|\.\d+/g, '')}-${String(n).padStart(8, '0')}`;
+    const pack = await memory.pack(n.toString(36));
+    await memory.commit(id, [pack, 'f'.repeat(32)], {
+      finished: memory.clock.now().toISOString(),
+      totals: { files: 1, bytes: 1000, received: 0, fresh: 0, stored: 6, referenced: 12 },
+      facts: facts(n),
+      ...overrides,
+    });
+    this.ids.push(id);
+    return id;
+  }
+
+  prove(index: number, verdict = 'proven'): Promise<void> {
+    return this.memory.repository.putProof(this.ids[index]!, `drill-${index}-${verdict.replace(' ', '-')}`, {
+      verdict,
+    });
+  }
+
+  plan(with_: RetentionSettings = keepTwo): Promise<RetentionPlan> {
+    return planRetentionOf(this.memory.repository, 'db', with_);
+  }
+
+  apply(planId: string, with_: RetentionSettings = keepTwo) {
+    return applyRetention({
+      repository: this.memory.repository,
+      database: 'db',
+      settings: with_,
+      planId,
+      graceMs: 0,
+      progress: silentProgress,
+      signal: new AbortController().signal,
+    });
+  }
+
+  async left(): Promise<number[]> {
+    const names = await this.memory.repository.backups('db');
+    return names.map(({ id }) => this.ids.indexOf(id));
+  }
+
+  /** Which segments are stored, by number from 0 on. */
+  async log(): Promise<number[]> {
+    const names = await this.memory.names('wal/db/00000001/');
+    return names.map((name) =>
+      Number(BigInt(`0x${name.split('/').at(-1)!.split('-')[0]}`) / BigInt(segment)),
+    );
+  }
+}
+
+/** The WAL of backup `n` ends in segment `n`. */
+function facts(n: number): Record<string, unknown> {
+  const lsn = `0/${(n * segment + 4096).toString(16).toUpperCase()}`;
+  return {
+    method: 'physical',
+    systemId: '1',
+    serverVersion: 180004,
+    serverVersionText: '18.4',
+    server: 'here:5432',
+    fromStandby: false,
+    superuser: 'postgres',
+    timeline: 1,
+    startLsn: lsn,
+    stopLsn: lsn,
+    walEnd: lsn,
+    walSegmentSize: segment,
+    dataChecksums: true,
+    tablespaces: [],
+    transfer: 'all',
+    checksumsVerified: true,
+    fingerprint: { state: 'taken', tables: 0, skipped: 0 },
+    warnings: [],
+  };
+}
+
+function removes(plan: RetentionPlan, daily: Daily): number[] {
+  return plan.kinds.flatMap(({ decisions }) =>
+    decisions.filter(({ action }) => action === 'remove').map(({ id }) => daily.ids.indexOf(id)),
+  );
+}
+
+test('a plan that was shown – applied: backups, the WAL that only they needed, and their packs are gone', async () => {
+  const daily = await Daily.of(8);
+  await daily.prove(1);
+  const plan = await daily.plan();
+  // 6 and 7 are the newest two, 4 begins the window of three days, 1 is proven.
+  assert.deepEqual(removes(plan, daily), [0, 2, 3, 5]);
+  assert.equal(plan.kinds[0]!.frees, 4 * 6);
+  assert.deepEqual(plan.log.remove.length, 4);
+  const done = await daily.apply(plan.id);
+  assert.deepEqual([done.removed.length, done.skipped, done.packs.removed], [4, [], 4]);
+  assert.deepEqual(await daily.left(), [1, 4, 6, 7]);
+  assert.deepEqual(await daily.log(), [4, 5, 6, 7]);
+  assert.equal((await daily.memory.names('packs/')).length, 5);
+  assert.deepEqual(removes(await daily.plan(), daily), []);
+});
+
+test('the state has changed since the plan was shown – PLAN_CHANGED, nothing is done', async () => {
+  const changes: ((daily: Daily) => Promise<unknown>)[] = [
+    (daily) => daily.add(),
+    (daily) => daily.prove(2),
+    (daily) => daily.prove(7, 'failed'),
+    (daily) => daily.memory.repository.remove('db', daily.ids[0]!),
+    (daily) => hold(daily, daily.ids[0]),
+    async (daily) => daily.memory.clock.advance(2 * dayMs),
+  ];
+  for (const change of changes) {
+    const daily = await Daily.of(8);
+    const { id } = await daily.plan();
+    await change(daily);
+    const before = await daily.memory.names('');
+    await assert.rejects(daily.apply(id), hasCode('PLAN_CHANGED'));
+    assert.deepEqual(await daily.memory.names(''), before);
+  }
+});
+
+function hold(daily: Daily, backup: string | undefined, more: { pin?: boolean; until?: string } = {}) {
+  const from = daily.memory.clock.now().toISOString();
+  return addHold(daily.memory.repository, {
+    database: 'db',
+    backup,
+    reason: 'case 4711',
+    by: 'me@here',
+    from,
+    pin: false,
+    ...more,
+  });
+}
+
+test('a hold – retention keeps, remove refuses; a pin binds retention only; it ends by itself or by being lifted', async () => {
+  const daily = await Daily.of(8);
+  const { repository, clock } = daily.memory;
+  const held = await hold(daily, daily.ids[0], {
+    until: new Date(clock.now().getTime() + 5 * dayMs).toISOString(),
+  });
+  const pinned = await hold(daily, daily.ids[2], { pin: true });
+  const plan = await daily.plan();
+  assert.deepEqual(removes(plan, daily), [1, 3, 5]);
+  assert.match(
+    plan.kinds[0]!.decisions[0]!.reasons[0]!.detail,
+    /^hold [0-9a-f]{8}: case 4711 \(me@here, until 2026-01-13\)$/,
+  );
+  await assert.rejects(repository.remove('db', daily.ids[0]!), hasCode('BACKUP_HELD'));
+  await daily.apply(plan.id);
+  await repository.remove('db', daily.ids[2]!);
+  await removeHold(repository, pinned);
+  clock.advance(6 * dayMs);
+  assert.deepEqual(await listHolds(repository, { database: 'db', now: clock.now() }), []);
+  await repository.remove('db', daily.ids[0]!);
+  assert.equal(held.backup, daily.ids[0]);
+});
+
+test('a hold on everything – nothing goes, by retention or by hand', async () => {
+  const daily = await Daily.of(8);
+  const all = await hold(daily, undefined);
+  assert.deepEqual(removes(await daily.plan(), daily), []);
+  await assert.rejects(daily.memory.repository.remove('db', daily.ids[0]!), hasCode('BACKUP_HELD'));
+  await removeHold(daily.memory.repository, all);
+  assert.deepEqual(removes(await daily.plan(), daily), [0, 1, 2, 3, 5]);
+});
+
+test('backups fail: too old, empty, shrunk, a failed drill, a lost manifest – nothing goes, WAL neither', async () => {
+  const troubles: [RegExp, (daily: Daily) => Promise<unknown>][] = [
+    [
+      /newest backup is 2 d old, the objective is 36 h/,
+      async (daily) => daily.memory.clock.advance(2 * dayMs),
+    ],
+    [/is empty/, (daily) => daily.add({ totals: totals(0) })],
+    [/the newest backup shrank: 400 B; usual is 1000 B/, (daily) => daily.add({ totals: totals(400) })],
+    [/the drill of the newest backup, .*, failed/, (daily) => daily.prove(7, 'failed')],
+    [/cannot be read/, (daily) => daily.memory.driver.remove(`backups/db/${daily.ids[3]}`)],
+    [/cannot be read/, (daily) => spoil(daily, 3)],
+  ];
+  for (const [said, trouble] of troubles) {
+    const daily = await Daily.of(8);
+    assert.deepEqual(removes(await daily.plan(), daily), [0, 1, 2, 3, 5]);
+    await trouble(daily);
+    const plan = await daily.plan();
+    assert.deepEqual(removes(plan, daily), []);
+    assert.equal(plan.log.remove.length, 0);
+    assert.match(plan.kinds[0]!.trouble.join(), said);
+    assert.match(plan.log.reason, said);
+  }
+});
+
+test('a backup that shrank is proven by a drill – it is right so, and retention goes on', async () => {
+  const daily = await Daily.of(8);
+  await daily.add({ totals: totals(400) });
+  assert.deepEqual(removes(await daily.plan(), daily), []);
+  await daily.prove(8);
+  assert.ok(removes(await daily.plan(), daily).length > 0);
+});
+
+function totals(bytes: number) {
+  return { files: 1, bytes, received: 0, fresh: 0, stored: 6, referenced: 12 };
+}
+
+async function spoil(daily: Daily, index: number): Promise<void> {
+  const name = `backups/db/${daily.ids[index]}`;
+  const bytes = Buffer.from(await daily.memory.driver.get(name));
+  bytes[bytes.length - 1]! ^= 1;
+  await daily.memory.driver.put(name, [bytes], { ifAbsent: false });
+}
+
+test('a backup in use by a run – left for the next time, the others go', async () => {
+  const daily = await Daily.of(8);
+  const plan = await daily.plan();
+  const lease = await Lease.acquire(daily.memory.driver, daily.memory.clock, {
+    kind: 'backup',
+    uses: [daily.ids[3]!],
+  });
+  const done = await daily.apply(plan.id);
+  assert.deepEqual(
+    done.skipped.map(({ id }) => daily.ids.indexOf(id)),
+    [3],
+  );
+  assert.deepEqual(await daily.left(), [3, 4, 6, 7]);
+  await lease.release();
+});
+
+test('kinds – each has its own rules, and one that fails stops only itself', async () => {
+  const daily = await Daily.of(8);
+  const { clock } = daily.memory;
+  for (let i = 0; i < 3; i++) {
+    clock.advance(60_000);
+    await daily.add({ facts: { method: 'logical' } });
+  }
+  const both = settings(
+    '{ keep: { last: 2 }, minimum: 1, pitr: 3d, kinds: { logical: { keep: { last: 1 } } } }',
+  );
+  assert.deepEqual(removes(await daily.plan(both), daily), [8, 9, 0, 1, 2, 3, 5]);
+  clock.advance(dayMs);
+  await daily.add({ facts: { method: 'logical' } });
+  clock.advance(dayMs);
+  await daily.add({ facts: { method: 'logical' } });
+  const plan = await daily.plan(both);
+  assert.deepEqual(removes(plan, daily), [8, 9, 10, 11]);
+  assert.deepEqual(
+    plan.kinds.map(({ kind, trouble }) => [kind, trouble.length]),
+    [
+      ['logical', 0],
+      ['physical', 1],
+    ],
+  );
+});
+
+test('no WAL window is wanted – WAL from the newest backup on stays all the same', async () => {
+  const daily = await Daily.of(5);
+  const none = settings('{ keep: { last: 1 }, minimum: 1, pitr: 0s }');
+  await daily.apply((await daily.plan(none)).id, none);
+  assert.deepEqual([await daily.left(), await daily.log()], [[4], [4]]);
+});
+
+test('a second timeline whose history is not stored – its WAL stays', async () => {
+  const daily = await Daily.of(8);
+  const { driver, repository } = daily.memory;
+  const name = logPieceName('db', { line: 2, begin: 0n, end: 8n });
+  await putLogPiece(driver, name, Buffer.alloc(8), {
+    ring: repository.ring,
+    dataKey: Buffer.alloc(32),
+    dataKeyId: '0'.repeat(16),
+  });
+  daily.memory.clock.advance(dayMs);
+  await daily.add();
+  daily.memory.clock.advance(3 * dayMs);
+  for (let i = 0; i < 5; i++) {
+    daily.memory.clock.advance(dayMs);
+    await daily.add();
+  }
+  const plan = await daily.plan();
+  assert.ok(plan.log.remove.length > 8);
+  assert.ok(plan.log.remove.every(({ line }) => line === 1));
+});
+
+test('proofs of a backup whose removal was cut – gone with the next apply', async () => {
+  const daily = await Daily.of(8);
+  await daily.prove(0, 'partly proven');
+  await daily.prove(7, 'partly proven');
+  const { driver } = daily.memory;
+  await driver.remove(`ledger/db/${daily.ids[0]}`);
+  await driver.remove(`backups/db/${daily.ids[0]}`);
+  await daily.apply((await daily.plan()).id);
+  assert.deepEqual((await daily.memory.names('proofs/')).length, 1);
+});

@@ -1,0 +1,94 @@
+/**
+ * Holds: someone says that a backup, or all backups of a database, must not go.
+ *
+ *     holds/<database>/<backupId or "all">/<holdId>      an envelope with JSON: reason, by, from, until
+ *
+ * Retention removes nothing that is held; `remove` refuses it. Written once; lifting a hold removes its object.
+ */
+import { z } from 'zod';
+import { HelvinoError } from '../base/errors.ts';
+import { randomHex } from '../base/ids.ts';
+import { damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
+import { holdsPrefix } from './layout.ts';
+import type { Repository } from './repository.ts';
+
+const holdSchema = z.object({
+  reason: z.string(),
+  /** Who put it: `user@host`. */
+  by: z.string(),
+  /** ISO 8601, UTC. */
+  from: z.string(),
+  /** It ends by itself then; ISO 8601, UTC. */
+  until: z.string().optional(),
+  /** A pin holds against retention only; `helvino remove` takes the backup all the same. */
+  pin: z.boolean(),
+});
+
+export interface Hold extends z.infer<typeof holdSchema> {
+  readonly id: string;
+  readonly database: string;
+  /** Undefined: every backup of the database, also those to come. */
+  readonly backup: string | undefined;
+}
+
+const allBackups = 'all';
+const magic = 'HVHOLD1\n';
+
+/** Durable when it resolves. */
+export async function addHold(repository: Repository, hold: Omit<Hold, 'id'>): Promise<Hold> {
+  const id = randomHex(4);
+  const { database, backup, ...facts } = hold;
+  const name = `${holdsPrefix}${database}/${backup ?? allBackups}/${id}`;
+  const body = sealEnvelope(Buffer.from(JSON.stringify(facts)), { ring: repository.ring, name, magic });
+  await repository.driver.put(name, [body], { ifAbsent: true });
+  return { ...hold, id };
+}
+
+/** Those of a database that are in force at `now`; of all databases without one. */
+export async function listHolds(
+  repository: Repository,
+  { database, now }: { database?: string; now: Date },
+): Promise<Hold[]> {
+  const holds: Hold[] = [];
+  const prefix = database === undefined ? holdsPrefix : `${holdsPrefix}${database}/`;
+  for await (const { name } of repository.driver.list(prefix)) {
+    const hold = await readHold(repository, name);
+    if (hold && (hold.until === undefined || new Date(hold.until) > now)) holds.push(hold);
+  }
+  return holds;
+}
+
+/** Undefined when it was lifted since it was listed. Throws REPOSITORY_DAMAGED. */
+async function readHold(repository: Repository, name: string): Promise<Hold | undefined> {
+  let sealed: Uint8Array;
+  try {
+    sealed = await repository.driver.get(name);
+  } catch (thrown) {
+    if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_NOT_FOUND') return undefined;
+    throw thrown;
+  }
+  const plain = openEnvelope(sealed, { ring: repository.ring, name, magic });
+  const parsed = holdSchema.safeParse(JSON.parse(Buffer.from(plain).toString('utf8')));
+  if (!parsed.success) throw damagedObject(name, z.prettifyError(parsed.error));
+  const [, database = '', backup = '', id = ''] = name.split('/');
+  return { ...parsed.data, id, database, backup: backup === allBackups ? undefined : backup };
+}
+
+export async function removeHold(repository: Repository, hold: Hold): Promise<void> {
+  await repository.driver.remove(`${holdsPrefix}${hold.database}/${hold.backup ?? allBackups}/${hold.id}`);
+}
+
+/** Throws BACKUP_HELD. */
+export async function assertNotHeld(
+  repository: Repository,
+  { database, id, pinsToo }: { database: string; id: string; pinsToo: boolean },
+): Promise<void> {
+  const now = await repository.driver.now();
+  const holds = await listHolds(repository, { database, now });
+  const hold = holds.find(({ backup, pin }) => (backup === undefined || backup === id) && (pinsToo || !pin));
+  if (!hold) return;
+  throw new HelvinoError('BACKUP_HELD', `backup ${id} is held: ${hold.reason} (${hold.by})`, {
+    hint: `\`helvino hold remove ${hold.id}\` lifts the hold`,
+    context: { hold: hold.id, backup: id },
+  });
+}
