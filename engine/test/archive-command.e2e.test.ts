@@ -80,6 +80,7 @@ test('wal client and wal receive, wrong folders and places – refused with what
       [['wal', 'client', '--output', '/nowhere/archive'], 'TARGET_DENIED'],
       [['wal', 'client', '--output', 'archive', '--timeout', '2h'], 'USAGE'],
       [['wal', 'receive', '--folder', '/dev/null/x'], 'TARGET_IO'],
+      [['wal', 'receive', '--folder', '.'], 'TARGET_NOT_EMPTY'],
       [['wal', 'receive', '--folder', 'run', '--group', 'no-such-group'], 'USAGE'],
     ] as const) {
       const { error } = await helvinoJson(words, here);

@@ -66,8 +66,8 @@ const client: Verb = {
     folderOption,
     {
       flags: '--output <file>',
-      description: 'where to write it; the server must be able to run it',
-      default: '/usr/local/bin/helvino-archive',
+      description:
+        'where to write it (default: /usr/local/bin/helvino-archive- and the name of the database); the server must be able to run it',
     },
     { flags: '--timeout <duration>', description: 'how long it waits for an answer', default: '60s' },
   ],
@@ -75,7 +75,10 @@ const client: Verb = {
   async run(context, options) {
     const { name } = chooseDatabase(await context.config(), textOption(options, 'database'));
     const folder = folderOf(options, context.cwd, name);
-    const file = resolve(context.cwd, textOption(options, 'output') ?? '/usr/local/bin/helvino-archive');
+    const file = resolve(
+      context.cwd,
+      textOption(options, 'output') ?? `/usr/local/bin/helvino-archive-${name}`,
+    );
     const seconds = parseDuration(textOption(options, 'timeout') ?? '60s');
     const command = archiveCommand(file);
     await writeArchiveClient(file, await archiveClient({ folder, seconds }));

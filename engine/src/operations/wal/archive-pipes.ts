@@ -12,7 +12,7 @@ import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
 import { chmod, chown, lstat, mkdir, open, readdir, rm } from 'node:fs/promises';
 import { Socket } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Clock } from '../../base/clock.ts';
 import { asHelvinoError, HelvinoError, systemCode } from '../../base/errors.ts';
@@ -80,6 +80,9 @@ async function prepareFolder({ folder, groupId, clock }: PipesOptions): Promise<
   const clients = join(folder, 'clients');
   const requests = join(folder, 'requests');
   try {
+    await mkdir(dirname(folder), { recursive: true });
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await checkOwn(folder);
     await mkdir(clients, { recursive: true, mode: 0o700 });
     if (await isRead(requests)) {
       throw new HelvinoError('REPOSITORY_BUSY', `another receiver listens in ${folder}`, {
@@ -103,6 +106,15 @@ async function prepareFolder({ folder, groupId, clock }: PipesOptions): Promise<
   } catch (thrown) {
     throw folderError(thrown, folder);
   }
+}
+
+/** Its rights are changed, so it must be no folder that is used for something else. */
+async function checkOwn(folder: string): Promise<void> {
+  const others = (await readdir(folder)).filter((name) => name !== 'clients' && name !== 'requests');
+  if (others.length === 0) return;
+  throw new HelvinoError('TARGET_NOT_EMPTY', `the folder ${folder} holds other things: ${others[0]}`, {
+    hint: 'give the receiver a folder of its own with --folder',
+  });
 }
 
 /** Whether someone holds the pipe open for reading. */
