@@ -7,6 +7,7 @@ import { chooseDatabase, type LoadedConfig } from '../config/index.ts';
 import { dumpToFile, logicalBackup, type PlainFileResult } from '../operations/index.ts';
 import type { Manifest } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
+import { copiesExit, copiesText } from './copies.ts';
 import { openAsHost } from './open.ts';
 import { facts } from './output/table.ts';
 import { serverOf, urlOptions } from './server.ts';
@@ -105,7 +106,7 @@ export async function runLogicalBackup(
 ): Promise<VerbResult> {
   const folder = textOption(options, 'toFolder');
   if (folder !== undefined) return dumpIntoFolder(context, options, folder);
-  const host = await openAsHost(context, options);
+  const host = await openAsHost(context, options, { everywhere: true });
   const { backup: settings, logical } = host.database;
   const inConfig = (path: string) => resolve(host.loaded.directory, path);
   const named = listOption(options, 'dbname');
@@ -146,8 +147,13 @@ export async function runLogicalBackup(
     seconds,
     totals,
     source,
+    copies: host.mirrors?.states,
   };
-  return { data, text: text(manifest, seconds) };
+  return {
+    data,
+    text: [...text(manifest, seconds), ...copiesText(host.mirrors)],
+    exit: copiesExit(host.mirrors),
+  };
 }
 
 export function jobsOption(options: OptionValues): number | undefined {

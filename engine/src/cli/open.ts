@@ -2,9 +2,22 @@
 import { HelvinoError } from '../base/errors.ts';
 import { type BackupMethod, chooseBackup, methodOf } from '../catalog/index.ts';
 import { type ChosenDatabase, chooseDatabase, type LoadedConfig, readSecret } from '../config/index.ts';
-import { connectionOf, openConfigured, openWithIdentity, surroundingsOf } from '../operations/index.ts';
+import {
+  connectionOf,
+  openConfigured,
+  openMirrors,
+  openWithIdentity,
+  surroundingsOf,
+} from '../operations/index.ts';
 import type { ConnectionParams } from '../postgres/index.ts';
-import { type Identities, type Manifest, openIdentities, type Repository } from '../repository/index.ts';
+import {
+  type CopyState,
+  type Identities,
+  type Manifest,
+  type Mirrors,
+  openIdentities,
+  type Repository,
+} from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import { type OptionValues, textOption, type VerbOption } from './verb.ts';
 
@@ -21,22 +34,43 @@ export const repositoryOption: VerbOption = {
   description: 'a repository without a configuration (a folder, or s3://…); needs the recovery identity',
 };
 
+export const copyOption: VerbOption = {
+  flags: '--copy <name>',
+  description: 'another copy of the repository, by its name in helvino.yaml',
+};
+
 export interface HostAccess extends ChosenDatabase {
   readonly loaded: LoadedConfig;
   readonly repositoryHandle: Repository;
+  /** With several copies, for verbs that write to all. */
+  readonly mirrors: Mirrors | undefined;
   connection(): Promise<ConnectionParams>;
 }
 
-/** As the host: configuration and catalog key. */
-export async function openAsHost(context: CliContext, options: OptionValues): Promise<HostAccess> {
+/** As the host: configuration and catalog key. `everywhere`: what is written goes to every copy. */
+export async function openAsHost(
+  context: CliContext,
+  options: OptionValues,
+  { everywhere = false } = {},
+): Promise<HostAccess> {
   const loaded = await context.config();
-  const chosen = chooseDatabase(loaded, textOption(options, 'database'));
+  const chosen = chooseDatabase(loaded, textOption(options, 'database'), textOption(options, 'copy'));
   const surroundings = surroundingsOf(loaded, context.env);
-  const repositoryHandle = await openConfigured(chosen.repository, surroundings);
+  const first = await openConfigured(chosen.repository, surroundings);
+  const onBehind = ({ name, why }: CopyState) =>
+    context.progress.note(
+      'warn',
+      `the copy ${name} is left behind (${why}); helvino copy brings it up to date`,
+    );
+  const mirrors =
+    everywhere && chosen.others.length > 0
+      ? await openMirrors(first, chosen.others, { ...surroundings, onBehind })
+      : undefined;
   return {
     ...chosen,
     loaded,
-    repositoryHandle,
+    repositoryHandle: mirrors?.repository ?? first,
+    mirrors,
     connection: () => connectionOf(chosen.database, surroundings),
   };
 }
@@ -93,14 +127,14 @@ export async function openToRead(
     return { repository, identities, database, chosen: undefined, loaded: undefined };
   }
   const loaded = await context.config();
-  const single = Object.keys(loaded.config.databases).length === 1;
+  const single = Object.keys(loaded.config.databases).length === 1 || options.copy !== undefined;
   if (all && named === undefined && !single) {
     const [config] = Object.values(loaded.config.repositories);
     if (!config) throw new HelvinoError('CONFIG_INVALID', `${loaded.file} has no repository`);
     const repository = await openConfigured(config, surroundingsOf(loaded, context.env), identities);
     return { repository, identities, database: undefined, chosen: undefined, loaded };
   }
-  const chosen = chooseDatabase(loaded, named);
+  const chosen = chooseDatabase(loaded, named, textOption(options, 'copy'));
   const repository = await openConfigured(chosen.repository, surroundingsOf(loaded, context.env), identities);
   return { repository, identities, database: chosen.name, chosen, loaded };
 }

@@ -153,6 +153,7 @@ const knownKeys = [
   'env',
   'file',
   'repository',
+  'copies',
   'backup',
   'kind',
   'fullEvery',
@@ -188,10 +189,12 @@ function editDistance(a: string, b: string): number {
 
 function checkReferences(config: Config, file: string): void {
   for (const [name, database] of Object.entries(config.databases)) {
-    if (config.repositories[database.repository]) continue;
+    const wanted = [database.repository, ...database.copies];
+    const unknown = wanted.find((repository) => !config.repositories[repository]);
+    if (unknown === undefined) continue;
     throw new HelvinoError(
       'CONFIG_INVALID',
-      `${file}: databases.${name}.repository: there is no repository "${database.repository}"`,
+      `${file}: databases.${name}: there is no repository "${unknown}"`,
       {
         hint: `repositories: ${Object.keys(config.repositories).join(', ') || 'none'}`,
       },
@@ -204,20 +207,21 @@ export interface ChosenDatabase {
   readonly database: DatabaseConfig;
   readonly repositoryName: string;
   readonly repository: RepositoryConfig;
+  /** The other copies. */
+  readonly others: readonly { readonly name: string; readonly config: RepositoryConfig }[];
 }
 
-/** The one that is named, or the only one. Throws USAGE with the names. */
-export function chooseDatabase({ config, file }: LoadedConfig, wanted: string | undefined): ChosenDatabase {
+/** The one that is named, or the only one; `copy`: another copy of its repository. Throws USAGE with the names. */
+export function chooseDatabase(
+  { config, file }: LoadedConfig,
+  wanted: string | undefined,
+  copy?: string,
+): ChosenDatabase {
   const names = Object.keys(config.databases);
   const name = wanted ?? (names.length === 1 ? names[0]! : undefined);
   const database = name === undefined ? undefined : config.databases[name];
   if (name !== undefined && database) {
-    return {
-      name,
-      database,
-      repositoryName: database.repository,
-      repository: config.repositories[database.repository]!,
-    };
+    return { name, database, ...chooseCopy(config, { database, file, copy }) };
   }
   const message =
     wanted === undefined
@@ -226,4 +230,23 @@ export function chooseDatabase({ config, file }: LoadedConfig, wanted: string | 
   throw new HelvinoError('USAGE', message, {
     hint: `--database ${names.join(' | ') || '(none yet: helvino init)'}`,
   });
+}
+
+function chooseCopy(
+  config: Config,
+  { database, file, copy }: { database: DatabaseConfig; file: string; copy: string | undefined },
+): Pick<ChosenDatabase, 'repositoryName' | 'repository' | 'others'> {
+  const all = [database.repository, ...database.copies];
+  const repositoryName = copy ?? database.repository;
+  if (!all.includes(repositoryName))
+    throw new HelvinoError('USAGE', `${file} has no copy "${repositoryName}" of this database`, {
+      hint: `--copy ${all.join(' | ')}`,
+    });
+  return {
+    repositoryName,
+    repository: config.repositories[repositoryName]!,
+    others: all
+      .filter((name) => name !== repositoryName)
+      .map((name) => ({ name, config: config.repositories[name]! })),
+  };
 }

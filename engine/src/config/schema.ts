@@ -281,6 +281,12 @@ const health = z.strictObject({
 const database = z.strictObject({
   connection,
   repository: name.describe('Which repository its backups go to.'),
+  copies: z
+    .array(name)
+    .default([])
+    .describe(
+      'Further repositories that are copies of it: backups and WAL go to all at once. See docs/operations/copies.md.',
+    ),
   backup: backup.prefault({}).describe('How backups are taken.'),
   logical: logical.prefault({}).describe('How dumps are taken: `helvino backup --kind logical`.'),
   drill: drill.prefault({}).describe('How drills are run.'),

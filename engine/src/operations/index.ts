@@ -4,6 +4,8 @@
  * `unproven`, never `passed`; nothing is left behind when an operation ends, however it ends.
  */
 export { backup } from './backup/backup.ts';
+export { type CopyOptions, type CopyPlan, type CopyReport, copy, copyLog, planCopy } from './copies/copy.ts';
+export { heal, planHeal } from './copies/heal.ts';
 export { type DemoResult, demo } from './demo/demo.ts';
 export { drill } from './drill/drill.ts';
 export type { DrillReport } from './drill/report.ts';
@@ -27,7 +29,14 @@ export {
   restoreDatabase,
 } from './logical/restore-database.ts';
 export { dropKept, findKept, type KeptDatabase, listKept, undoSwap } from './logical/swap.ts';
-export { connectionOf, openConfigured, openWithIdentity, surroundingsOf } from './open.ts';
+export {
+  connectionOf,
+  openConfigured,
+  openMirrors,
+  openStorage,
+  openWithIdentity,
+  surroundingsOf,
+} from './open.ts';
 export { findRecovery, type Recovery } from './restore/find-recovery.ts';
 export type { AfterRecovery } from './restore/finish.ts';
 export { planRestore, restore } from './restore/restore.ts';

@@ -1,6 +1,7 @@
 /** From configuration to things: driver, repository, connection. */
 import { resolve } from 'node:path';
 import { systemClock } from '../base/clock.ts';
+import { HelvinoError } from '../base/errors.ts';
 import {
   type DatabaseConfig,
   type Environment,
@@ -14,7 +15,9 @@ import {
 import { type ConnectionParams, resolveConnection } from '../postgres/index.ts';
 import {
   type CatalogRing,
+  type CopyState,
   type Identities,
+  Mirrors,
   openRepository,
   parseCatalogRing,
   type Repository,
@@ -98,6 +101,26 @@ export async function openConfigured(
     throw thrown;
   });
   return openRepository(driver, { ring, identities });
+}
+
+/** The other copies beside the first. One that cannot be opened is left behind, and `onBehind` hears of it. */
+export async function openMirrors(
+  first: Repository,
+  others: readonly { readonly name: string; readonly config: RepositoryConfig }[],
+  { onBehind, ...surroundings }: Surroundings & { readonly onBehind: (copy: CopyState) => void },
+): Promise<Mirrors> {
+  const copies = await Promise.all(
+    others.map(async ({ name, config }) => {
+      const open = () => openConfigured(config, surroundings);
+      const opened = await open().catch((thrown: unknown) => {
+        if (thrown instanceof HelvinoError) return thrown;
+        throw thrown;
+      });
+      const place = opened instanceof HelvinoError ? name : opened.driver.capabilities.place;
+      return { name, place, opened, open };
+    }),
+  );
+  return new Mirrors(first, copies, onBehind);
 }
 
 /** Without any configuration: a place and an identity, as after the loss of the host. */

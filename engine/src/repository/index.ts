@@ -10,6 +10,7 @@
  * - Nothing is removed that a manifest or a live lease names.
  */
 export { type WrittenBlocks, writeBlocks } from './block-writer.ts';
+export { checkObject } from './check-object.ts';
 export { applyCollect, type CollectPlan, planCollect, readMarks } from './collect.ts';
 export { type Compaction, compactSparsePacks } from './compact.ts';
 export type { ContentHasher } from './crypto.ts';
@@ -53,7 +54,9 @@ export {
   putLogPiece,
 } from './log-store.ts';
 export type { Manifest } from './manifest.ts';
+export { type CopyState, Mirrors } from './mirrors.ts';
 export { type PackContents, readPackContents } from './pack-reader.ts';
+export { readBack } from './read-back.ts';
 export { createRepository, openRepository, type Repository } from './repository.ts';
 export { StructureWriter } from './structure.ts';
 export { WorkIndex } from './work-index.ts';

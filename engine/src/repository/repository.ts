@@ -164,11 +164,18 @@ export class Repository {
   readonly driver: StorageDriver;
   readonly ring: CatalogRing;
   readonly id: string;
+  readonly #descriptor: Descriptor;
 
   constructor(driver: StorageDriver, descriptor: Descriptor, ring: CatalogRing) {
     this.driver = driver;
+    this.#descriptor = descriptor;
     this.ring = ring;
     this.id = descriptor.id;
+  }
+
+  /** The same repository through another driver: one that decorates its own. */
+  on(driver: StorageDriver): Repository {
+    return new Repository(driver, this.#descriptor, this.ring);
   }
 
   /** Names only, in order of database and time; reads nothing else. */

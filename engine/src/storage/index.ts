@@ -5,7 +5,7 @@
  * does not retry; nobody here knows what an object's name or bytes mean, except that `leases/` must never wait (limit.ts).
  * Usual order: `withLimit(withRetry(driver))`, so that a call that pauses between tries keeps its place.
  */
-export type { StorageDriver } from './driver.ts';
+export type { PutOptions, StorageDriver } from './driver.ts';
 export { openFsDriver } from './fs-driver.ts';
 export { withLimit } from './limit.ts';
 export { openMemoryDriver } from './memory-driver.ts';

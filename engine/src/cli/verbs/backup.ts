@@ -4,6 +4,7 @@ import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
 import { parseSize } from '../../config/index.ts';
 import { backup } from '../../operations/index.ts';
 import type { Manifest } from '../../repository/index.ts';
+import { copiesExit, copiesText } from '../copies.ts';
 import { logicalOptions, runLogicalBackup } from '../logical-backup.ts';
 import { databaseOption, openAsHost } from '../open.ts';
 import { facts } from '../output/table.ts';
@@ -48,6 +49,7 @@ export const backupVerb: Verb = {
       description: 'the database is a new cluster from now on (after initdb or pg_upgrade)',
     },
   ],
+  exits: [{ status: 1, meaning: 'the backup is complete, but a copy was left behind' }],
   examples: [
     'helvino backup',
     'helvino backup --full --label pre-deploy --note version=1.4.2',
@@ -58,13 +60,14 @@ export const backupVerb: Verb = {
     const notes = notesOf(options);
     assertKind(options);
     if (options.kind === 'logical') return runLogicalBackup(context, options, notes);
-    const host = await openAsHost(context, options);
+    const host = await openAsHost(context, options, { everywhere: true });
     const settings = host.database.backup;
     const maxRate = textOption(options, 'maxRate');
     const rate = maxRate === undefined ? settings.maxRate : parseSize(maxRate);
     const begun = context.clock.monotonic();
     const manifest = await backup({
       repository: host.repositoryHandle,
+      mirrors: host.mirrors,
       recipients: host.repository.recipients,
       database: host.name,
       connection: await host.connection(),
@@ -88,8 +91,9 @@ export const backupVerb: Verb = {
     });
     const seconds = (context.clock.monotonic() - begun) / 1000;
     return {
-      data: backupData(manifest, seconds),
-      text: backupText(manifest, backupFacts(manifest), seconds),
+      data: { ...backupData(manifest, seconds), copies: host.mirrors?.states },
+      text: [...backupText(manifest, backupFacts(manifest), seconds), ...copiesText(host.mirrors)],
+      exit: copiesExit(host.mirrors),
     };
   },
 };

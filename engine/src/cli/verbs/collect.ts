@@ -1,7 +1,7 @@
 import { formatBytes } from '../../base/format.ts';
 import { parseDuration } from '../../config/index.ts';
 import { applyCollect, type CollectPlan, planCollect } from '../../repository/index.ts';
-import { databaseOption, openAsHost } from '../open.ts';
+import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { textOption, type Verb } from '../verb.ts';
 
 export const collectVerb: Verb = {
@@ -13,6 +13,7 @@ export const collectVerb: Verb = {
   ],
   options: [
     databaseOption,
+    copyOption,
     { flags: '--apply', description: 'do it; without it only the plan is shown' },
     { flags: '--dry-run', description: 'only the plan (the default)' },
     { flags: '--grace <duration>', description: 'how old garbage must be', default: '24h' },

@@ -1,12 +1,12 @@
 import { checkServer } from '../../operations/index.ts';
-import { databaseOption, openAsHost } from '../open.ts';
+import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { findingsText } from '../output/findings-text.ts';
 import type { Verb } from '../verb.ts';
 
 export const doctorVerb: Verb = {
   name: 'doctor',
   summary: 'check the configuration, the keys, the repository and the server, and say what is missing',
-  options: [databaseOption],
+  options: [databaseOption, copyOption],
   examples: ['helvino doctor'],
   exits: [{ status: 1, meaning: 'something is missing' }],
   async run(context, options) {

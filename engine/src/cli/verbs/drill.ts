@@ -5,6 +5,7 @@ import { drill } from '../../operations/index.ts';
 import type { Manifest } from '../../repository/index.ts';
 import {
   chosenManifest,
+  copyOption,
   databaseOption,
   identityOption,
   neededIdentities,
@@ -28,6 +29,7 @@ export const drillVerb: Verb = {
   arguments: [{ name: '[backup]', description: 'id, the beginning of one, or latest (the default)' }],
   options: [
     databaseOption,
+    copyOption,
     identityOption,
     repositoryOption,
     {

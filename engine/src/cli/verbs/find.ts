@@ -7,7 +7,14 @@ import {
   parseMoment,
 } from '../../operations/index.ts';
 import { formatLsn, type RelationChange } from '../../postgres/index.ts';
-import { databaseOption, identityOption, neededDatabase, openToRead, repositoryOption } from '../open.ts';
+import {
+  copyOption,
+  databaseOption,
+  identityOption,
+  neededDatabase,
+  openToRead,
+  repositoryOption,
+} from '../open.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
 
 export const findVerb: Verb = {
@@ -21,6 +28,7 @@ export const findVerb: Verb = {
   ],
   options: [
     databaseOption,
+    copyOption,
     identityOption,
     repositoryOption,
     { flags: '--since <time>', description: 'today, yesterday, "2 hours ago", or a time with its zone' },

@@ -4,10 +4,12 @@ import { backupVerb } from './backup.ts';
 import { collectVerb } from './collect.ts';
 import { completionVerb } from './completion.ts';
 import { configVerbs } from './config.ts';
+import { copyVerb } from './copy.ts';
 import { demoVerb } from './demo.ts';
 import { doctorVerb } from './doctor.ts';
 import { drillVerb } from './drill.ts';
 import { findVerb } from './find.ts';
+import { healVerb } from './heal.ts';
 import { holdVerbs } from './hold.ts';
 import { initVerb } from './init.ts';
 import { keyVerbs } from './key.ts';
@@ -40,6 +42,8 @@ export const verbs: readonly Verb[] = [
   verifyVerb,
   ...retentionVerbs,
   ...holdVerbs,
+  copyVerb,
+  healVerb,
   collectVerb,
   removeVerb,
   ...keyVerbs,

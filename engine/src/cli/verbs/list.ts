@@ -1,7 +1,7 @@
 import { formatBytes, formatTime } from '../../base/format.ts';
 import { kindOf } from '../../catalog/index.ts';
 import { type ListedBackup, listBackups } from '../../operations/index.ts';
-import { databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
+import { copyOption, databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
 import { sourceLine } from '../output/backup-text.ts';
 import { table } from '../output/table.ts';
 import type { Verb } from '../verb.ts';
@@ -9,7 +9,7 @@ import type { Verb } from '../verb.ts';
 export const listVerb: Verb = {
   name: 'list',
   summary: 'list the backups',
-  options: [databaseOption, identityOption, repositoryOption],
+  options: [databaseOption, copyOption, identityOption, repositoryOption],
   examples: [
     'helvino list',
     'helvino list --json',

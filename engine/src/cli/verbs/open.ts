@@ -4,6 +4,7 @@ import { parseDuration } from '../../config/index.ts';
 import { type OpenedServer, openServer } from '../../operations/index.ts';
 import {
   chosenManifest,
+  copyOption,
   databaseOption,
   identityOption,
   neededIdentities,
@@ -25,6 +26,7 @@ export const openVerb: Verb = {
   arguments: [{ name: '[backup]', description: 'id, the beginning of one, or latest (the default)' }],
   options: [
     databaseOption,
+    copyOption,
     identityOption,
     repositoryOption,
     ...recoveryOptions,

@@ -2,7 +2,7 @@ import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes } from '../../base/format.ts';
 import { chooseBackup } from '../../catalog/index.ts';
 import { type ListedBackup, listBackups } from '../../operations/index.ts';
-import { databaseOption, openAsHost } from '../open.ts';
+import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { textOption, type Verb } from '../verb.ts';
 
 export const removeVerb: Verb = {
@@ -14,6 +14,7 @@ export const removeVerb: Verb = {
   arguments: [{ name: '<backup>', description: 'id, or the beginning of one' }],
   options: [
     databaseOption,
+    copyOption,
     { flags: '--dry-run', description: 'only say what would be removed' },
     { flags: '--last-proven', description: 'also if no other backup is proven' },
     { flags: '--confirm <backup>', description: 'the full id, instead of typing it' },

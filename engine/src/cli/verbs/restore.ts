@@ -5,6 +5,7 @@ import { backupFacts } from '../../catalog/index.ts';
 import { type AfterRecovery, planRestore, restore } from '../../operations/index.ts';
 import {
   chosenManifest,
+  copyOption,
   databaseOption,
   identityOption,
   neededIdentities,
@@ -28,6 +29,7 @@ export const restoreVerb: Verb = {
   arguments: [{ name: '[backup]', description: 'id, the beginning of one, or latest (the default)' }],
   options: [
     databaseOption,
+    copyOption,
     identityOption,
     repositoryOption,
     ...recoveryOptions,

@@ -2,7 +2,14 @@ import { formatBytes, formatTime } from '../../base/format.ts';
 import { kindOf } from '../../catalog/index.ts';
 import type { DrillReport } from '../../operations/index.ts';
 import type { FileEntry } from '../../repository/index.ts';
-import { chosenManifest, databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
+import {
+  chosenManifest,
+  copyOption,
+  databaseOption,
+  identityOption,
+  openToRead,
+  repositoryOption,
+} from '../open.ts';
 import { factLines } from '../output/backup-text.ts';
 import { table } from '../output/table.ts';
 import type { Verb } from '../verb.ts';
@@ -13,6 +20,7 @@ export const showVerb: Verb = {
   arguments: [{ name: '[backup]', description: 'id, the beginning of one, or latest (the default)' }],
   options: [
     databaseOption,
+    copyOption,
     identityOption,
     repositoryOption,
     { flags: '--files', description: 'list the files' },

@@ -1,7 +1,7 @@
 import { formatBytes } from '../../base/format.ts';
 import { chooseBackup } from '../../catalog/index.ts';
 import { type VerifyReport, verify } from '../../operations/index.ts';
-import { databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
+import { copyOption, databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
 import type { Verb } from '../verb.ts';
 
 export const verifyVerb: Verb = {
@@ -14,6 +14,7 @@ export const verifyVerb: Verb = {
   arguments: [{ name: '[backup]', description: 'only this backup' }],
   options: [
     databaseOption,
+    copyOption,
     identityOption,
     repositoryOption,
     { flags: '--read-data', description: 'read every byte' },

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { chooseDatabase, parseDuration } from '../../config/index.ts';
 import { archiveClient, archiveCommand, receiveWal, writeArchiveClient } from '../../operations/index.ts';
+import { keepCopiesUp } from '../copies.ts';
 import { databaseOption, openAsHost } from '../open.ts';
 import { type OptionValues, textOption, type Verb, type VerbOption } from '../verb.ts';
 
@@ -31,8 +32,9 @@ const receive: Verb = {
   ],
   examples: ['helvino wal receive --group postgres'],
   async run(context, options) {
-    const host = await openAsHost(context, options);
+    const host = await openAsHost(context, options, { everywhere: true });
     const folder = folderOf(options, context.cwd, host.name);
+    const keepingUp = keepCopiesUp(host, context);
     const result = await receiveWal({
       repository: host.repositoryHandle,
       recipients: host.repository.recipients,
@@ -44,8 +46,9 @@ const receive: Verb = {
       progress: context.progress,
       signal: context.signal,
     });
+    await keepingUp;
     return {
-      data: { folder, ...result },
+      data: { folder, ...result, copies: host.mirrors?.states },
       text: [
         result.last === undefined
           ? 'stopped; nothing came'

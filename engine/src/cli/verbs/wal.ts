@@ -3,7 +3,8 @@ import { formatBytes, formatDuration, formatTime } from '../../base/format.ts';
 import { parseDuration } from '../../config/index.ts';
 import { streamWal, type WalStatus, walStatus } from '../../operations/index.ts';
 import { formatLsn } from '../../postgres/index.ts';
-import { databaseOption, openAsHost } from '../open.ts';
+import { keepCopiesUp } from '../copies.ts';
+import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { table } from '../output/table.ts';
 import { textOption, type Verb } from '../verb.ts';
 
@@ -25,13 +26,14 @@ const stream: Verb = {
   ],
   examples: ['helvino wal stream', 'helvino wal stream --every 500ms'],
   async run(context, options) {
-    const host = await openAsHost(context, options);
+    const host = await openAsHost(context, options, { everywhere: true });
     const intervalMs = parseDuration(textOption(options, 'every') ?? '1s') * 1000;
     if (intervalMs < 10)
       throw new HelvinoError('USAGE', `an interval of ${intervalMs} ms is too short`, {
         hint: 'at least 10ms',
       });
     let durable: string | undefined;
+    const keepingUp = keepCopiesUp(host, context);
     await streamWal({
       repository: host.repositoryHandle,
       recipients: host.repository.recipients,
@@ -46,8 +48,9 @@ const stream: Verb = {
         durable = `${formatLsn(state.durable)} on timeline ${state.timeline}`;
       },
     });
+    await keepingUp;
     return {
-      data: { durable },
+      data: { durable, copies: host.mirrors?.states },
       text: [durable ? `stopped; WAL is stored up to ${durable}` : 'stopped; no WAL came'],
     };
   },
@@ -56,7 +59,11 @@ const stream: Verb = {
 const status: Verb = {
   name: 'wal status',
   summary: 'show which WAL is stored, its gaps, and what that lets each backup recover to',
-  options: [databaseOption, { flags: '--no-server', description: 'do not ask the server how far it is' }],
+  options: [
+    databaseOption,
+    copyOption,
+    { flags: '--no-server', description: 'do not ask the server how far it is' },
+  ],
   examples: ['helvino wal status', 'helvino wal status --json'],
   async run(context, options) {
     const host = await openAsHost(context, options);

@@ -8,7 +8,7 @@ import { HelvinoError } from '../../base/errors.ts';
 import { backupId } from '../../base/ids.ts';
 import type { Progress } from '../../base/progress.ts';
 import { type ConnectionParams, connectSql, openReplication } from '../../postgres/index.ts';
-import { Lease, type Manifest, type Repository, WorkIndex } from '../../repository/index.ts';
+import { Lease, type Manifest, type Mirrors, type Repository, WorkIndex } from '../../repository/index.ts';
 import { chooseParent, type Parent, type WantedKind } from './choose-parent.ts';
 import { commitBackup } from './commit.ts';
 import { Ingest } from './ingest.ts';
@@ -20,6 +20,8 @@ import { transfer } from './transfer.ts';
 
 export interface BackupOptions {
   readonly repository: Repository;
+  /** When `repository` writes to several copies. */
+  readonly mirrors?: Mirrors;
   readonly recipients: readonly string[];
   /** The name of the protected database in the configuration. */
   readonly database: string;
@@ -63,7 +65,10 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   const uses = chosen ? [chosen.manifest.id] : [];
   const lease = await Lease.acquire(repository.driver, clock, { kind: 'backup', uses });
   cleanup.defer(() => lease.release());
-  if (chosen) await assertStillThere(repository, options.database, chosen);
+  if (chosen) {
+    await assertStillThere(repository, options.database, chosen);
+    await options.mirrors?.needBackup(options.database, chosen.manifest.id);
+  }
 
   // 3. The parent's files go into a scratch table for look-up.
   const { index, parent } = await loadParent(options, chosen);

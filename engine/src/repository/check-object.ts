@@ -1,0 +1,45 @@
+/** Whether the bytes of one object are what was written under its name, before they are stored anywhere else. */
+import { openMemoryDriver } from '../storage/index.ts';
+import { damagedObject, type Magic, openEnvelope } from './envelope.ts';
+import { type CatalogRing, contentHasherOf } from './keys.ts';
+import { descriptorName, packsPrefix } from './layout.ts';
+import { checkLogPiece, logPrefix } from './log-store.ts';
+import { readPackContents } from './pack-reader.ts';
+
+const envelopes: readonly Magic[] = ['HVMANF1\n', 'HVPROOF\n', 'HVHIST1\n', 'HVNOTE1\n'];
+/** https://github.com/C2SP/C2SP/blob/main/age.md */
+const sealing = 'age-encryption.org/v1';
+
+/**
+ * Every byte of packs, WAL, manifests and the like. Of a sealed key only the beginning can be seen without the recovery
+ * identity. Throws REPOSITORY_DAMAGED, KEY_WRONG.
+ */
+export async function checkObject(name: string, bytes: Uint8Array, ring: CatalogRing): Promise<void> {
+  const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (name.startsWith(packsPrefix)) return checkPack(name, whole, ring);
+  if (name.startsWith(logPrefix) && /\/[0-9A-F]{16}-[0-9A-F]{16}$/.test(name)) {
+    checkLogPiece(whole, name, ring);
+    return;
+  }
+  if (name.startsWith('keys/')) {
+    if (!whole.toString('latin1', 0, sealing.length).startsWith(sealing))
+      throw damagedObject(name, 'it is no sealed key');
+    return;
+  }
+  if (name === descriptorName || whole.length === 0) return;
+  const magic = envelopes.find((one) => whole.toString('latin1', 0, 8) === one);
+  if (magic === undefined) throw damagedObject(name, 'it does not begin as it should');
+  openEnvelope(whole, { ring, name, magic });
+}
+
+async function checkPack(name: string, bytes: Buffer, ring: CatalogRing): Promise<void> {
+  const id = name.slice(name.lastIndexOf('/') + 1);
+  const alone = openMemoryDriver();
+  await alone.put(name, [bytes], { ifAbsent: true });
+  const { chunks, identity } = await readPackContents(alone, id, ring);
+  const hasher = contentHasherOf(ring.find(identity.catalogKeyId)!);
+  for (const chunk of chunks) {
+    if (!hasher.hash(bytes.subarray(chunk.offset, chunk.offset + chunk.stored)).equals(chunk.storedHash))
+      throw damagedObject(name, 'its stored bytes were changed');
+  }
+}
