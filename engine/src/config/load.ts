@@ -116,6 +116,12 @@ function placeOf(document: Document, lines: LineCounter, path: readonly (string 
 }
 
 const knownKeys = [
+  'wal',
+  'slot',
+  'every',
+  'synchronous',
+  'maxLag',
+  'minRoom',
   'version',
   'repositories',
   'databases',

@@ -276,6 +276,27 @@ const health = z.strictObject({
     .partialRecord(z.enum(['physical', 'logical', 'volume']), objectives)
     .prefault({})
     .describe('Other objectives for one kind. A kind that is named here must have backups.'),
+const wal = z.strictObject({
+  slot: z
+    .string()
+    .regex(/^[a-z0-9_]{1,63}$/, 'slot names are lower-case letters, digits and underscores')
+    .optional()
+    .describe(
+      'The replication slot, and the name of the stream on the server (`synchronous_standby_names`). Without it: `helvino_` and the name of the database.',
+    ),
+  every: duration.prefault('1s').describe('How often the open segment is stored.'),
+  synchronous: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Store each commit as soon as it comes, for a server whose `synchronous_standby_names` names the stream.',
+    ),
+  maxLag: duration
+    .prefault('1m')
+    .describe('How far what is stored may be behind the server before it is an alarm.'),
+  minRoom: size
+    .prefault('1 GiB')
+    .describe('With `max_slot_wal_keep_size`: less room than this before the slot may be lost is an alarm.'),
 });
 
 const database = z.strictObject({
@@ -290,6 +311,7 @@ const database = z.strictObject({
   backup: backup.prefault({}).describe('How backups are taken.'),
   logical: logical.prefault({}).describe('How dumps are taken: `helvino backup --kind logical`.'),
   drill: drill.prefault({}).describe('How drills are run.'),
+  wal: wal.prefault({}).describe('How WAL is streamed, and when `helvino wal status` gives an alarm.'),
   application: application
     .prefault({})
     .describe('The application: stopped and started around `helvino restore --to-database`.'),

@@ -131,8 +131,8 @@ function sealPiece(bytes: Uint8Array, name: string, { ring, dataKey, dataKeyId }
   return Buffer.concat([start, ...head, body]);
 }
 
-/** `history`: of a timeline; `labels`: of a backup. */
-type LogFileKind = 'history' | 'labels';
+/** `history`: of a timeline; `labels`: of a backup; `gaps`: why a part of the log is missing. */
+type LogFileKind = 'history' | 'labels' | 'gaps';
 
 /**
  * A small file that belongs to a log: structure, readable with the catalog key. Durable and read back when it resolves;
@@ -200,7 +200,7 @@ export function openLogPiece(sealed: Uint8Array, name: string, dataKey: Uint8Arr
   const packed = unseal(deriveKey(dataKey, start.subarray(24), 'wal'), body, aad);
   if (packed === undefined) throw damagedObject(name, 'it was changed or cut');
   const place = parsePieceName(name);
-  const plain = decompress(packed, 1, largestPiece, name);
+  const plain = decompress(packed, 1, place ? Number(place.end - place.begin) : largestPiece, name);
   if (place && BigInt(plain.length) !== place.end - place.begin)
     throw damagedObject(name, `it holds ${plain.length} bytes`);
   return plain;

@@ -27,7 +27,7 @@ const endMagic = Buffer.from('HVPKEND\n');
 export const headerLength = 48;
 export const trailerLength = 12;
 const maxDirectory = 64 << 20;
-const largestAtOnce = 1 << 20;
+const largestAtOnce = 32 << 20;
 
 export interface PackIdentity {
   /** 32 hexadecimal digits. */

@@ -4,8 +4,8 @@ import type { TimelineSwitch } from '../../postgres/index.ts';
 export interface Continuation {
   readonly timeline: number;
   readonly start: bigint;
-  /** WAL that the server no longer has, and that is not stored. */
-  readonly gap?: { readonly from: bigint; readonly to: bigint };
+  /** WAL that is not stored, and that the slot does not keep: the server may have it all the same. */
+  readonly gap?: { readonly timeline: number; readonly from: bigint; readonly to: bigint };
 }
 
 /**
@@ -25,6 +25,6 @@ export function continuation(place: {
   const onCourse = last.timeline === timeline || (left !== undefined && last.end <= left.switchLsn);
   const from = onCourse ? last.end : (history.at(-1)?.switchLsn ?? restart);
   const on = onCourse ? last.timeline : timeline;
-  if (restart > from) return { timeline, start: restart, gap: { from, to: restart } };
+  if (restart > from) return { timeline, start: restart, gap: { timeline: on, from, to: restart } };
   return { timeline: on, start: from };
 }

@@ -32,6 +32,7 @@ interface OpenSegment {
 
 export class SegmentShipper {
   readonly #options: ShipperOptions;
+  #wake: (() => void) | undefined;
   #segment: OpenSegment;
   #work: Promise<void> = Promise.resolve();
   #queued = 0;
@@ -66,6 +67,17 @@ export class SegmentShipper {
       rest = rest.subarray(count);
       if (segment.filled === segment.bytes.length) this.#close();
     }
+    this.#wake?.();
+  }
+
+  /** Resolves when something is there that is not stored yet, or on the signal. */
+  async arrival(signal: AbortSignal): Promise<void> {
+    if (signal.aborted || this.received > this.#durable) return;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    this.#wake = undefined;
   }
 
   /** A promise when two whole segments wait for the store: then nothing more should be read. */

@@ -3,6 +3,8 @@
 import { HelvinoError } from '../../base/errors.ts';
 import {
   continuousRanges,
+  gapsBetween,
+  type LedgerGap,
   type LedgerRange,
   pathFrom,
   physicalFacts,
@@ -13,15 +15,19 @@ import {
   connectSql,
   formatLsn,
   parseLsn,
+  parseTimelineHistory,
+  type TimelineSwitch,
   walSegmentBegin,
 } from '../../postgres/index.ts';
 import { type LogPiece, listLog, logFiles, type Repository } from '../../repository/index.ts';
+import { gapWords, recordedGaps } from './gaps.ts';
 import { pathOf } from './path-of.ts';
 
 export interface WalStatus {
   readonly ranges: readonly { timeline: number; from: string; to: string; bytes: number }[];
   /** By backup, oldest first: from its own end to where stored WAL leads. */
   readonly windows: readonly { backup: string; timeline: number; from: string; to: string }[];
+  readonly gaps: readonly WalGap[];
   readonly pieces: number;
   /** Bytes stored. */
   readonly size: number;
@@ -29,6 +35,19 @@ export interface WalStatus {
   readonly newest: string | undefined;
   /** How far the server is ahead of what is stored; undefined when it was not asked or did not answer. */
   readonly lag: { readonly bytes: number; readonly seconds: number } | undefined;
+}
+
+export interface WalGap {
+  readonly timeline: number;
+  readonly from: string;
+  readonly to: string;
+  readonly reason: LedgerGap['reason'];
+  /** For people. */
+  readonly why: string;
+  /** When it was found, ISO 8601; undefined when the reason is not known. */
+  readonly time: string | undefined;
+  /** The first backup after it, which closes it: with that one nothing before it is needed. Undefined: it is open. */
+  readonly closedBy: string | undefined;
 }
 
 export async function walStatus(
@@ -43,14 +62,16 @@ export async function walStatus(
     (last, { stored }) => (last && last > stored ? last : stored),
     undefined,
   );
+  const found = await windows(repository, database, ranges);
   return {
+    gaps: await gapsOf(repository, database, { ranges, windows: found }),
     ranges: ranges.map(({ line, begin, end }) => ({
       timeline: line,
       from: formatLsn(begin),
       to: formatLsn(end),
       bytes: Number(end - begin),
     })),
-    windows: await windows(repository, database, ranges),
+    windows: found,
     pieces: pieces.length,
     size: pieces.reduce((sum, piece) => sum + piece.size, 0),
     newest: newest?.toISOString(),
@@ -59,6 +80,28 @@ export async function walStatus(
         ? await lagOf(repository, connection, { end: ranges.at(-1)!.end, newest })
         : undefined,
   };
+}
+
+async function gapsOf(
+  repository: Repository,
+  database: string,
+  { ranges, windows }: { ranges: readonly LedgerRange[]; windows: WalStatus['windows'] },
+): Promise<WalGap[]> {
+  const histories = new Map<number, TimelineSwitch[]>();
+  for (const [name, bytes] of await logFiles(repository, database)) {
+    const timeline = Number.parseInt(name.slice(0, 8), 16);
+    if (timeline > 0) histories.set(timeline, parseTimelineHistory(bytes));
+  }
+  return gapsBetween(ranges, histories, await recordedGaps(repository, database)).map((gap) => ({
+    timeline: gap.line,
+    from: formatLsn(gap.begin),
+    to: formatLsn(gap.end),
+    reason: gap.reason,
+    why: gapWords[gap.reason],
+    time: gap.time,
+    closedBy: windows.find((window) => window.timeline >= gap.line && parseLsn(window.from) >= gap.end)
+      ?.backup,
+  }));
 }
 
 /** Seconds: since the newest piece was stored, if the server has written since; else none. */

@@ -5,6 +5,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { HelvinoError, interrupted } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
+import type { GapReason, RecordedGap } from '../../catalog/index.ts';
 import {
   type ConnectionParams,
   connectSql,
@@ -20,7 +21,10 @@ import { newestReadable } from '../backup/choose-parent.ts';
 import { readSource, type SourceFacts } from '../backup/source.ts';
 import { continuation } from './continuation.ts';
 import { RotatingDataKey } from './data-key.ts';
+import { gapWords, recordGap } from './gaps.ts';
 import { SegmentShipper } from './segment-shipper.ts';
+import { type ReadySlot, readySlot, streamConnection } from './slot.ts';
+import { SlotWatch, type WatchLimits } from './slot-watch.ts';
 import { StreamIndex } from './stream-index.ts';
 
 export interface StreamOptions {
@@ -32,6 +36,10 @@ export interface StreamOptions {
   readonly slot: string;
   /** How often the open segment is stored, in milliseconds. */
   readonly intervalMs: number;
+  /** Store each commit as soon as it comes, for a server that waits for us (synchronous_standby_names). */
+  readonly synchronous?: boolean;
+  /** Looks after the slot and the lag, and warns. */
+  readonly watch?: WatchLimits;
   readonly clock: Clock;
   readonly progress: Progress;
   readonly signal: AbortSignal;
@@ -42,13 +50,21 @@ export interface StreamOptions {
 const longestPauseMs = 30_000;
 
 /** Runs until the signal; then what has come is stored and the stream ended in order. Throws what trying again cannot mend. */
-export async function streamWal(options: StreamOptions): Promise<void> {
+export async function streamWal(given: StreamOptions): Promise<void> {
+  const options = { ...given, connection: streamConnection(given.connection, given.slot) };
   const { signal, clock, progress } = options;
+  await using watch = options.watch && new SlotWatch(options, options.watch);
   let pauseMs = 0;
   while (!signal.aborted) {
     const begun = clock.monotonic();
     try {
-      await new StreamRun(options).run();
+      await new StreamRun({
+        ...options,
+        onStored: (state) => {
+          watch?.stored(state.durable);
+          options.onStored?.(state);
+        },
+      }).run();
     } catch (thrown) {
       if (signal.aborted) return;
       if (!(thrown instanceof HelvinoError) || !thrown.retry) throw thrown;
@@ -58,6 +74,21 @@ export async function streamWal(options: StreamOptions): Promise<void> {
       await clock.sleep(pauseMs, signal).catch(() => undefined);
     }
   }
+}
+
+interface StartingPoint {
+  readonly timeline: number;
+  /** A segment's begin. */
+  readonly start: bigint;
+  /** From where the slot keeps WAL; undefined: not known, or later than the start. */
+  readonly restart: bigint | undefined;
+  /** Where to go on if the server no longer has the WAL at `start`, and what is then missing. */
+  readonly instead?: StartingPoint & { readonly gap: Omit<RecordedGap, 'time'> };
+}
+
+/** undefined_file: "requested WAL segment … has already been removed". */
+function isRemoved(thrown: unknown): boolean {
+  return thrown instanceof HelvinoError && thrown.context.sqlstate === '58P01';
 }
 
 class StreamRun {
@@ -75,22 +106,28 @@ class StreamRun {
     await using cleanup = new AsyncDisposableStack();
     const replication = await openReplication(connection, { signal });
     cleanup.defer(() => replication.close().catch(() => undefined));
-    const restart = await this.#slot(replication);
-    const first = await this.#startingPoint(replication, source, restart);
-    const index = new StreamIndex(this.#options, source, first.timeline);
+    const slot = await this.#slot(replication);
+    let place = await this.#startingPoint(replication, source, slot);
+    const index = new StreamIndex(this.#options, source, place.timeline);
     cleanup.defer(() => index.close());
-    let place: { timeline: number; start: bigint; restart?: bigint | undefined } = { ...first, restart };
     while (!signal.aborted) {
       progress.phase(
         `streaming WAL of timeline ${place.timeline} from ${formatLsn(place.start)}`,
         undefined,
         'bytes',
       );
-      const start = await index.begin({ restart: undefined, ...place });
-      const next = await this.#timeline(replication, { ...place, start, source, index });
-      if (next === undefined) return;
-      await this.#storeHistory(replication, next.timeline);
-      place = { timeline: next.timeline, start: walSegmentBegin(next.switchLsn, source.walSegmentSize) };
+      const start = await index.begin(place);
+      try {
+        const next = await this.#timeline(replication, { ...place, start, source, index });
+        if (next === undefined) return;
+        await this.#storeHistory(replication, next.timeline);
+        const begin = walSegmentBegin(next.switchLsn, source.walSegmentSize);
+        place = { timeline: next.timeline, start: begin, restart: undefined };
+      } catch (thrown) {
+        const instead = await this.#gapInstead(thrown, place);
+        if (!instead) throw thrown;
+        place = instead;
+      }
     }
   }
 
@@ -115,62 +152,63 @@ class StreamRun {
     }
   }
 
-  /** Restart position of the slot, which is made if need be. */
-  async #slot(replication: ReplicationConnection): Promise<bigint | undefined> {
-    const { slot } = this.#options;
-    const facts = await this.#slotFacts();
-    if (facts === undefined) {
-      await replication.createSlot(slot);
-      this.#options.progress.note(
-        'info',
-        `made the replication slot ${slot}: the server keeps WAL for us from now on`,
+  async #slot(replication: ReplicationConnection): Promise<ReadySlot> {
+    const { slot, progress } = this.#options;
+    const ready = await readySlot(replication, this.#options);
+    if (ready.was === 'made')
+      progress.note('info', `made the replication slot ${slot}: the server keeps WAL for us from now on`);
+    if (ready.was === 'remade')
+      progress.note(
+        'warn',
+        `the replication slot ${slot} had lost WAL (max_slot_wal_keep_size): it was made anew; what the server still has is fetched`,
       );
-      return undefined;
-    }
-    if (facts.status === 'lost') {
-      throw new HelvinoError(
-        'SERVER_SETTING',
-        `the replication slot ${slot} has lost WAL (max_slot_wal_keep_size): there is a gap`,
-        {
-          hint: `drop it (SELECT pg_drop_replication_slot('${slot}')), start again, and take a backup to close the gap`,
-        },
-      );
-    }
-    return facts.restart;
+    return ready;
   }
 
-  async #slotFacts(): Promise<{ status: string | null; restart: bigint | undefined } | undefined> {
-    const sql = await connectSql(this.#options.connection, { signal: this.#options.signal });
-    try {
-      const { rows } = await sql.query<{ status: string | null; restart: string | null }>(
-        `select wal_status as status, (restart_lsn - '0/0'::pg_lsn)::text as restart from pg_replication_slots where slot_name = $1`,
-        [this.#options.slot],
-      );
-      const [row] = rows;
-      return row && { status: row.status, restart: row.restart === null ? undefined : BigInt(row.restart) };
-    } finally {
-      await sql.end();
-    }
-  }
-
-  /** Where we stopped, if the server still has it; else where the slot begins, which leaves a gap. */
+  /**
+   * Where we stopped. If the slot does not keep the WAL from there on, the server may have it all the same: `instead` is
+   * where to go on if not, which leaves a gap.
+   */
   async #startingPoint(
     replication: ReplicationConnection,
     source: SourceFacts,
-    restart: bigint | undefined,
-  ): Promise<{ timeline: number; start: bigint }> {
+    slot: ReadySlot,
+  ): Promise<StartingPoint> {
     const { timeline, xlogpos } = await replication.identify();
     await this.#storeHistory(replication, timeline);
     const last = await lastStored(this.#options);
     const history = timeline === 1 ? [] : parseTimelineHistory(await replication.timelineHistory(timeline));
-    const place = continuation({ timeline, history, last, restart: restart ?? xlogpos });
-    if (place.gap) {
-      this.#options.progress.note(
-        'warn',
-        `WAL from ${formatLsn(place.gap.from)} to ${formatLsn(place.gap.to)} is missing: a new backup closes the gap`,
-      );
-    }
-    return { timeline: place.timeline, start: walSegmentBegin(place.start, source.walSegmentSize) };
+    const place = continuation({ timeline, history, last, restart: slot.restart ?? xlogpos });
+    const begin = (lsn: bigint) => walSegmentBegin(lsn, source.walSegmentSize);
+    const own = { timeline: place.timeline, start: begin(place.start), restart: slot.restart };
+    if (!place.gap) return own;
+    const reason = (
+      { remade: 'slot-lost', made: 'slot-missing', kept: 'wal-removed' } as const satisfies Record<
+        ReadySlot['was'],
+        GapReason
+      >
+    )[slot.was];
+    const gap = { ...place.gap, reason, toTimeline: own.timeline, to: own.start };
+    return {
+      timeline: gap.timeline,
+      start: begin(gap.from),
+      restart: undefined,
+      // Within one segment nothing is missing: it is sent from its begin.
+      instead: gap.timeline === own.timeline && begin(gap.from) === own.start ? undefined : { ...own, gap },
+    };
+  }
+
+  /** True when the server has removed the WAL that was asked for, and there is another place to go on from. */
+  async #gapInstead(thrown: unknown, { instead }: StartingPoint): Promise<StartingPoint | undefined> {
+    if (!instead || !isRemoved(thrown)) return undefined;
+    const { repository, database, clock, progress } = this.#options;
+    const { gap } = instead;
+    await recordGap(repository, database, { ...gap, time: clock.now().toISOString() });
+    progress.note(
+      'warn',
+      `WAL from ${formatLsn(gap.from)} to ${formatLsn(gap.to)} is missing (${gapWords[gap.reason]}): take a backup, which closes the gap`,
+    );
+    return instead;
   }
 
   async #storeHistory(replication: ReplicationConnection, timeline: number): Promise<void> {
@@ -245,9 +283,14 @@ class StreamRun {
     shipper: SegmentShipper,
     { index, intervalMs, signal }: { index: StreamIndex; intervalMs: number; signal: AbortSignal },
   ): Promise<void> {
+    const { synchronous = false, clock } = this.#options;
+    let before: bigint | undefined;
     while (!signal.aborted) {
-      await this.#options.clock.sleep(intervalMs, signal).catch(() => undefined);
+      // A commit waits for us: store as soon as there is something; what comes meanwhile goes with the next part.
+      if (synchronous && shipper.durable !== before) await shipper.arrival(signal);
+      else await clock.sleep(intervalMs, signal).catch(() => undefined);
       if (signal.aborted) return;
+      before = shipper.durable;
       await shipper.ship();
       await index.storePart();
     }

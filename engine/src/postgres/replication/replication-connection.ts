@@ -86,6 +86,11 @@ export class ReplicationConnection {
     await rows(this.#channel, `CREATE_REPLICATION_SLOT ${quoteName(name)} PHYSICAL ${reserve}`);
   }
 
+  /** A slot that nobody uses. */
+  async dropSlot(name: string): Promise<void> {
+    await rows(this.#channel, `DROP_REPLICATION_SLOT ${quoteName(name)}`);
+  }
+
   /** The content of the timeline's history file; not for timeline 1, which has none. */
   async timelineHistory(timeline: number): Promise<Uint8Array> {
     const [row] = await rows(this.#channel, `TIMELINE_HISTORY ${timeline}`);

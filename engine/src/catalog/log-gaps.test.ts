@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { gapsBetween, type RecordedGap } from './log-gaps.ts';
+
+const range = (line: number, begin: number, end: number) => ({
+  line,
+  begin: BigInt(begin),
+  end: BigInt(end),
+});
+const recorded = (from: number, to: number, more: Partial<RecordedGap> = {}): RecordedGap => ({
+  reason: 'slot-lost',
+  timeline: 1,
+  toTimeline: 1,
+  from: BigInt(from),
+  to: BigInt(to),
+  time: '2026-01-01T00:00:00.000Z',
+  ...more,
+});
+const text = (gaps: ReturnType<typeof gapsBetween>) =>
+  gaps.map((gap) => `${gap.line}: ${gap.begin}-${gap.end} ${gap.reason}`);
+
+test('two holes on one timeline, one of them recorded – a reason for that one, the other is unknown', () => {
+  const ranges = [range(1, 0, 10), range(1, 20, 30), range(1, 35, 40)];
+  assert.deepEqual(text(gapsBetween(ranges, new Map(), [recorded(10, 18)])), [
+    '1: 10-20 slot-lost',
+    '1: 30-35 unknown',
+  ]);
+});
+
+test('a promotion without a hole – no gap; WAL before the first piece is none either', () => {
+  const ranges = [range(1, 5, 25), range(2, 20, 40)];
+  assert.deepEqual(gapsBetween(ranges, new Map([[2, [{ timeline: 1, switchLsn: 25n }]]]), []), []);
+});
+
+test('a promotion that was missed – what is missing of both timelines, with the reason that covers both', () => {
+  const ranges = [range(1, 5, 22), range(2, 30, 40)];
+  const history = new Map([[2, [{ timeline: 1, switchLsn: 25n }]]]);
+  const reasons = [recorded(22, 30, { toTimeline: 2, reason: 'slot-missing' })];
+  assert.deepEqual(text(gapsBetween(ranges, history, reasons)), [
+    '1: 22-25 slot-missing',
+    '2: 25-30 slot-missing',
+  ]);
+});
+
+test('found twice – the newest reason', () => {
+  const ranges = [range(1, 0, 10), range(1, 20, 30)];
+  const late = recorded(10, 20, { reason: 'wal-removed', time: '2026-02-01T00:00:00.000Z' });
+  assert.equal(gapsBetween(ranges, new Map(), [late, recorded(10, 15)])[0]!.reason, 'wal-removed');
+});

@@ -1,0 +1,62 @@
+/**
+ * Why WAL is missing, kept where the WAL is: the stream knows it when it happens, and nobody later.
+ * `wal/<database>/gaps/<timeline>-<from>-<to>`, JSON in an envelope.
+ */
+import { z } from 'zod';
+import { HelvinoError } from '../../base/errors.ts';
+import { type GapReason, gapReasons, type RecordedGap } from '../../catalog/index.ts';
+import { formatLsn, parseLsn } from '../../postgres/index.ts';
+import { listLogFiles, openLogFile, putLogFile, type Repository } from '../../repository/index.ts';
+
+const lsn = z.string().transform(parseLsn);
+
+const schema = z.object({
+  reason: z.enum(gapReasons),
+  timeline: z.number().int(),
+  from: lsn,
+  /** The timeline that the stream went on with. */
+  toTimeline: z.number().int(),
+  to: lsn,
+  /** When it was found. */
+  time: z.string(),
+});
+
+export const gapWords: Readonly<Record<GapReason | 'unknown', string>> = {
+  'slot-lost': 'the slot had lost it: more WAL than max_slot_wal_keep_size was written while no stream ran',
+  'slot-missing': 'the slot was not there, so the server did not keep it',
+  'wal-removed': 'the server had removed it',
+  unknown: 'nobody has recorded why; an object may have been removed',
+};
+
+/** Durable when it resolves. A gap that is recorded already stays as it is. */
+export async function recordGap(repository: Repository, database: string, gap: RecordedGap): Promise<void> {
+  const hex = (value: bigint | number, digits: number) =>
+    value.toString(16).toUpperCase().padStart(digits, '0');
+  const name = `${hex(gap.timeline, 8)}-${hex(gap.from, 16)}-${hex(gap.to, 16)}`;
+  const bytes = Buffer.from(JSON.stringify({ ...gap, from: formatLsn(gap.from), to: formatLsn(gap.to) }));
+  await putLogFile(repository, { database, kind: 'gaps', name, bytes }).catch((thrown: unknown) => {
+    if (!(thrown instanceof HelvinoError) || thrown.code !== 'WAL_CONFLICT') throw thrown;
+  });
+}
+
+/** What cannot be read says nothing: the gap itself is seen in the listing. */
+export async function recordedGaps(repository: Repository, database: string): Promise<RecordedGap[]> {
+  const gaps: RecordedGap[] = [];
+  for await (const name of listLogFiles(repository.driver, database, 'gaps')) {
+    const bytes = await openLogFile(repository, name).catch((thrown: unknown) => {
+      if (thrown instanceof HelvinoError && thrown.code === 'REPOSITORY_DAMAGED') return undefined;
+      throw thrown;
+    });
+    const gap = bytes && parsed(Buffer.from(bytes).toString());
+    if (gap) gaps.push(gap);
+  }
+  return gaps;
+}
+
+function parsed(text: string): RecordedGap | undefined {
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * Looks after a stream from the server's side, while it runs: is the slot safe, and how far is what is stored behind. It
+ * warns when something becomes bad, and says when it is good again. It never ends the stream.
+ */
+import type { Client } from 'pg';
+import type { Clock } from '../../base/clock.ts';
+import { formatBytes, formatDuration } from '../../base/format.ts';
+import type { Progress } from '../../base/progress.ts';
+import { type ConnectionParams, connectSql } from '../../postgres/index.ts';
+import { readSlots, type SlotState, serverEndSql } from './slot.ts';
+
+export interface WatchLimits {
+  /** How often it looks, in milliseconds. */
+  readonly everyMs: number;
+  /** Seconds that what is stored may be behind the server. */
+  readonly maxLag: number;
+  /** Bytes that must still fit before the slot may be lost. */
+  readonly minRoom: number;
+}
+
+export interface SlotWatchOptions {
+  readonly connection: ConnectionParams;
+  readonly slot: string;
+  readonly clock: Clock;
+  readonly progress: Progress;
+}
+
+/** Something that is bad now. `key` tells it from others while its numbers change. */
+export interface SlotProblem {
+  readonly key: 'slot' | 'room' | 'lag';
+  readonly message: string;
+}
+
+/** `state`: undefined when there is no such slot. */
+export function slotProblems(
+  name: string,
+  state: SlotState | undefined,
+  { minRoom }: Pick<WatchLimits, 'minRoom'>,
+): SlotProblem[] {
+  if (state === undefined) return [{ key: 'slot', message: `the replication slot ${name} is not there` }];
+  if (state.wal === 'lost')
+    return [{ key: 'slot', message: `the replication slot ${name} has lost WAL that was not stored` }];
+  if (state.wal === 'unreserved')
+    return [
+      {
+        key: 'slot',
+        message: `the server may remove WAL that is not stored yet at its next checkpoint: the slot ${name} keeps ${formatBytes(state.kept)}, more than max_slot_wal_keep_size`,
+      },
+    ];
+  if (state.room === undefined || state.room >= minRoom) return [];
+  return [
+    {
+      key: 'room',
+      message: `the replication slot ${name} may be lost after ${formatBytes(Math.max(0, state.room))} more WAL (max_slot_wal_keep_size)`,
+    },
+  ];
+}
+
+export class SlotWatch {
+  readonly #options: SlotWatchOptions;
+  readonly #limits: WatchLimits;
+  readonly #stop = new AbortController();
+  readonly #done: Promise<void>;
+  readonly #bad = new Set<SlotProblem['key']>();
+  /** Where the server was when, as long as that is not stored. */
+  #ahead: { readonly at: number; readonly end: bigint }[] = [];
+  #durable = 0n;
+  #client: Client | undefined;
+
+  constructor(options: SlotWatchOptions, limits: WatchLimits) {
+    this.#options = options;
+    this.#limits = limits;
+    this.#done = this.#run();
+  }
+
+  /** All before this position is stored; on another timeline it may be earlier than before. */
+  stored(position: bigint): void {
+    this.#durable = position;
+    this.#ahead = this.#ahead.filter(({ end }) => end > position);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    // A server that does not answer must not hold up the end.
+    const end = this.#done.then(() => this.#client?.end()).catch(() => undefined);
+    await Promise.race([end, this.#options.clock.sleep(2000)]);
+  }
+
+  async #run(): Promise<void> {
+    const { clock } = this.#options;
+    while (!this.#stop.signal.aborted) {
+      await clock.sleep(this.#limits.everyMs, this.#stop.signal).catch(() => undefined);
+      if (!this.#stop.signal.aborted) await this.#look();
+    }
+  }
+
+  async #look(): Promise<void> {
+    const { connection, slot } = this.#options;
+    try {
+      const client = this.#client ?? (await connectSql(connection, { signal: this.#stop.signal }));
+      // A connection that breaks between two looks is made again.
+      if (!this.#client) client.on('error', () => undefined);
+      this.#client = client;
+      const { rows } = await client.query<{ lsn: string }>(`select ${serverEndSql}::text as lsn`);
+      const [state] = await readSlots(client, slot);
+      this.#judge(BigInt(rows[0]!.lsn), state);
+    } catch {
+      // The stream itself tells of a server that is away.
+      await this.#client?.end().catch(() => undefined);
+      this.#client = undefined;
+    }
+  }
+
+  #judge(end: bigint, state: SlotState | undefined): void {
+    const { slot, clock } = this.#options;
+    const now = clock.monotonic();
+    // A server that begins anew, at an earlier position, is not behind its former self.
+    this.#ahead = this.#ahead.filter((mark) => mark.end <= end);
+    if (end > this.#durable) this.#ahead.push({ at: now, end });
+    const seconds = this.#ahead[0] ? (now - this.#ahead[0].at) / 1000 : 0;
+    const problems = slotProblems(slot, state, this.#limits);
+    if (seconds > this.#limits.maxLag)
+      problems.push({
+        key: 'lag',
+        message: `what is stored is ${formatDuration(seconds)} and ${formatBytes(Number(end - this.#durable))} behind the server`,
+      });
+    this.#tell(problems);
+  }
+
+  #tell(problems: readonly SlotProblem[]): void {
+    const { progress } = this.#options;
+    for (const { key, message } of problems) {
+      if (!this.#bad.has(key)) progress.note('warn', message);
+      this.#bad.add(key);
+    }
+    for (const key of this.#bad) {
+      if (problems.some((problem) => problem.key === key)) continue;
+      this.#bad.delete(key);
+      progress.note('info', goodAgain[key]);
+    }
+  }
+}
+
+const goodAgain: Readonly<Record<SlotProblem['key'], string>> = {
+  slot: 'the replication slot is safe again',
+  room: 'the replication slot has room again',
+  lag: 'what is stored has caught up with the server',
+};

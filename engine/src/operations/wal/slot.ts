@@ -1,0 +1,112 @@
+/**
+ * The physical replication slot of a stream: the server keeps the WAL that we have not confirmed. What the server says of it:
+ * https://www.postgresql.org/docs/current/view-pg-replication-slots.html
+ */
+import type { Client } from 'pg';
+import { HelvinoError } from '../../base/errors.ts';
+import { type ConnectionParams, connectSql, type ReplicationConnection } from '../../postgres/index.ts';
+
+/** `reserved`, `extended`: kept; `unreserved`: the next checkpoint may remove some; `lost`: some is removed. */
+export type SlotWal = 'reserved' | 'extended' | 'unreserved' | 'lost';
+
+export interface SlotState {
+  readonly name: string;
+  readonly physical: boolean;
+  /** A stream uses it now. */
+  readonly active: boolean;
+  /** Undefined: it keeps no WAL yet. */
+  readonly wal: SlotWal | undefined;
+  /** WAL from here on is kept. */
+  readonly restart: bigint | undefined;
+  /** Bytes of WAL on the server that only it may be keeping. */
+  readonly kept: number;
+  /** Bytes that can be written before it may be lost; undefined: without a limit (max_slot_wal_keep_size is -1). */
+  readonly room: number | undefined;
+  /** `sync`, `quorum`, `potential`: commits may wait for it; `async`; undefined when no stream uses it, or one may not ask. */
+  readonly sync: string | undefined;
+}
+
+interface SlotRow {
+  readonly name: string;
+  readonly type: string;
+  readonly active: boolean;
+  readonly wal: SlotWal | null;
+  readonly restart: string | null;
+  readonly kept: string | null;
+  readonly room: string | null;
+  readonly sync: string | null;
+}
+
+const number = (lsn: string) => `(${lsn} - '0/0'::pg_lsn)`;
+
+/** The end of WAL on a server: written, or on a standby received, as a number. */
+export const serverEndSql = number(
+  'case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) else pg_current_wal_flush_lsn() end',
+);
+
+/** All slots, or the one that is named. */
+export async function readSlots(client: Client, name?: string): Promise<SlotState[]> {
+  const { rows } = await client.query<SlotRow>(
+    `select s.slot_name as name, s.slot_type as type, s.active, s.wal_status as wal, s.safe_wal_size::text as room,
+       ${number('s.restart_lsn')}::text as restart, (${serverEndSql} - ${number('s.restart_lsn')})::text as kept, r.sync_state as sync
+     from pg_replication_slots s left join pg_stat_replication r on r.pid = s.active_pid
+     where $1::text is null or s.slot_name = $1 order by 1`,
+    [name ?? null],
+  );
+  return rows.map((row) => ({
+    name: row.name,
+    physical: row.type === 'physical',
+    active: row.active,
+    wal: row.wal ?? undefined,
+    restart: row.restart === null ? undefined : BigInt(row.restart),
+    kept: Math.max(0, Number(row.kept ?? 0)),
+    room: row.room === null ? undefined : Number(row.room),
+    sync: row.sync ?? undefined,
+  }));
+}
+
+/** The name under which a stream is known to the server, for synchronous_standby_names: the slot's, if none was chosen. */
+export function streamConnection(connection: ConnectionParams, slot: string): ConnectionParams {
+  return connection.applicationName === 'helvino' ? { ...connection, applicationName: slot } : connection;
+}
+
+export interface ReadySlot {
+  /** WAL from here on is kept. */
+  readonly restart: bigint | undefined;
+  /** `kept`: it was there. `made`: it was not. `remade`: the server had removed WAL that it should have kept. */
+  readonly was: 'kept' | 'made' | 'remade';
+}
+
+/**
+ * Makes the slot if it is not there. One that has lost WAL keeps nothing any more, and a stream cannot use it: it is made
+ * anew, so that the gap grows no further.
+ */
+export async function readySlot(
+  replication: ReplicationConnection,
+  { connection, slot, signal }: { connection: ConnectionParams; slot: string; signal: AbortSignal },
+): Promise<ReadySlot> {
+  const state = await slotState(connection, { slot, signal });
+  if (state && !state.physical) {
+    throw new HelvinoError('SERVER_SETTING', `the replication slot ${slot} is a logical one`, {
+      hint: 'choose another name: --slot NAME, or wal.slot in helvino.yaml',
+    });
+  }
+  const lost = state?.wal === 'lost';
+  if (state && !lost) return { restart: state.restart, was: state.restart === undefined ? 'made' : 'kept' };
+  if (lost) await replication.dropSlot(slot);
+  await replication.createSlot(slot);
+  const made = await slotState(connection, { slot, signal });
+  return { restart: made?.restart, was: lost ? 'remade' : 'made' };
+}
+
+async function slotState(
+  connection: ConnectionParams,
+  { slot, signal }: { slot: string; signal: AbortSignal },
+): Promise<SlotState | undefined> {
+  const sql = await connectSql(connection, { signal });
+  try {
+    return (await readSlots(sql, slot))[0];
+  } finally {
+    await sql.end();
+  }
+}
