@@ -276,6 +276,8 @@ const health = z.strictObject({
     .partialRecord(z.enum(['physical', 'logical', 'volume']), objectives)
     .prefault({})
     .describe('Other objectives for one kind. A kind that is named here must have backups.'),
+});
+
 const wal = z.strictObject({
   slot: z
     .string()
