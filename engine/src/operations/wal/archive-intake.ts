@@ -179,7 +179,7 @@ export class ArchiveIntake {
         'SERVER_WRONG_CLUSTER',
         `it is of the cluster ${systemId}; ${database} is ${this.#known.systemId}`,
         {
-          hint: 'see which server has this archive_command; if the cluster was made anew, take a backup with --new-cluster',
+          hint: 'see which server has this archive_command; if the cluster was made anew, give it a database of its own in helvino.yaml, or take a backup with --new-cluster',
           context: { name, systemId, known: this.#known.systemId },
         },
       );

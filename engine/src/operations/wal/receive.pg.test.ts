@@ -196,6 +196,15 @@ test('what is not to be stored – refused with a status and a reason, nothing i
   ]);
   assert.deepEqual(await logFiles(fixture.repository, 'main'), new Map());
   assert.equal((await lab.archive(await changed(() => undefined), name, { cwd: server.dataDir })).status, 0);
+  // The cluster was made anew: a backup of it says so.
+  await fixture.takeBackup(other, { newCluster: true });
+  assert.deepEqual(
+    [
+      (await lab.archive(join(other.dataDir, 'pg_wal', foreign), foreign, { cwd: other.dataDir })).status,
+      (await lab.archive(await changed(() => undefined), name, { cwd: server.dataDir })).status,
+    ],
+    [0, 65],
+  );
 });
 
 test('the same file again – stored once; with other content – status 73, nothing is overwritten', async () => {
