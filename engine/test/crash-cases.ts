@@ -85,7 +85,7 @@ export async function crashStore(
 }
 
 /** One of each kind, the middle one; then others evenly, as far as there is room. */
-function chosenSteps(points: readonly string[], most: number): number[] {
+export function chosenSteps(points: readonly string[], most: number): number[] {
   const kinds = [...new Set(points)].map((kind) => {
     const places = points.flatMap((point, i) => (point === kind ? [i + 1] : []));
     return places[Math.floor(places.length / 2)]!;
@@ -199,6 +199,9 @@ function without(tree: Tree, path: string): Tree {
   return new Map([...tree].filter(([name]) => name !== path));
 }
 
-async function inPairs(numbers: readonly number[], work: (nth: number) => Promise<void>): Promise<void> {
+export async function inPairs(
+  numbers: readonly number[],
+  work: (nth: number) => Promise<void>,
+): Promise<void> {
   for await (const _ of mapParallel(numbers, 2, work));
 }

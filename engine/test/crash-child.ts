@@ -19,6 +19,7 @@ try {
   const one = new Case({ root: work.root, keys: { ...work, identities }, repository, url: work.url });
   if (work.action === 'backup') await one.backup();
   else if (work.action === 'collect') await one.collect();
+  else if (work.action === 'retain') await one.retain();
   else {
     const manifest = await repository.manifest('main', work.backupId!);
     await one.restore(manifest, work.directory!, { delta: work.delta });

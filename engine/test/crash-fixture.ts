@@ -12,8 +12,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../src/base/clock.ts';
 import { silentProgress } from '../src/base/progress.ts';
+import { type DatabaseConfig, parseConfigText } from '../src/config/index.ts';
 import { type BackupOptions, backup } from '../src/operations/backup/backup.ts';
 import { type RestoreOptions, type RestoreResult, restore } from '../src/operations/restore/restore.ts';
+import { applyRetention } from '../src/operations/retention/apply.ts';
+import { planRetentionOf } from '../src/operations/retention/plan.ts';
 import { type VerifyOptions, type VerifyReport, verify } from '../src/operations/verify/verify.ts';
 import { resolveConnection } from '../src/postgres/index.ts';
 import {
@@ -108,6 +111,14 @@ export class Case {
     await applyCollect(this.repository, plan, { graceMs: 0 });
   }
 
+  /** Plans retention and applies the plan. */
+  async retain(): Promise<void> {
+    const { repository } = this;
+    const settings = testRetention();
+    const { id } = await planRetentionOf(repository, 'main', settings);
+    await applyRetention({ ...common(), repository, database: 'main', settings, planId: id, graceMs: 0 });
+  }
+
   async names(prefix = ''): Promise<string[]> {
     return namesOf(this.repository.driver, prefix);
   }
@@ -119,6 +130,16 @@ interface CaseKeys {
   readonly recipient: string;
   /** The catalog ring as text. */
   readonly ring: string;
+}
+
+/** Keeps the newest two, and that with which the window of two weeks begins. */
+function testRetention(): DatabaseConfig {
+  return parseConfigText(
+    `version: 1
+repositories: { r: { storage: { type: fs, path: . }, recipients: [age1a], catalogKey: { file: key } } }
+databases: { main: { connection: {}, repository: r, retention: { keep: { last: 2 }, minimum: 1, pitr: 14d } } }`,
+    'test',
+  ).databases.main!;
 }
 
 function common() {
@@ -241,7 +262,7 @@ export async function assertNoGarbage(one: Case, where: string): Promise<void> {
 }
 
 export interface ChildWork {
-  readonly action: 'backup' | 'collect' | 'restore';
+  readonly action: 'backup' | 'collect' | 'retain' | 'restore';
   readonly root: string;
   readonly ring: string;
   readonly identity: string;

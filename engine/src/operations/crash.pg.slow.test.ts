@@ -7,6 +7,7 @@ import {
   type Template,
 } from '../../test/crash-cases.ts';
 import { CrashLab } from '../../test/crash-fixture.ts';
+import { crashRetention } from '../../test/crash-retention.ts';
 
 describe('kill -9 at every step of', { concurrency: 1 }, () => {
   let lab: CrashLab;
@@ -24,6 +25,10 @@ describe('kill -9 at every step of', { concurrency: 1 }, () => {
   test('a collection – kept backups restore equal, the next collection finishes', async () => {
     const garbage = await makeGarbageTemplate(lab);
     await crashStore(lab, garbage, { action: 'collect', most: Number.POSITIVE_INFINITY });
+  });
+
+  test('retention – what is kept restores equal, WAL of the window is there, the next run finishes', async () => {
+    await crashRetention(lab, { most: Number.POSITIVE_INFINITY });
   });
 
   // A restore has thousands of steps, most of them the same.

@@ -8,6 +8,7 @@ import {
   type Template,
 } from '../../test/crash-cases.ts';
 import { CrashLab } from '../../test/crash-fixture.ts';
+import { crashRetention } from '../../test/crash-retention.ts';
 
 // Evenly among all steps, to stay quick; crash.pg.slow.test.ts dies at each.
 describe('kill -9 at the steps of', { concurrency: 1 }, () => {
@@ -27,6 +28,11 @@ describe('kill -9 at the steps of', { concurrency: 1 }, () => {
   test('a collection – kept backups restore equal, the next collection finishes', async () => {
     const hit = await crashStore(lab, await makeGarbageTemplate(lab), { action: 'collect', most: 10 });
     assert.ok(hit.has('remove.unlink'), `it died at ${[...hit].join(', ')}`);
+  });
+
+  test('retention – what is kept restores equal, WAL of the window is there, the next run finishes', async () => {
+    const hit = await crashRetention(lab, { most: 12 });
+    assert.ok(hit.has('remove.unlink') && hit.has('remove.done'), `it died at ${[...hit].join(', ')}`);
   });
 
   test('a restore – run again it ends, equal to one that was not killed', async () => {

@@ -37,7 +37,7 @@ export {
 } from './keys.ts';
 export { packName } from './layout.ts';
 export { Lease } from './lease.ts';
-export { type LogNote, listLogNotes, openLogNote, putLogNote } from './log-notes.ts';
+export { type LogNote, type LogNoteKind, listLogNotes, openLogNote, putLogNote } from './log-notes.ts';
 export type { LogSlice } from './log-opener-messages.ts';
 export { LogOpenerPool } from './log-opener-pool.ts';
 export {

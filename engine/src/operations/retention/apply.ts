@@ -8,6 +8,7 @@ import type { Progress } from '../../base/progress.ts';
 import { applyCollect, assertNotHeld, planCollect, type Repository } from '../../repository/index.ts';
 import { mapParallel } from '../../streams/index.ts';
 import { planRetentionOf, type RetentionPlan, type RetentionSettings } from './plan.ts';
+import { removeStaleNotes } from './stale-notes.ts';
 
 export interface ApplyRetentionOptions {
   readonly repository: Repository;
@@ -60,6 +61,7 @@ export async function applyRetention(options: ApplyRetentionOptions): Promise<Ap
     if (signal.aborted) throw interrupted(signal);
     progress.advance(1);
   }
+  await removeStaleNotes(repository, database);
   await repository.removeOrphanProofs();
   progress.phase('looking for garbage');
   const garbage = await planCollect(repository, options);

@@ -3,7 +3,16 @@ import { test } from 'node:test';
 import { type MemoryRepository, memoryRepository } from '../../../test/repository-fixture.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { parseConfigText } from '../../config/index.ts';
-import { addHold, Lease, listHolds, logPieceName, putLogPiece, removeHold } from '../../repository/index.ts';
+import {
+  addHold,
+  Lease,
+  listHolds,
+  listLogNotes,
+  logPieceName,
+  putLogNote,
+  putLogPiece,
+  removeHold,
+} from '../../repository/index.ts';
 import { hasCode } from '../../storage/testing/contract-tools.ts';
 import { applyRetention } from './apply.ts';
 import { planRetentionOf, type RetentionPlan, type RetentionSettings } from './plan.ts';
@@ -345,4 +354,36 @@ test('proofs of a backup whose removal was cut – gone with the next apply', as
   await driver.remove(`backups/db/${daily.ids[0]}`);
   await daily.apply((await daily.plan()).id);
   assert.deepEqual((await daily.memory.names('proofs/')).length, 1);
+});
+
+test('notes about WAL that was removed – gone with it; the last names before the WAL that is left stay', async () => {
+  const daily = await Daily.of(8);
+  const { repository } = daily.memory;
+  for (const kind of ['index', 'names'] as const)
+    for (let n = 0; n < 7; n++) {
+      const [begin, end] = [n, n + 1].map((at) => BigInt(at) * BigInt(segment)) as [bigint, bigint];
+      await putLogNote(repository, { database: 'db', kind, line: 1, begin, end, bytes: Buffer.from('x') });
+    }
+  await daily.apply((await daily.plan()).id);
+  const left = async (kind: 'index' | 'names') =>
+    (await listLogNotes(repository, 'db', kind)).map(({ begin }) => Number(begin / BigInt(segment)));
+  assert.deepEqual(
+    [await daily.log(), await left('index'), await left('names')],
+    [
+      [4, 5, 6, 7],
+      [4, 5, 6],
+      [4, 5, 6],
+    ],
+  );
+  const sparse = await Daily.of(8);
+  await putLogNote(sparse.memory.repository, {
+    database: 'db',
+    kind: 'names',
+    line: 1,
+    begin: 0n,
+    end: 1n,
+    bytes: Buffer.from('x'),
+  });
+  await sparse.apply((await sparse.plan()).id);
+  assert.equal((await listLogNotes(sparse.memory.repository, 'db', 'names')).length, 1);
 });
