@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { cp, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { dumpMajor, makeShop, withoutPgDump } from './logical-fixture.ts';
+import { startTestServer, type TestServer } from './pg-server.ts';
+
+const skip = await withoutPgDump();
+const root = fileURLToPath(new URL('../..', import.meta.url));
+let server: TestServer;
+let home: string;
+
+before(async () => {
+  if (skip) return;
+  home = await mkdtemp(join(tmpdir(), 'hv-scripts-'));
+  server = await startTestServer({ major: dumpMajor });
+  await makeShop(server);
+});
+
+after(async () => {
+  await server?.[Symbol.asyncDispose]();
+  if (home) await rm(home, { recursive: true, force: true });
+});
+
+interface Outcome {
+  readonly status: number;
+  readonly output: string;
+}
+
+function run(program: string, args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
+  const { HELVINO_CONFIG: _, ...inherited } = process.env;
+  return new Promise((resolve) => {
+    execFile(
+      program,
+      [...args],
+      { cwd: home ?? tmpdir(), env: { ...inherited, ...env } },
+      (error, stdout, stderr) => {
+        const status = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
+        resolve({ status, output: stdout + stderr });
+      },
+    );
+  });
+}
+
+const backup = (folder: string, env: Record<string, string> = {}) =>
+  run(join(root, 'scripts/backup-db.sh'), [], {
+    DB_NAME: 'shop',
+    DB_USER: 'postgres',
+    DB_HOST: '127.0.0.1',
+    DB_PORT: String(server.port),
+    BACKUP_DIR: join(home, folder),
+    ...env,
+  });
+const check = (folder: string, env: Record<string, string> = {}) =>
+  run(join(root, 'scripts/backup-health-check.sh'), [], { BACKUP_DIR: join(home, folder), ...env });
+
+test('backup-db.sh and backup-health-check.sh – a file, found fresh; too small, too old, damaged, none', {
+  skip,
+}, async () => {
+  const made = await backup('good');
+  assert.equal(made.status, 0, made.output);
+  assert.match(made.output, /✅ Backup completed: .*\/good\/helvino_backup_\d{8}_\d{6}\.sql\.gz\n/);
+  const [name] = await readdir(join(home, 'good'));
+  const file = join(home, 'good', name!);
+  const good = await check('good', { MIN_SIZE_KB: '100' });
+  assert.equal(good.status, 0, good.output);
+  assert.match(good.output, /✅ Backup health check passed/);
+  const small = await check('good');
+  assert.deepEqual([small.status, /suspiciously small/.test(small.output)], [1, true]);
+  const old = Date.now() / 1000 - 37.5 * 3600;
+  await utimes(file, old, old);
+  const late = await check('good', { MIN_SIZE_KB: '100' });
+  assert.deepEqual([late.status, /older than 36 hours/.test(late.output)], [2, true]);
+  await truncate(file, 200_000);
+  const cut = await check('good', { MIN_SIZE_KB: '100' });
+  assert.deepEqual([cut.status, /is damaged/.test(cut.output)], [2, true]);
+  const none = await check('nothing');
+  assert.deepEqual([none.status, /No backups found/.test(none.output)], [2, true]);
+});
+
+test('backup-db.sh – no such database: fails, old files stay, no new one comes', { skip }, async () => {
+  await backup('failing');
+  const [name] = await readdir(join(home, 'failing'));
+  await utimes(join(home, 'failing', name!), 1, 1);
+  const failed = await backup('failing', { DB_NAME: 'nope' });
+  assert.deepEqual([failed.status, /❌ Backup failed/.test(failed.output)], [1, true], failed.output);
+  assert.deepEqual(await readdir(join(home, 'failing')), [name]);
+});
+
+test('backup-db.sh with an upload – what is not in the bucket is not called uploaded', { skip }, async () => {
+  const bin = join(home, 'bin');
+  await cp('/bin/false', join(bin, 'aws'), { recursive: true });
+  const env = { S3_TARGET: 's3://bucket/postgres', PATH: `${bin}:${process.env.PATH}` };
+  const failed = await backup('upload', env);
+  assert.deepEqual(
+    [failed.status, /Upload to s3:\/\/bucket\/postgres failed/.test(failed.output)],
+    [1, true],
+  );
+  await writeFile(join(bin, 'aws'), `#!/bin/sh\necho "$@" >> ${home}/aws-calls\n`);
+  const sent = await backup('upload-good', env);
+  assert.equal(sent.status, 0, sent.output);
+  assert.match(
+    await readFile(join(home, 'aws-calls'), 'utf8'),
+    /^s3 cp \S+\.sql\.gz s3:\/\/bucket\/postgres\/ --storage-class STANDARD_IA\n$/,
+  );
+});
+
+test('the systemd units – systemd finds nothing wrong with them', async (t) => {
+  const units = await mkdtemp(join(tmpdir(), 'hv-units-'));
+  try {
+    for (const name of (await readdir(join(root, 'deploy'))).filter((file) =>
+      /\.(service|timer)$/.test(file),
+    )) {
+      const text = await readFile(join(root, 'deploy', name), 'utf8');
+      await writeFile(
+        join(units, name.replace('@', '@physical')),
+        text.replaceAll('/opt/helvino/node_modules/.bin/helvino', '/bin/true'),
+      );
+    }
+    const files = (await readdir(units)).map((name) => join(units, name));
+    assert.equal(files.length, 3);
+    const verified = await run('systemd-analyze', ['verify', ...files]).catch(() => undefined);
+    if (verified === undefined || verified.status === -1) return t.skip('systemd-analyze is not here');
+    assert.deepEqual(verified, { status: 0, output: '' });
+  } finally {
+    await rm(units, { recursive: true });
+  }
+});
