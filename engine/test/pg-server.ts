@@ -53,8 +53,11 @@ export interface TestServer extends AsyncDisposable {
   readonly pid: number;
   /** What the server has written to its log so far. */
   log(): string;
-  /** `fast` is a clean shutdown, `immediate` a crash. The data directory stays until disposal. */
-  stop(mode?: 'fast' | 'immediate'): Promise<void>;
+  /**
+   * `fast` is a clean shutdown, `immediate` a crash, `kill` is SIGKILL to the server and all its processes. The data
+   * directory stays until disposal.
+   */
+  stop(mode?: 'fast' | 'immediate' | 'kill'): Promise<void>;
   /** Starts it again after `stop`. */
   start(): Promise<void>;
 }
@@ -174,12 +177,17 @@ class RunningServer implements TestServer {
     return pid === this.pid && (status === 'ready' || status === 'standby');
   }
 
-  async stop(mode: 'fast' | 'immediate' = 'fast'): Promise<void> {
+  async stop(mode: 'fast' | 'immediate' | 'kill' = 'fast'): Promise<void> {
     const child = this.#child;
     this.#child = undefined;
     process.removeListener('exit', this.#killAtExit);
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const gone = once(child, 'exit');
+    if (mode === 'kill') {
+      await killTree(child.pid!);
+      await gone;
+      return;
+    }
     child.kill(mode === 'fast' ? 'SIGINT' : 'SIGQUIT');
     const patience = setTimeout(() => child.kill('SIGQUIT'), 20_000);
     await gone;
@@ -190,6 +198,21 @@ class RunningServer implements TestServer {
     await this.stop('immediate');
     await rm(this.socketDir, { recursive: true, force: true });
   }
+}
+
+/** The server first, so that it starts no more processes; resolves when all are gone, as a new start needs it. */
+async function killTree(pid: number): Promise<void> {
+  const list = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  const all = [pid, ...list.trim().split(' ').filter(Boolean).map(Number)];
+  const alive = (one: number) => {
+    try {
+      return process.kill(one, 0);
+    } catch {
+      return false;
+    }
+  };
+  for (const one of all) if (alive(one)) process.kill(one, 'SIGKILL');
+  while (all.slice(1).some(alive)) await sleep(5);
 }
 
 async function configure(

@@ -9,7 +9,7 @@ import { type Contents, makeFixture, notPassed, serverContents, withClient } fro
 import { startTestServer, type TestMajor } from './pg-server.ts';
 
 /** mulberry32: small, and the same everywhere. */
-function randomFrom(seed: number): () => number {
+export function randomFrom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

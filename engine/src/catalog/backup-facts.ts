@@ -25,6 +25,8 @@ const factsSchema = z.object({
   stopLsn: lsn,
   /** The WAL that is stored with the backup ends here: what a restore of this backup alone recovers to. */
   walEnd: lsn,
+  /** The server's clock when that WAL had been written: no transaction in it is later. ISO 8601. */
+  ended: z.string().optional(),
   /** Bytes. */
   walSegmentSize: z.number().int(),
   dataChecksums: z.boolean(),

@@ -14,7 +14,7 @@ import { commitBackup } from './commit.ts';
 import { Ingest } from './ingest.ts';
 import { openPool } from './open-pool.ts';
 import { readRelations } from './relations.ts';
-import { readSource } from './source.ts';
+import { readSource, serverTime } from './source.ts';
 import { type FingerprintMode, SourceFingerprint } from './source-fingerprint.ts';
 import { transfer } from './transfer.ts';
 
@@ -84,6 +84,7 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   cleanup.defer(() => quietly(fingerprint.close()));
   const context = { options, source, parent, pool, ingest, index, fingerprint };
   const transferred = await transfer(connection, context);
+  const ended = await timeOf(options);
 
   // 5. What helps to prove and to explain the backup later.
   progress.phase('reading table names and contents of the source');
@@ -96,7 +97,17 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   await pool.finish();
   signal.throwIfAborted();
   // Awaited here: what follows a bare return runs after the lease is gone.
-  return await commitBackup({ ...context, id, started, transferred, relations, tables, lease });
+  return await commitBackup({ ...context, id, started, transferred, relations, tables, lease, ended });
+}
+
+/** By the server's clock. */
+async function timeOf({ connection, signal }: BackupOptions): Promise<string> {
+  const client = await connectSql(connection, { signal });
+  try {
+    return await serverTime(client);
+  } finally {
+    await client.end();
+  }
 }
 
 /**

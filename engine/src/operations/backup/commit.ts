@@ -36,6 +36,8 @@ export interface CommitContext {
   readonly ingest: Ingest;
   readonly index: WorkIndex;
   readonly lease: Lease;
+  /** See `ended` of the facts. */
+  readonly ended: string;
 }
 
 export async function commitBackup(context: CommitContext): Promise<Manifest> {
@@ -94,7 +96,7 @@ function* filesOf({ index }: CommitContext, compaction: Compaction | undefined):
   for (const file of index.files()) yield compaction ? compaction.relocate(file) : file;
 }
 
-function factsOf({ options, source, transferred, tables }: CommitContext): Record<string, unknown> {
+function factsOf({ options, source, transferred, tables, ended }: CommitContext): Record<string, unknown> {
   const skipped = tables.tables.filter((table) => table.hash === null).length;
   return {
     method: 'physical',
@@ -108,6 +110,7 @@ function factsOf({ options, source, transferred, tables }: CommitContext): Recor
     startLsn: formatLsn(transferred.startLsn),
     stopLsn: formatLsn(transferred.stopLsn),
     walEnd: formatLsn(transferred.walEnd),
+    ended,
     walSegmentSize: source.walSegmentSize,
     dataChecksums: source.dataChecksums,
     tablespaces: transferred.tablespaces,

@@ -69,6 +69,17 @@ export async function readSource(client: Client): Promise<SourceFacts> {
   };
 }
 
+/**
+ * The server's clock now, no earlier than any commit that it has made; ISO 8601. Recovery to a time compares with commits,
+ * which are by that clock, and this host's may be another.
+ */
+export async function serverTime(client: Client): Promise<string> {
+  const { rows } = await client.query<{ ms: string }>(
+    `select ceil(extract(epoch from clock_timestamp()) * 1000)::bigint::text as ms`,
+  );
+  return new Date(Number(rows[0]!.ms)).toISOString();
+}
+
 async function databaseBytes(client: Client): Promise<number | undefined> {
   try {
     const { rows } = await client.query<{ bytes: string }>(

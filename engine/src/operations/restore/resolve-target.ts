@@ -54,6 +54,7 @@ interface Candidate {
   /** The end of the WAL in the backup: from here on the log is needed. */
   readonly from: bigint;
   readonly path: readonly PathStep[];
+  /** How far stored WAL leads, not before `from`. */
   readonly reach: bigint;
 }
 
@@ -76,14 +77,47 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
     const found = await seek(options, candidate);
     if (found.end !== undefined)
       return { ...candidate, end: found.end, description: found.description, histories };
-    nearest ||= found.description;
+    nearest = found.description;
     if (found.older === false) break;
   }
-  const oldest = candidates.at(-1)!;
+  const windows = windowsOf(candidates);
+  const hint = windows
+    .slice(-windowsNamed)
+    .map(({ from, to, backup, ended }) => `from ${from} (the end of backup ${backup}, ${ended}) to ${to}`);
   throw new HelvinoError('TARGET_UNREACHABLE', `${describe(options.target)} cannot be reached: ${nearest}`, {
-    hint: `recoverable is from ${formatLsn(oldest.from)} (backup ${oldest.manifest.id}, ${formatTime(new Date(oldest.manifest.finished))}) to ${formatLsn(candidates[0]!.reach)}`,
-    context: { database, from: formatLsn(oldest.from), to: formatLsn(candidates[0]!.reach) },
+    hint: `recoverable is ${hint.join(', and ')}; --to latest is the end`,
+    context: { database, windows },
   });
+}
+
+/** The most that a hint names; the context has all. */
+const windowsNamed = 3;
+
+interface Window {
+  readonly from: string;
+  readonly to: string;
+  /** The one at whose end it begins. */
+  readonly backup: string;
+  readonly ended: string;
+}
+
+/** What can be recovered to, oldest first: from a backup's end to where stored WAL ends or has a gap. */
+function windowsOf(candidates: readonly Candidate[]): Window[] {
+  const windows: (Window & { position: bigint })[] = [];
+  for (const candidate of candidates.toReversed()) {
+    const { from, reach, manifest } = candidate;
+    const last = windows.at(-1);
+    if (last && from <= last.position) continue;
+    const ended = formatTime(new Date(endTime(candidate)));
+    const words = { from: formatLsn(from), to: formatLsn(reach), backup: manifest.id, ended };
+    windows.push({ position: reach, ...words });
+  }
+  return windows.map(({ position: _, ...window }) => window);
+}
+
+/** When the WAL of a backup ended, by the server's clock; of backups that do not say, when all was stored. */
+function endTime({ manifest, facts }: Candidate): string {
+  return facts.ended ?? manifest.finished;
 }
 
 function describe(target: ResolveOptions['target']): string {
@@ -109,14 +143,10 @@ async function candidatesOf(
     if (!facts) continue;
     const from = parseLsn(facts.walEnd);
     const rest = pathFrom(path, facts.timeline, from);
-    if (rest)
-      candidates.push({
-        manifest,
-        facts,
-        from,
-        path: rest,
-        reach: reachAlong(ranges, rest, walSegmentBegin(from, facts.walSegmentSize)).position,
-      });
+    if (!rest) continue;
+    const { position } = reachAlong(ranges, rest, walSegmentBegin(from, facts.walSegmentSize));
+    // biome-ignore lint/complexity/useMathMinMax: these are bigints, which Math.max does not take
+    candidates.push({ manifest, facts, from, path: rest, reach: position > from ? position : from });
   }
   return candidates;
 }
@@ -146,46 +176,50 @@ interface Found {
 
 async function seek(options: ResolveOptions, candidate: Candidate): Promise<Found> {
   const { target } = options;
-  const { from, manifest } = candidate;
-  // biome-ignore lint/complexity/useMathMinMax: these are bigints, which Math.max does not take
-  const reach = candidate.reach > from ? candidate.reach : from;
+  const { from, reach, manifest } = candidate;
   if (target.kind === 'latest')
     return { end: reach, description: `the end of stored WAL, ${formatLsn(reach)}` };
   if (target.kind === 'lsn') {
     const lsn = parseLsn(target.lsn);
-    if (lsn > reach) return { description: `stored WAL ends at ${formatLsn(reach)}`, older: false };
+    if (lsn > reach)
+      return {
+        description: `stored WAL after backup ${manifest.id} ends at ${formatLsn(reach)}`,
+        older: false,
+      };
     if (lsn < from) return { description: `it is before the end of every backup that is there` };
     return { end: lsn, description: `all WAL before ${target.lsn}` };
   }
-  if (target.kind === 'time' && target.time < BigInt(new Date(manifest.finished).getTime()) * 1000n)
+  if (target.kind === 'time' && target.time < BigInt(new Date(endTime(candidate)).getTime()) * 1000n)
     return { description: 'it is before the end of every backup that is there' };
-  return scan(options, { ...candidate, reach });
+  return scan(options, candidate);
 }
 
 /** Reads WAL from the backup's end on, until what is looked for. */
 async function scan({ log, target, signal }: ResolveOptions, candidate: Candidate): Promise<Found> {
   let last: WalEvent | undefined;
+  let passed = false;
   for await (const event of events(log, candidate)) {
     signal.throwIfAborted();
     const found = decide(target, event);
     if (found) return found;
     if (event.kind === 'commit') last = event;
+    if (target.kind === 'time' && event.time > target.time) passed = true;
   }
   if (target.kind !== 'time')
     return {
       description: `it is not in the WAL from ${formatLsn(candidate.from)} to ${formatLsn(candidate.reach)}`,
     };
-  // Nothing was committed after the time; that is known only if WAL was stored after it.
-  const stored = log.pieces.at(-1)?.stored;
-  if (stored && BigInt(stored.getTime()) * 1000n >= target.time)
+  // Nothing was committed after the time. Only WAL that is later proves it: when a piece was stored says nothing of that,
+  // a stream that was away stores old WAL.
+  if (passed)
     return {
       end: candidate.reach,
       description: `nothing was committed after it, up to ${formatLsn(candidate.reach)}`,
     };
   const seen = last
-    ? `the last transaction stored is of ${timeOf(last)}`
+    ? `the last transaction stored is of ${timeOf(last)}, at ${formatLsn(last.end)}`
     : `no transaction is stored after the backup ${candidate.manifest.id}`;
-  return { description: seen, older: false };
+  return { description: `${seen}; nothing shows that none came after it`, older: false };
 }
 
 function timeOf(event: WalEvent): string {
