@@ -4,6 +4,7 @@
  *     wal/<database>/<line>/<begin>-<end>    bytes [begin, end) of the line; line 8, positions 16 hexadecimal digits
  *     wal/<database>/history/<name>          small files that tell where lines come from
  *     wal/<database>/labels/<name>           small files that tell where backups began and ended
+ *     wal/<database>/gaps/<name>             small files that tell why a part is missing
  *
  * Names alone say what is there, so that continuity is known from a listing. A long piece makes the short ones inside it
  * superfluous. A piece:

@@ -1,4 +1,4 @@
-import { checkServer } from '../../operations/index.ts';
+import { checkServer, defaultSlot, streamConnection } from '../../operations/index.ts';
 import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { findingsText } from '../output/findings-text.ts';
 import type { Verb } from '../verb.ts';
@@ -18,7 +18,10 @@ export const doctorVerb: Verb = {
       state: 'good' as const,
       detail: `${place}, ${backups.length} backups of ${host.name}`,
     };
-    const check = await checkServer(await host.connection());
+    const connection = await host.connection();
+    const slot = host.database.wal.slot ?? defaultSlot(host.name);
+    const { applicationName } = streamConnection(connection, slot);
+    const check = await checkServer(connection, { slot, streamName: applicationName });
     const findings = [own, ...check.findings];
     return { data: { ...check, findings }, text: findingsText(findings), exit: check.ready ? 0 : 1 };
   },

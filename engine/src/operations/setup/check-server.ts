@@ -3,6 +3,7 @@ import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { type ConnectionParams, connectSql, openReplication } from '../../postgres/index.ts';
 import { readSource, type SourceFacts } from '../backup/source.ts';
+import { checkWal, type StreamNames } from './check-wal.ts';
 
 export interface Finding {
   readonly name: string;
@@ -18,7 +19,8 @@ export interface ServerCheck {
   readonly findings: readonly Finding[];
 }
 
-export async function checkServer(connection: ConnectionParams): Promise<ServerCheck> {
+/** `names`: of our stream; without them nothing of it is looked for. */
+export async function checkServer(connection: ConnectionParams, names?: StreamNames): Promise<ServerCheck> {
   const findings: Finding[] = [];
   let source: SourceFacts | undefined;
   try {
@@ -30,7 +32,12 @@ export async function checkServer(connection: ConnectionParams): Promise<ServerC
         state: 'good',
         detail: `PostgreSQL ${source.serverVersionText}, ${source.databases.length} databases`,
       });
-      findings.push(...(await settings(client, source)), await readRights(client), ...hidden(source));
+      findings.push(
+        ...(await checkWal(client, names)),
+        ...settings(source),
+        await readRights(client),
+        ...hidden(source),
+      );
     } finally {
       await client.end();
     }
@@ -65,39 +72,8 @@ async function replication(connection: ConnectionParams, source: SourceFacts): P
   }
 }
 
-async function settings(client: Client, source: SourceFacts): Promise<Finding[]> {
-  const { rows } = await client.query<{ name: string; setting: string }>(
-    `select name, setting from pg_settings where name in ('wal_level', 'max_wal_senders', 'max_replication_slots')`,
-  );
-  const value = (name: string) => rows.find((row) => row.name === name)?.setting ?? '';
+function settings(source: SourceFacts): Finding[] {
   const findings: Finding[] = [];
-  const walLevel = value('wal_level');
-  findings.push(
-    walLevel === 'minimal'
-      ? {
-          name: 'wal_level',
-          state: 'missing',
-          detail: 'wal_level is minimal: no backup can be taken',
-          hint: 'ALTER SYSTEM SET wal_level = replica; then restart the server',
-        }
-      : { name: 'wal_level', state: 'good', detail: walLevel },
-  );
-  const senders = Number(value('max_wal_senders'));
-  if (senders < 2)
-    findings.push({
-      name: 'max_wal_senders',
-      state: 'missing',
-      detail: `max_wal_senders is ${senders}`,
-      hint: 'ALTER SYSTEM SET max_wal_senders = 10; then restart the server',
-    });
-  if (Number(value('max_replication_slots')) < 1) {
-    findings.push({
-      name: 'max_replication_slots',
-      state: 'advice',
-      detail: 'there are no replication slots: a long backup relies on wal_keep_size',
-      hint: 'ALTER SYSTEM SET max_replication_slots = 10; then restart the server',
-    });
-  }
   findings.push(
     source.dataChecksums
       ? { name: 'data checksums', state: 'good', detail: 'on' }

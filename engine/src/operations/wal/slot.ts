@@ -44,6 +44,11 @@ export const serverEndSql = number(
   'case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) else pg_current_wal_flush_lsn() end',
 );
 
+/** Of a database's name. */
+export function defaultSlot(database: string): string {
+  return `helvino_${database.replace(/[^a-z0-9_]/g, '_')}`;
+}
+
 /** All slots, or the one that is named. */
 export async function readSlots(client: Client, name?: string): Promise<SlotState[]> {
   const { rows } = await client.query<SlotRow>(

@@ -1,6 +1,5 @@
 /** What WAL is stored, where it has gaps, and to which positions that lets each backup be recovered. */
 
-import { HelvinoError } from '../../base/errors.ts';
 import {
   continuousRanges,
   gapsBetween,
@@ -11,8 +10,6 @@ import {
   reachAlong,
 } from '../../catalog/index.ts';
 import {
-  type ConnectionParams,
-  connectSql,
   formatLsn,
   parseLsn,
   parseTimelineHistory,
@@ -33,8 +30,6 @@ export interface WalStatus {
   readonly size: number;
   /** When the newest piece was stored, by the store's clock; ISO 8601. */
   readonly newest: string | undefined;
-  /** How far the server is ahead of what is stored; undefined when it was not asked or did not answer. */
-  readonly lag: { readonly bytes: number; readonly seconds: number } | undefined;
 }
 
 export interface WalGap {
@@ -50,11 +45,7 @@ export interface WalGap {
   readonly closedBy: string | undefined;
 }
 
-export async function walStatus(
-  repository: Repository,
-  database: string,
-  connection?: ConnectionParams,
-): Promise<WalStatus> {
+export async function walStatus(repository: Repository, database: string): Promise<WalStatus> {
   const pieces: LogPiece[] = [];
   for await (const piece of listLog(repository.driver, database)) pieces.push(piece);
   const ranges = continuousRanges(pieces);
@@ -75,10 +66,6 @@ export async function walStatus(
     pieces: pieces.length,
     size: pieces.reduce((sum, piece) => sum + piece.size, 0),
     newest: newest?.toISOString(),
-    lag:
-      connection && newest
-        ? await lagOf(repository, connection, { end: ranges.at(-1)!.end, newest })
-        : undefined,
   };
 }
 
@@ -102,30 +89,6 @@ async function gapsOf(
     closedBy: windows.find((window) => window.timeline >= gap.line && parseLsn(window.from) >= gap.end)
       ?.backup,
   }));
-}
-
-/** Seconds: since the newest piece was stored, if the server has written since; else none. */
-async function lagOf(
-  repository: Repository,
-  connection: ConnectionParams,
-  { end, newest }: { end: bigint; newest: Date },
-): Promise<WalStatus['lag']> {
-  try {
-    const client = await connectSql(connection);
-    try {
-      const { rows } = await client.query<{ lsn: string }>(
-        `select (case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end - '0/0'::pg_lsn)::text as lsn`,
-      );
-      const bytes = Math.max(0, Number(BigInt(rows[0]!.lsn) - end));
-      const now = await repository.driver.now();
-      return { bytes, seconds: bytes === 0 ? 0 : Math.max(0, (now.getTime() - newest.getTime()) / 1000) };
-    } finally {
-      await client.end();
-    }
-  } catch (thrown) {
-    if (thrown instanceof HelvinoError && thrown.code.startsWith('SERVER_')) return undefined;
-    throw thrown;
-  }
 }
 
 async function windows(

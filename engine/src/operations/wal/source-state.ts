@@ -1,0 +1,72 @@
+/** How the server stands to what is stored: its slot, how far it is ahead, who waits. */
+import type { Client } from 'pg';
+import type { Clock } from '../../base/clock.ts';
+import { HelvinoError } from '../../base/errors.ts';
+import { type ConnectionParams, connectSql } from '../../postgres/index.ts';
+import { readSlots, type SlotState, serverEndSql } from './slot.ts';
+
+export interface SourceState {
+  /** The slot of our stream, if it is there. */
+  readonly slot: SlotState | undefined;
+  /** The server hands over WAL by our archive_command. */
+  readonly archiving: boolean;
+  /** How far the server is ahead of what is stored, in bytes and in seconds. */
+  readonly lag: { readonly bytes: number; readonly seconds: number };
+  /** Sessions whose commit waits for a synchronous standby now. */
+  readonly waiting: number;
+}
+
+export interface SourceQuestion {
+  readonly connection: ConnectionParams;
+  readonly slot: string;
+  readonly stored: { readonly end: bigint; readonly newest: Date } | undefined;
+  /** The store's clock now. */
+  readonly now: Date;
+  readonly clock: Clock;
+}
+
+/** A stream that works stores what was written within this time, if `every` is not longer. */
+const patienceMs = 3000;
+
+/** The error's message when the server does not answer. */
+export async function readSourceState(question: SourceQuestion): Promise<SourceState | string> {
+  try {
+    const client = await connectSql(question.connection);
+    try {
+      return await ask(client, question);
+    } finally {
+      await client.end();
+    }
+  } catch (thrown) {
+    if (thrown instanceof HelvinoError && thrown.code.startsWith('SERVER_')) return thrown.message;
+    throw thrown;
+  }
+}
+
+/**
+ * Seconds: how long the stream took to store all that the server had when it was asked. When that takes too long: since the
+ * newest piece was stored, which is the most that it can be.
+ */
+async function ask(client: Client, { slot, stored, now, clock }: SourceQuestion): Promise<SourceState> {
+  const begun = clock.monotonic();
+  const { rows } = await client.query<{ lsn: string; archiving: boolean; waiting: number }>(
+    `select ${serverEndSql}::text as lsn,
+       current_setting('archive_mode') <> 'off' and current_setting('archive_command') like '%helvino%' as archiving,
+       (select count(*)::int from pg_stat_activity where wait_event = 'SyncRep') as waiting`,
+  );
+  const end = BigInt(rows[0]!.lsn);
+  for (;;) {
+    const [state] = await readSlots(client, slot);
+    const confirmed = state?.active && state.restart !== undefined ? state.restart : 0n;
+    const durable = confirmed > (stored?.end ?? 0n) ? confirmed : (stored?.end ?? 0n);
+    const bytes = Number(end > durable ? end - durable : 0n);
+    const seconds = (clock.monotonic() - begun) / 1000;
+    const late = seconds * 1000 > patienceMs || !state?.active;
+    if (bytes === 0 || late) {
+      const silence = stored ? Math.max(0, (now.getTime() - stored.newest.getTime()) / 1000) : 0;
+      const lag = { bytes, seconds: bytes === 0 ? seconds : silence };
+      return { slot: state, archiving: rows[0]!.archiving, lag, waiting: rows[0]!.waiting };
+    }
+    await clock.sleep(200);
+  }
+}
