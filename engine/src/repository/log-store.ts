@@ -3,6 +3,7 @@
  *
  *     wal/<database>/<line>/<begin>-<end>    bytes [begin, end) of the line; line 8, positions 16 hexadecimal digits
  *     wal/<database>/history/<name>          small files that tell where lines come from
+ *     wal/<database>/cluster/<name>          a small file that tells whose log this is
  *     wal/<database>/labels/<name>           small files that tell where backups began and ended
  *     wal/<database>/gaps/<name>             small files that tell why a part is missing
  *
@@ -132,8 +133,8 @@ function sealPiece(bytes: Uint8Array, name: string, { ring, dataKey, dataKeyId }
   return Buffer.concat([start, ...head, body]);
 }
 
-/** `history`: of a timeline; `labels`: of a backup; `gaps`: why a part of the log is missing. */
-type LogFileKind = 'history' | 'labels' | 'gaps';
+/** `history`: of a timeline; `labels`: of a backup; `gaps`: why a part of the log is missing; `cluster`: whose log it is. */
+type LogFileKind = 'history' | 'labels' | 'gaps' | 'cluster';
 
 /**
  * A small file that belongs to a log: structure, readable with the catalog key. Durable and read back when it resolves;

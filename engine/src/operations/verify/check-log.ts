@@ -43,7 +43,7 @@ export async function checkLog(
       bytesRead += piece.size;
       progress.advance(piece.size);
     }
-    for (const kind of ['history', 'labels', 'gaps'] as const) {
+    for (const kind of ['cluster', 'history', 'labels', 'gaps'] as const) {
       for await (const object of listLogFiles(repository.driver, database, kind)) {
         const why = await whyNot(() => openLogFile(repository, object), [...damageCodes, 'KEY_WRONG']);
         if (why !== undefined) damage.push({ object, why });

@@ -16,7 +16,7 @@ import {
 } from '../../postgres/index.ts';
 import { logFiles, logPieceName, putLogFile, putLogPiece, type Repository } from '../../repository/index.ts';
 import { RotatingDataKey } from './data-key.ts';
-import type { KnownCluster } from './known-cluster.ts';
+import { claimLog, type KnownCluster } from './known-cluster.ts';
 
 export interface IntakeOptions {
   readonly repository: Repository;
@@ -47,6 +47,8 @@ export class ArchiveIntake {
   readonly #options: IntakeOptions;
   readonly #key: RotatingDataKey;
   #known: KnownCluster;
+  /** The cluster whose WAL this is, once the repository says so. */
+  #claimed: string | undefined;
 
   private constructor(options: IntakeOptions, known: KnownCluster) {
     this.#options = options;
@@ -74,11 +76,12 @@ export class ArchiveIntake {
     const place = this.#place(file.name);
     if (place.kind === 'segment') return this.#storeSegment(file.name, place, bytes);
     if (place.kind === 'partial') return this.#storePartial(file.name, place, bytes);
-    await this.#checkCluster(file.name, file.systemId);
+    const systemId = await this.#checkCluster(file.name, file.systemId);
     if (place.kind === 'history') checkHistory(place.timeline, bytes);
     else if (!Buffer.from(bytes.subarray(0, 20)).equals(Buffer.from('START WAL LOCATION: ')))
       throw refused('it does not begin as a backup history does');
     const { repository, database } = this.#options;
+    await this.#claim(systemId);
     await putLogFile(repository, { database, kind: place.kind, name: file.name, bytes });
   }
 
@@ -125,6 +128,7 @@ export class ArchiveIntake {
 
   async #put({ timeline, begin }: { timeline: number; begin: bigint }, bytes: Uint8Array): Promise<void> {
     const { repository, database } = this.#options;
+    await this.#claim(readSegmentHeader(bytes).systemId);
     const { key, keyId } = await this.#key.current();
     const name = logPieceName(database, { line: timeline, begin, end: begin + BigInt(bytes.length) });
     await putLogPiece(repository.driver, name, bytes, {
@@ -132,6 +136,13 @@ export class ArchiveIntake {
       dataKey: key,
       dataKeyId: keyId,
     });
+  }
+
+  /** After all checks: so nothing that is refused makes this the log of its cluster. */
+  async #claim(systemId: string): Promise<void> {
+    if (this.#claimed === systemId) return;
+    await claimLog(this.#options.repository, this.#options.database, systemId);
+    this.#claimed = systemId;
   }
 
   async #checkHeader(
@@ -164,15 +175,15 @@ export class ArchiveIntake {
     return parseTimelineHistory(history).find((entry) => position < entry.switchLsn)?.timeline ?? timeline;
   }
 
-  async #checkCluster(name: string, systemId: string | undefined, header?: SegmentHeader): Promise<void> {
+  async #checkCluster(name: string, systemId: string | undefined, header?: SegmentHeader): Promise<string> {
     if (systemId === undefined)
       throw refused('the client could not read global/pg_control, which says which cluster it is of');
     const fits = () =>
       systemId === this.#known.systemId && (header === undefined || header.major === this.#known.major);
-    if (fits()) return;
+    if (fits()) return systemId;
     // The cluster may have been made anew, and a backup of it taken, since we asked.
     this.#known = await this.#options.known();
-    if (fits()) return;
+    if (fits()) return systemId;
     const { database } = this.#options;
     if (systemId !== this.#known.systemId) {
       throw new HelvinoError(

@@ -2,7 +2,7 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { majorOf } from '../../catalog/index.ts';
 import { type ConnectionParams, connectSql } from '../../postgres/index.ts';
-import type { Repository } from '../../repository/index.ts';
+import { putLogFile, type Repository } from '../../repository/index.ts';
 import { newestReadable } from '../backup/choose-parent.ts';
 import { readSource } from '../backup/source.ts';
 
@@ -34,6 +34,32 @@ export async function knownCluster(options: {
     return { systemId, major: majorOf(serverVersion), segmentSize: walSegmentSize };
   } finally {
     await sql.end();
+  }
+}
+
+/**
+ * To be called before WAL is stored: the WAL of a database is of one cluster, since positions of two cannot be told apart.
+ * Throws SERVER_WRONG_CLUSTER when it is of another.
+ */
+export async function claimLog(repository: Repository, database: string, systemId: string): Promise<void> {
+  try {
+    await putLogFile(repository, {
+      database,
+      kind: 'cluster',
+      name: 'system-identifier',
+      bytes: Buffer.from(systemId),
+    });
+  } catch (cause) {
+    if (!(cause instanceof HelvinoError) || cause.code !== 'WAL_CONFLICT') throw cause;
+    throw new HelvinoError(
+      'SERVER_WRONG_CLUSTER',
+      `the WAL stored of ${database} is of another cluster than ${systemId}`,
+      {
+        cause,
+        hint: 'give the new cluster a database of its own in helvino.yaml: positions in the WAL of two clusters cannot be told apart',
+        context: { database, systemId },
+      },
+    );
   }
 }
 

@@ -47,8 +47,8 @@ test('kill -9 of the receiver at the steps of the store – never status 0 for w
     points: [{ nth: steps.lastIndexOf(kind) + 1, kill: true }],
   }));
   for (const kill of ['before', 'after'] as const) {
-    plans.push({ calls: [{ on: 'put', prefix: 'wal/', nth: 1, kill }] });
-    plans.push({ calls: [{ on: 'get', prefix: 'wal/', nth: 1, kill }] });
+    plans.push({ calls: [{ on: 'put', prefix: 'wal/main/00000001/', nth: 1, kill }] });
+    plans.push({ calls: [{ on: 'get', prefix: 'wal/main/00000001/', nth: 1, kill }] });
   }
   const tried = names.slice(2, plans.length + 2);
   assert.equal(tried.length, plans.length);
@@ -86,7 +86,9 @@ test('a store that changes what is written, is full or away – the client fails
     [{ on: 'put', error: 'STORAGE_UNAVAILABLE' }, 75, /\[STORAGE_UNAVAILABLE\]/],
     [{ on: 'put', flipBit: 5000 }, 74, /reads back differently.*\[STORAGE_IO\]/],
   ] as const) {
-    const receiver = await lab.receive(server, { calls: [{ ...plan, prefix: 'wal/', nth: 1 }] });
+    const receiver = await lab.receive(server, {
+      calls: [{ ...plan, prefix: 'wal/main/00000001/', nth: 1 }],
+    });
     const outcome = await archive();
     assert.equal(outcome.status, status, outcome.stderr);
     assert.match(outcome.stderr, words);

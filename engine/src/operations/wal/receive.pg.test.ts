@@ -64,6 +64,17 @@ async function pieces(fixture: Fixture): Promise<LogPiece[]> {
   return found;
 }
 
+const streamOptions = ({ repository, recipient }: Fixture, signal: AbortSignal) => ({
+  repository,
+  recipients: [recipient],
+  database: 'main',
+  slot: 'helvino',
+  intervalMs: 20,
+  clock: systemClock,
+  progress: silentProgress,
+  signal,
+});
+
 async function firstSegment({ dataDir }: TestServer): Promise<string> {
   return (await readdir(join(dataDir, 'pg_wal'))).filter((name) => /^[0-9A-F]{24}$/.test(name)).sort()[0]!;
 }
@@ -196,15 +207,34 @@ test('what is not to be stored – refused with a status and a reason, nothing i
   ]);
   assert.deepEqual(await logFiles(fixture.repository, 'main'), new Map());
   assert.equal((await lab.archive(await changed(() => undefined), name, { cwd: server.dataDir })).status, 0);
-  // The cluster was made anew: a backup of it says so.
+});
+
+test('a cluster made anew, with a backup that says so – its WAL is accepted where none is stored yet, else it needs a database of its own', async () => {
+  await using fixture = await makeFixture();
+  await using lab = await ArchiveLab.open({ fixture });
+  await using server = await startTestServer({ major: 17, initdbArgs });
+  await using other = await startTestServer({ major: 17, initdbArgs });
+  await lab.receive(server);
+  const archive = async ({ dataDir }: TestServer, name: string) =>
+    lab.archive(join(dataDir, 'pg_wal', name), name, { cwd: dataDir });
+  assert.equal((await archive(other, await firstSegment(other))).status, 65);
+  await fixture.takeBackup(server);
   await fixture.takeBackup(other, { newCluster: true });
-  assert.deepEqual(
-    [
-      (await lab.archive(join(other.dataDir, 'pg_wal', foreign), foreign, { cwd: other.dataDir })).status,
-      (await lab.archive(await changed(() => undefined), name, { cwd: server.dataDir })).status,
-    ],
-    [0, 65],
+  assert.equal((await archive(other, await firstSegment(other))).status, 0);
+  // Backups are in the order of the seconds in their names.
+  await sleep(1100);
+  await fixture.takeBackup(server, { newCluster: true });
+  const { status, stderr } = await archive(server, await firstSegment(server));
+  assert.equal(status, 65);
+  assert.match(
+    stderr,
+    /the WAL stored of main is of another cluster.*database of its own.*\[SERVER_WRONG_CLUSTER\]/,
   );
+  const streaming = streamWal({
+    ...streamOptions(fixture, new AbortController().signal),
+    connection: await resolveConnection({ url: server.url }, {}),
+  });
+  await assert.rejects(streaming, /the WAL stored of main is of another cluster/);
 });
 
 test('the same file again – stored once; with other content – status 73, nothing is overwritten', async () => {
@@ -384,15 +414,8 @@ test('archive_command beside the stream – both store the same, neither is in t
   const stop = new AbortController();
   let durable = 0n;
   const streaming = streamWal({
-    repository: fixture.repository,
-    recipients: [fixture.recipient],
-    database: 'main',
+    ...streamOptions(fixture, stop.signal),
     connection: await resolveConnection({ url: server.url }, {}),
-    slot: 'helvino',
-    intervalMs: 20,
-    clock: systemClock,
-    progress: silentProgress,
-    signal: stop.signal,
     onStored: (state) => {
       durable = state.durable;
     },

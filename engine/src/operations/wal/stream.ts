@@ -22,6 +22,7 @@ import { readSource, type SourceFacts } from '../backup/source.ts';
 import { continuation } from './continuation.ts';
 import { RotatingDataKey } from './data-key.ts';
 import { gapWords, recordGap } from './gaps.ts';
+import { claimLog } from './known-cluster.ts';
 import { SegmentShipper } from './segment-shipper.ts';
 import { type ReadySlot, readySlot, streamConnection } from './slot.ts';
 import { SlotWatch, type WatchLimits } from './slot-watch.ts';
@@ -146,6 +147,7 @@ class StreamRun {
           },
         );
       }
+      await claimLog(repository, database, source.systemId);
       return source;
     } finally {
       await sql.end();
