@@ -4,9 +4,12 @@
  */
 export { type BackupFacts, backupFacts, majorOf, physicalFacts } from './backup-facts.ts';
 export {
+  formatAge,
+  type HealthCheck,
   type HealthObjectives,
   type JudgedBackup,
   judgeBackups,
+  type Severity,
 } from './backup-health.ts';
 export { chooseBackup } from './choose-backup.ts';
 export { bytesOf, type ForecastMonth, forecast } from './forecast.ts';

@@ -267,11 +267,6 @@ const health = z.strictObject({
   drillEvery: duration
     .prefault('32d')
     .describe('A warning when no drill has proven a backup for longer than this.'),
-  maxWalLag: duration
-    .prefault('5m')
-    .describe(
-      'A warning when the server has been ahead of stored WAL for longer; critical at six times this.',
-    ),
   kinds: z
     .partialRecord(z.enum(['physical', 'logical', 'volume']), objectives)
     .prefault({})

@@ -15,6 +15,7 @@ export {
   findTransactions,
 } from './find/find.ts';
 export { parseMoment } from './find/moment.ts';
+export { type HealthReport, health, unknownHealth, worst } from './health/health.ts';
 export { changeFutureRecipients, changeRecipients, rotateCatalogKey } from './keys/change-keys.ts';
 export { renderKit } from './keys/kit.ts';
 export { type ListedBackup, listBackups } from './list.ts';
@@ -46,6 +47,7 @@ export { type KindPlan, planRetentionOf, type RetentionPlan } from './retention/
 export { checkServer, type Finding } from './setup/check-server.ts';
 export { init } from './setup/init.ts';
 export { type OpenedServer, openServer } from './throw-away-server.ts';
+export { recordVerification } from './verify/record.ts';
 export { type VerifyReport, verify } from './verify/verify.ts';
 export { type WalAlarm, walAlarms } from './wal/alarms.ts';
 export { archiveClient, archiveCommand, writeArchiveClient } from './wal/archive-client.ts';

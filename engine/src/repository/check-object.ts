@@ -6,7 +6,14 @@ import { descriptorName, packsPrefix } from './layout.ts';
 import { checkLogPiece, logPrefix } from './log-store.ts';
 import { readPackContents } from './pack-reader.ts';
 
-const envelopes: readonly Magic[] = ['HVMANF1\n', 'HVPROOF\n', 'HVHIST1\n', 'HVNOTE1\n'];
+const envelopes: readonly Magic[] = [
+  'HVMANF1\n',
+  'HVPROOF\n',
+  'HVHIST1\n',
+  'HVNOTE1\n',
+  'HVHOLD1\n',
+  'HVVERI1\n',
+];
 /** https://github.com/C2SP/C2SP/blob/main/age.md */
 const sealing = 'age-encryption.org/v1';
 

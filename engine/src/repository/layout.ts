@@ -9,6 +9,7 @@
  *     ledger/<database>/<backupId>        says that the backup was committed: a manifest that vanishes is missed
  *     proofs/<backupId>/<drillId>         the result of a drill of this backup
  *     holds/<database>/<backupId>/<id>    this backup (`all`: every one) must not go
+ *     verifications/<database>/<id>       the result of a verification
  *     leases/<runId>/<n>                  a run is alive; the newest n counts
  *     trash/<packId>                      mark: this pack was garbage when this object was written
  */
@@ -20,6 +21,7 @@ export const backupsPrefix = 'backups/';
 export const ledgerPrefix = 'ledger/';
 export const leasesPrefix = 'leases/';
 export const holdsPrefix = 'holds/';
+export const verificationsPrefix = 'verifications/';
 export const proofsPrefix = 'proofs/';
 export const trashPrefix = 'trash/';
 export const dataKeysPrefix = 'keys/data/';

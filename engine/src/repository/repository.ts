@@ -374,7 +374,9 @@ export class Repository {
   }
 
   /** Packs of a backup that are not there, or not of their size. */
-  async missingPacks(manifest: Manifest): Promise<string[]> {
+  async missingPacks(manifest: {
+    readonly packs: readonly { id: string; size: number }[];
+  }): Promise<string[]> {
     const missing = new Map(manifest.packs.map(({ id, size }) => [packName(id), size]));
     for await (const { name, size } of this.driver.list(packsPrefix)) {
       if (missing.get(name) === size) missing.delete(name);

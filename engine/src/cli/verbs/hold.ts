@@ -5,9 +5,12 @@ import { chooseBackup } from '../../catalog/index.ts';
 import { parseDuration } from '../../config/index.ts';
 import { addHold, type Hold, listHolds, removeHold } from '../../repository/index.ts';
 import type { CliContext } from '../context.ts';
-import { databaseOption, openAsHost } from '../open.ts';
+import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { table } from '../output/table.ts';
 import { type OptionValues, textOption, type Verb } from '../verb.ts';
+
+/** A hold is put and lifted on every copy. */
+const everywhere = { everywhere: true };
 
 const add: Verb = {
   name: 'hold add',
@@ -19,6 +22,7 @@ const add: Verb = {
   arguments: [{ name: '[backup]', description: 'id, the beginning of one, or latest' }],
   options: [
     databaseOption,
+    copyOption,
     { flags: '--reason <text>', description: 'why: a case, a person, a ticket' },
     {
       flags: '--until <time>',
@@ -40,7 +44,7 @@ const add: Verb = {
         hint: 'name a backup, or give --all',
       });
     const until = untilOf(options, context.clock.now());
-    const { repositoryHandle: repository, name: database } = await openAsHost(context, options);
+    const { repositoryHandle: repository, name: database } = await openAsHost(context, options, everywhere);
     const names = [...(await repository.backups(database)), ...(await repository.lostBackups(database))];
     const backup = wanted === undefined ? undefined : chooseBackup(names, wanted, database).id;
     const hold = await addHold(repository, {
@@ -62,7 +66,7 @@ const add: Verb = {
 const list: Verb = {
   name: 'hold list',
   summary: 'list the holds and pins in force',
-  options: [databaseOption],
+  options: [databaseOption, copyOption],
   examples: ['helvino hold list'],
   async run(context, options) {
     const { repositoryHandle: repository, name: database } = await openAsHost(context, options);
@@ -94,12 +98,13 @@ const remove: Verb = {
   arguments: [{ name: '<hold>', description: 'the id that `helvino hold list` shows' }],
   options: [
     databaseOption,
+    copyOption,
     { flags: '--dry-run', description: 'only say what would be lifted' },
     { flags: '--confirm <hold>', description: 'the id again, instead of typing it' },
   ],
   examples: ['helvino hold remove 9f3a01bc'],
   async run(context, options, [wanted = '']) {
-    const { repositoryHandle: repository, name: database } = await openAsHost(context, options);
+    const { repositoryHandle: repository, name: database } = await openAsHost(context, options, everywhere);
     const holds = await listHolds(repository, { database, now: await repository.driver.now() });
     const hold = holds.find(({ id }) => id === wanted);
     if (!hold)

@@ -10,6 +10,7 @@ import { doctorVerb } from './doctor.ts';
 import { drillVerb } from './drill.ts';
 import { findVerb } from './find.ts';
 import { healVerb } from './heal.ts';
+import { healthVerb, statusVerb } from './health.ts';
 import { holdVerbs } from './hold.ts';
 import { initVerb } from './init.ts';
 import { keyVerbs } from './key.ts';
@@ -29,6 +30,8 @@ export const verbs: readonly Verb[] = [
   demoVerb,
   initVerb,
   doctorVerb,
+  statusVerb,
+  healthVerb,
   backupVerb,
   ...walVerbs,
   ...walReceiveVerbs,

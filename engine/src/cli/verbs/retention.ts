@@ -7,7 +7,7 @@ import {
   planRetentionOf,
   type RetentionPlan,
 } from '../../operations/index.ts';
-import { databaseOption, openAsHost } from '../open.ts';
+import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { retentionText } from '../output/retention-text.ts';
 import { textOption, type Verb } from '../verb.ts';
 
@@ -19,7 +19,7 @@ const preview: Verb = {
     '12 months, a year for 7 years, that of the last deployment (label pre-deploy), and all of the last 7 days. Never removed: the last',
     'that a drill has proven, the newest three, what the recovery window begins with, what is held; and nothing at all while backups fail.',
   ],
-  options: [databaseOption],
+  options: [databaseOption, copyOption],
   examples: ['helvino retention preview', 'helvino retention preview --json'],
   async run(context, options) {
     const host = await openAsHost(context, options);
@@ -38,6 +38,7 @@ const apply: Verb = {
   ],
   options: [
     databaseOption,
+    copyOption,
     { flags: '--plan <id>', description: 'the plan that was shown' },
     { flags: '--dry-run', description: 'only show the plan' },
     { flags: '--grace <duration>', description: 'how old garbage must be, as with collect', default: '24h' },
@@ -59,7 +60,8 @@ const apply: Verb = {
           text: [...retentionText(plan), '', lastLine(plan)],
         };
       }
-      context.tell({ event: 'plan', plan: planData(plan) }, retentionText(plan));
+      // With --json nobody can be asked: the error is all that there is to say.
+      if (!context.options.json) context.tell({}, retentionText(plan));
       if (!removesAnything(plan))
         return { data: { applied: false, plan: planData(plan) }, text: [lastLine(plan)] };
       await context.confirm(`Remove what plan ${plan.id} says`, plan.id, undefined);

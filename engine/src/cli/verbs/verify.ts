@@ -1,6 +1,6 @@
 import { formatBytes } from '../../base/format.ts';
 import { chooseBackup } from '../../catalog/index.ts';
-import { type VerifyReport, verify } from '../../operations/index.ts';
+import { recordVerification, type VerifyReport, verify } from '../../operations/index.ts';
 import { copyOption, databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
 import type { Verb } from '../verb.ts';
 
@@ -9,7 +9,7 @@ export const verifyVerb: Verb = {
   summary: 'check that the repository holds what was written',
   details: [
     'Structure always: manifests, file lists, packs, keys. With --read-data every byte: the hash of all that is stored, and with',
-    'the recovery identity every byte decrypted, too. Damage is named by object, backup, file and table.',
+    'the recovery identity every byte decrypted, too. Damage is named by object, backup, file and table. The result is kept for `helvino health`.',
   ],
   arguments: [{ name: '[backup]', description: 'only this backup' }],
   options: [
@@ -36,6 +36,10 @@ export const verifyVerb: Verb = {
       progress: context.progress,
       signal: context.signal,
     });
+    if (backupId === undefined) {
+      const all = database === undefined ? names.map((name) => name.database) : [database];
+      await recordVerification(repository, report, { ...context, databases: [...new Set(all)] });
+    }
     return { data: report, text: verifyText(report), exit: report.verdict === 'passed' ? 0 : 1 };
   },
 };

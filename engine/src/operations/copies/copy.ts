@@ -70,6 +70,7 @@ export async function copy(options: CopyOptions): Promise<CopyReport> {
   }
   await run.backups(backups);
   await run.bring('proofs/');
+  await run.bring(`holds/${options.database}/`);
   await run.bring(`wal/${options.database}/`);
   return run.report;
 }

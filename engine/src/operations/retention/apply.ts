@@ -5,7 +5,13 @@
  */
 import { HelvinoError, interrupted } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
-import { applyCollect, assertNotHeld, planCollect, type Repository } from '../../repository/index.ts';
+import {
+  applyCollect,
+  assertNotHeld,
+  planCollect,
+  type Repository,
+  removeOldVerifications,
+} from '../../repository/index.ts';
 import { mapParallel } from '../../streams/index.ts';
 import { planRetentionOf, type RetentionPlan, type RetentionSettings } from './plan.ts';
 import { removeStaleNotes } from './stale-notes.ts';
@@ -34,6 +40,7 @@ export interface AppliedRetention {
 }
 
 const parallel = 8;
+const keptVerifications = 100;
 
 /** Throws PLAN_CHANGED, REPOSITORY_DAMAGED, STORAGE_DENIED. */
 export async function applyRetention(options: ApplyRetentionOptions): Promise<AppliedRetention> {
@@ -63,6 +70,7 @@ export async function applyRetention(options: ApplyRetentionOptions): Promise<Ap
   }
   await removeStaleNotes(repository, database);
   await repository.removeOrphanProofs();
+  await removeOldVerifications(repository, { database, keep: keptVerifications });
   progress.phase('looking for garbage');
   const garbage = await planCollect(repository, options);
   const collected = await applyCollect(repository, garbage, options);

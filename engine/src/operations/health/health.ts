@@ -1,0 +1,307 @@
+/**
+ * `helvino health` and `helvino status`: is a database safe? Everything is looked at in the store itself: nothing is taken
+ * from what a run once said. What could not be looked at is `unknown`, never `ok`.
+ */
+import { asHelvinoError, HelvinoError } from '../../base/errors.ts';
+import { formatBytes, formatDuration } from '../../base/format.ts';
+import { formatAge, type HealthCheck, judgeBackups, type Severity } from '../../catalog/index.ts';
+import type { DatabaseConfig } from '../../config/index.ts';
+import type { ConnectionParams } from '../../postgres/index.ts';
+import type { Repository } from '../../repository/index.ts';
+import type { DrillReport } from '../drill/report.ts';
+import { objectivesOf } from '../retention/plan.ts';
+import { type DatabaseState, type KnownBackup, readState, unknownKind } from '../retention/read-state.ts';
+import { newestVerification, type VerificationRecord } from '../verify/record.ts';
+import { type WalStatus, walStatus } from '../wal/status.ts';
+
+export interface HealthOptions {
+  readonly repository: Repository;
+  readonly database: string;
+  readonly settings: Pick<DatabaseConfig, 'retention' | 'health' | 'wal'>;
+  /** Asked how far it is ahead of stored WAL; undefined: it is not asked. */
+  readonly connection?: ConnectionParams;
+  /** Further copies of the repository. */
+  readonly copies: readonly { readonly name: string; readonly open: () => Promise<Repository> }[];
+}
+
+export interface KindHealth {
+  readonly kind: string;
+  readonly newest: string;
+  /** ISO 8601, UTC. */
+  readonly made: string;
+  readonly ageSeconds: number;
+  readonly maxAgeSeconds: number;
+  /** Bytes of the content. */
+  readonly bytes: number;
+  /** Bytes in the repository. */
+  readonly stored: number;
+}
+
+export interface HealthReport {
+  readonly database: string;
+  /** The worst of the checks. */
+  readonly state: Severity;
+  readonly now: string;
+  readonly checks: readonly HealthCheck[];
+  readonly kinds: readonly KindHealth[];
+  /** To which moments the database can be brought back. */
+  readonly recoverable:
+    | {
+        readonly from: string;
+        readonly to: string;
+        /** `any moment` in between where WAL leads on from a backup; else only the ends of backups. */
+        readonly how: 'any moment' | 'backups';
+      }
+    | undefined;
+  /** How long a restore would take, by the newest drill that came that far; seconds. */
+  readonly restore: { readonly seconds: number; readonly basis: string } | undefined;
+  readonly lag: WalStatus['lag'];
+}
+
+const rank: Readonly<Record<Severity, number>> = { ok: 0, unknown: 1, warning: 2, critical: 3 };
+/** So many times the objective behind, a lag is critical. */
+const criticalLag = 10;
+
+export function worst(states: Iterable<Severity>): Severity {
+  let found: Severity = 'ok';
+  for (const state of states) if (rank[state] > rank[found]) found = state;
+  return found;
+}
+
+/** Throws what keeps the repository from being read at all. */
+export async function health(options: HealthOptions): Promise<HealthReport> {
+  const { repository, database, settings } = options;
+  const state = await readState(repository, database);
+  const newest = newestByKind(state);
+  const wal = await walStatus(repository, database, options.connection);
+  const drills = state.backups.flatMap(({ drill, bytes }) => (drill ? [{ drill, bytes }] : []));
+  drills.sort((a, b) => (a.drill.finished < b.drill.finished ? -1 : 1));
+  const checks = [
+    ...kindChecks(state, settings),
+    ...(await storedChecks(repository, newest)),
+    ...(await copyChecks(options, newest)),
+    verificationCheck(await newestVerification(repository, database), state.now, settings.health.verifyEvery),
+    drillCheck(
+      drills.map(({ drill }) => drill),
+      state.now,
+      settings.health.drillEvery,
+    ),
+    ...walChecks(wal, options),
+  ];
+  return {
+    database,
+    state: worst(checks.map((check) => check.state)),
+    now: state.now.toISOString(),
+    checks,
+    kinds: newest.map((backup) => kindHealth(backup, state, settings)),
+    recoverable: recoverable(state, wal),
+    restore: restoreTime(
+      drills,
+      newest.find(({ kind }) => kind === 'physical'),
+    ),
+    lag: wal.lag,
+  };
+}
+
+/** Readable ones. */
+function newestByKind({ backups }: DatabaseState): KnownBackup[] {
+  const newest = new Map<string, KnownBackup>();
+  for (const backup of backups) if (backup.kind !== unknownKind) newest.set(backup.kind, backup);
+  return [...newest.values()];
+}
+
+function kindHealth(
+  backup: KnownBackup,
+  { now }: DatabaseState,
+  settings: HealthOptions['settings'],
+): KindHealth {
+  return {
+    kind: backup.kind,
+    newest: backup.id,
+    made: backup.made.toISOString(),
+    ageSeconds: Math.round((now.getTime() - backup.made.getTime()) / 1000),
+    maxAgeSeconds: objectivesOf(settings, backup.kind).maxAge,
+    bytes: backup.bytes,
+    stored: backup.stored,
+  };
+}
+
+/** Kinds that there are, and those that the configuration wants. */
+function kindChecks({ backups, now }: DatabaseState, settings: HealthOptions['settings']): HealthCheck[] {
+  const kinds = new Set([...backups.map(({ kind }) => kind), ...Object.keys(settings.health.kinds)]);
+  kinds.delete(unknownKind);
+  if (kinds.size === 0) kinds.add('physical');
+  return [...kinds].sort().flatMap((kind) => {
+    const own = backups.filter((backup) => backup.kind === kind || backup.kind === unknownKind);
+    return judgeBackups(own, { objectives: objectivesOf(settings, kind), now }).map((check) => ({
+      ...check,
+      name: `${kind} ${check.name}`,
+    }));
+  });
+}
+
+/** Whether all that the newest backups name is there, in its size. */
+async function storedChecks(repository: Repository, newest: readonly KnownBackup[]): Promise<HealthCheck[]> {
+  const checks: HealthCheck[] = [];
+  for (const { kind, id, packs } of newest) {
+    const [missing, ...more] = await repository.missingPacks({ packs });
+    const detail =
+      missing === undefined
+        ? `all ${packs.length} objects of ${id} are there`
+        : `${missing}${more.length > 0 ? ` and ${more.length} more objects` : ''} of ${id} is missing or cut`;
+    checks.push({ name: `${kind} stored`, state: missing === undefined ? 'ok' : 'critical', detail });
+  }
+  return checks;
+}
+
+async function copyChecks(
+  { copies, database }: HealthOptions,
+  newest: readonly KnownBackup[],
+): Promise<HealthCheck[]> {
+  const checks: HealthCheck[] = [];
+  for (const { name, open } of copies) {
+    try {
+      checks.push(...(await copyCheck(name, { repository: await open(), database, newest })));
+    } catch (thrown) {
+      const error = asHelvinoError(thrown);
+      if (error.code === 'INTERNAL') throw error;
+      checks.push({
+        name: `copy ${name}`,
+        state: 'unknown',
+        detail: `it cannot be looked at: ${error.message}`,
+      });
+    }
+  }
+  return checks;
+}
+
+async function copyCheck(
+  name: string,
+  {
+    repository,
+    database,
+    newest,
+  }: { repository: Repository; database: string; newest: readonly KnownBackup[] },
+): Promise<HealthCheck[]> {
+  const there = new Set((await repository.backups(database)).map(({ id }) => id));
+  const checks: HealthCheck[] = [];
+  for (const { kind, id, packs } of newest) {
+    const missing = there.has(id) ? await repository.missingPacks({ packs }) : undefined;
+    const good = missing?.length === 0;
+    const detail = good
+      ? `the newest ${kind} backup is there`
+      : `${missing ? `${missing.length} objects of ` : ''}the newest ${kind} backup, ${id}, ${missing ? 'are' : 'is'} not there: helvino copy brings it`;
+    checks.push({ name: `copy ${name}`, state: good ? 'ok' : 'critical', detail });
+  }
+  return checks;
+}
+
+function verificationCheck(last: VerificationRecord | undefined, now: Date, every: number): HealthCheck {
+  const name = 'verification';
+  if (!last) return { name, state: 'warning', detail: 'never verified: helvino verify --read-data' };
+  const age = (now.getTime() - Date.parse(last.finished)) / 1000;
+  const detail = `${last.verdict} ${formatAge(age)} ago, ${last.depth}`;
+  if (last.verdict === 'failed')
+    return { name, state: 'critical', detail: `${detail}: ${last.damaged.slice(0, 3).join(', ')}` };
+  if (age <= every) return { name, state: 'ok', detail };
+  return { name, state: 'warning', detail: `${detail}; the objective is every ${formatAge(every)}` };
+}
+
+/** `drills`: in order of time. */
+function drillCheck(drills: readonly DrillReport[], now: Date, every: number): HealthCheck {
+  const name = 'drill';
+  const last = drills.at(-1);
+  if (!last) return { name, state: 'warning', detail: 'no backup is proven yet: helvino drill' };
+  const ago = ({ finished }: DrillReport) => (now.getTime() - Date.parse(finished)) / 1000;
+  if (last.verdict === 'failed')
+    return {
+      name,
+      state: 'critical',
+      detail: `the last drill, ${formatAge(ago(last))} ago, failed: backup ${last.backup}`,
+    };
+  const proven = drills.findLast(({ verdict }) => verdict === 'proven');
+  if (!proven)
+    return {
+      name,
+      state: 'warning',
+      detail: `the last drill, ${formatAge(ago(last))} ago, proved backup ${last.backup} partly`,
+    };
+  const detail = `backup ${proven.backup} was proven ${formatAge(ago(proven))} ago`;
+  if (ago(proven) <= every) return { name, state: 'ok', detail };
+  return { name, state: 'warning', detail: `${detail}; the objective is every ${formatAge(every)}` };
+}
+
+function walChecks(wal: WalStatus, { settings, connection }: HealthOptions): HealthCheck[] {
+  if (wal.pieces === 0) return [];
+  const checks: HealthCheck[] = [];
+  const open = wal.gaps.filter(({ closedBy }) => closedBy === undefined);
+  for (const { timeline, from, to, why } of open)
+    checks.push({
+      name: 'WAL gap',
+      state: 'critical',
+      detail: `WAL of timeline ${timeline} from ${from} to ${to} is missing (${why}): a new backup closes the gap`,
+    });
+  if (!connection) return checks;
+  const name = 'WAL lag';
+  if (!wal.lag)
+    return [...checks, { name, state: 'unknown', detail: 'the server did not say how far it is' }];
+  const { maxLag } = settings.wal;
+  const { seconds, bytes } = wal.lag;
+  const detail =
+    bytes === 0 ? 'all is stored' : `${formatDuration(seconds)} and ${formatBytes(bytes)} behind the server`;
+  const state = seconds <= maxLag ? 'ok' : seconds <= maxLag * criticalLag ? 'warning' : 'critical';
+  return [...checks, { name, state, detail }];
+}
+
+/** From the oldest physical backup that WAL leads on from without a gap; without WAL the ends of backups are all there is. */
+function recoverable({ backups, now }: DatabaseState, wal: WalStatus): HealthReport['recoverable'] {
+  const good = backups.filter(({ state }) => state === 'good');
+  const [oldest, newest] = [good[0], good.at(-1)];
+  if (!oldest || !newest) return undefined;
+  const last = wal.windows.at(-1);
+  if (last && wal.newest && last.to !== last.from) {
+    const first = wal.windows.find((window) => window.to === last.to && window.timeline === last.timeline);
+    const from = backups.find(({ id }) => id === first?.backup);
+    // All is stored: then the state of now is, too.
+    const to = wal.lag?.bytes === 0 ? now.toISOString() : wal.newest;
+    if (from) return { from: from.made.toISOString(), to, how: 'any moment' };
+  }
+  return { from: oldest.made.toISOString(), to: newest.made.toISOString(), how: 'backups' };
+}
+
+function restoreTime(
+  drills: readonly { readonly drill: DrillReport; readonly bytes: number }[],
+  newest: KnownBackup | undefined,
+): HealthReport['restore'] {
+  const measured = drills.findLast(({ drill, bytes }) => drill.recoverySeconds !== undefined && bytes > 0);
+  if (!measured || !newest) return undefined;
+  const { drill, bytes } = measured;
+  const seconds = drill.recoverySeconds!;
+  return {
+    seconds: seconds * Math.max(1, newest.bytes / bytes),
+    basis: `the drill of ${drill.finished.slice(0, 10)}: ${formatDuration(seconds)} for ${formatBytes(bytes)}`,
+  };
+}
+
+/** For a database that could not be looked at. */
+export function unknownHealth(database: string, thrown: unknown, now: Date): HealthReport {
+  const error = asHelvinoError(thrown);
+  if (!(error instanceof HelvinoError) || ['USAGE', 'INTERRUPTED', 'INTERNAL'].includes(error.code))
+    throw error;
+  return {
+    database,
+    state: 'unknown',
+    now: now.toISOString(),
+    checks: [
+      {
+        name: error.code.startsWith('CONFIG_') ? 'configuration' : 'repository',
+        state: 'unknown',
+        detail: `it cannot be looked at: ${error.message}`,
+      },
+    ],
+    kinds: [],
+    recoverable: undefined,
+    restore: undefined,
+    lag: undefined,
+  };
+}

@@ -1,0 +1,59 @@
+/** Keeps what a verification of all backups of a database said: `helvino health` watches its age. */
+import type { Clock } from '../../base/clock.ts';
+import { HelvinoError } from '../../base/errors.ts';
+import { backupId } from '../../base/ids.ts';
+import type { Progress } from '../../base/progress.ts';
+import { lastVerification, putVerification, type Repository } from '../../repository/index.ts';
+import type { VerifyReport } from './verify.ts';
+
+export interface VerificationRecord {
+  readonly verdict: VerifyReport['verdict'];
+  readonly depth: VerifyReport['depth'];
+  /** ISO 8601, UTC. */
+  readonly finished: string;
+  readonly backups: number;
+  /** What was damaged: the first twenty. */
+  readonly damaged: readonly string[];
+  readonly program: string;
+}
+
+export async function recordVerification(
+  repository: Repository,
+  report: VerifyReport,
+  {
+    databases,
+    clock,
+    program,
+    progress,
+  }: { databases: readonly string[]; clock: Clock; program: string; progress: Progress },
+): Promise<void> {
+  const now = clock.now();
+  for (const database of databases) {
+    const own = report.backups.filter((backup) => backup.database === database);
+    const damaged = [
+      ...own.filter(({ state }) => state === 'damaged').map(({ id }) => id),
+      ...report.others.map(({ object }) => object),
+    ];
+    const result: VerificationRecord = {
+      verdict: damaged.length === 0 ? 'passed' : 'failed',
+      depth: report.depth,
+      finished: now.toISOString(),
+      backups: own.length,
+      damaged: damaged.slice(0, 20),
+      program,
+    };
+    try {
+      await putVerification(repository, { database, id: backupId(now), result });
+    } catch (thrown) {
+      if (!(thrown instanceof HelvinoError) || !thrown.code.startsWith('STORAGE_')) throw thrown;
+      progress.note('warn', `the result could not be kept in the repository: ${thrown.message}`);
+    }
+  }
+}
+
+export async function newestVerification(
+  repository: Repository,
+  database: string,
+): Promise<VerificationRecord | undefined> {
+  return (await lastVerification(repository, database)) as VerificationRecord | undefined;
+}
