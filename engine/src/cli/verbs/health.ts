@@ -117,6 +117,7 @@ async function reportOf(
     database: name,
     settings: { ...database, health: { ...database.health, ...given, kinds } },
     connection: options.server === false ? undefined : await connectionOf(database, surroundings),
+    clock: context.clock,
     copies: chosen.others.map(({ name: copy, config }) => ({
       name: copy,
       open: () => openConfigured(config, surroundings),

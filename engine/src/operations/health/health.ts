@@ -2,16 +2,20 @@
  * `helvino health` and `helvino status`: is a database safe? Everything is looked at in the store itself: nothing is taken
  * from what a run once said. What could not be looked at is `unknown`, never `ok`.
  */
+import type { Clock } from '../../base/clock.ts';
 import { asHelvinoError, HelvinoError } from '../../base/errors.ts';
 import { formatBytes, formatDuration } from '../../base/format.ts';
 import { formatAge, type HealthCheck, judgeBackups, type Severity } from '../../catalog/index.ts';
 import type { DatabaseConfig } from '../../config/index.ts';
-import type { ConnectionParams } from '../../postgres/index.ts';
+import { type ConnectionParams, parseLsn } from '../../postgres/index.ts';
 import type { Repository } from '../../repository/index.ts';
 import type { DrillReport } from '../drill/report.ts';
 import { objectivesOf } from '../retention/plan.ts';
 import { type DatabaseState, type KnownBackup, readState, unknownKind } from '../retention/read-state.ts';
 import { newestVerification, type VerificationRecord } from '../verify/record.ts';
+import { type WalAlarm, walAlarms } from '../wal/alarms.ts';
+import { defaultSlot } from '../wal/slot.ts';
+import { readSourceState, type SourceState } from '../wal/source-state.ts';
 import { type WalStatus, walStatus } from '../wal/status.ts';
 
 export interface HealthOptions {
@@ -20,6 +24,7 @@ export interface HealthOptions {
   readonly settings: Pick<DatabaseConfig, 'retention' | 'health' | 'wal'>;
   /** Asked how far it is ahead of stored WAL; undefined: it is not asked. */
   readonly connection?: ConnectionParams;
+  readonly clock: Clock;
   /** Further copies of the repository. */
   readonly copies: readonly { readonly name: string; readonly open: () => Promise<Repository> }[];
 }
@@ -55,7 +60,7 @@ export interface HealthReport {
     | undefined;
   /** How long a restore would take, by the newest drill that came that far; seconds. */
   readonly restore: { readonly seconds: number; readonly basis: string } | undefined;
-  readonly lag: WalStatus['lag'];
+  readonly lag: SourceState['lag'] | undefined;
 }
 
 const rank: Readonly<Record<Severity, number>> = { ok: 0, unknown: 1, warning: 2, critical: 3 };
@@ -73,7 +78,8 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
   const { repository, database, settings } = options;
   const state = await readState(repository, database);
   const newest = newestByKind(state);
-  const wal = await walStatus(repository, database, options.connection);
+  const wal = await walStatus(repository, database);
+  const walState = await walChecks(wal, options);
   const drills = state.backups.flatMap(({ drill, bytes }) => (drill ? [{ drill, bytes }] : []));
   drills.sort((a, b) => (a.drill.finished < b.drill.finished ? -1 : 1));
   const checks = [
@@ -86,7 +92,7 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
       state.now,
       settings.health.drillEvery,
     ),
-    ...walChecks(wal, options),
+    ...walState.checks,
   ];
   return {
     database,
@@ -94,12 +100,12 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
     now: state.now.toISOString(),
     checks,
     kinds: newest.map((backup) => kindHealth(backup, state, settings)),
-    recoverable: recoverable(state, wal),
+    recoverable: recoverable(state, wal, walState.lag),
     restore: restoreTime(
       drills,
       newest.find(({ kind }) => kind === 'physical'),
     ),
-    lag: wal.lag,
+    lag: walState.lag,
   };
 }
 
@@ -231,30 +237,56 @@ function drillCheck(drills: readonly DrillReport[], now: Date, every: number): H
   return { name, state: 'warning', detail: `${detail}; the objective is every ${formatAge(every)}` };
 }
 
-function walChecks(wal: WalStatus, { settings, connection }: HealthOptions): HealthCheck[] {
-  if (wal.pieces === 0) return [];
-  const checks: HealthCheck[] = [];
-  const open = wal.gaps.filter(({ closedBy }) => closedBy === undefined);
-  for (const { timeline, from, to, why } of open)
-    checks.push({
-      name: 'WAL gap',
-      state: 'critical',
-      detail: `WAL of timeline ${timeline} from ${from} to ${to} is missing (${why}): a new backup closes the gap`,
-    });
-  if (!connection) return checks;
-  const name = 'WAL lag';
-  if (!wal.lag)
-    return [...checks, { name, state: 'unknown', detail: 'the server did not say how far it is' }];
-  const { maxLag } = settings.wal;
-  const { seconds, bytes } = wal.lag;
-  const detail =
-    bytes === 0 ? 'all is stored' : `${formatDuration(seconds)} and ${formatBytes(bytes)} behind the server`;
-  const state = seconds <= maxLag ? 'ok' : seconds <= maxLag * criticalLag ? 'warning' : 'critical';
-  return [...checks, { name, state, detail }];
+/** Where WAL is stored at all. */
+async function walChecks(
+  wal: WalStatus,
+  { repository, database, settings, connection, clock }: HealthOptions,
+): Promise<{ checks: HealthCheck[]; lag: SourceState['lag'] | undefined }> {
+  if (wal.pieces === 0) return { checks: [], lag: undefined };
+  const last = wal.ranges.at(-1);
+  const slot = settings.wal.slot ?? defaultSlot(database);
+  const source =
+    connection &&
+    (await readSourceState({
+      connection,
+      slot,
+      stored: last && wal.newest ? { end: parseLsn(last.to), newest: new Date(wal.newest) } : undefined,
+      now: await repository.driver.now(),
+      clock,
+    }));
+  const lag = typeof source === 'string' ? undefined : source?.lag;
+  const alarms = walAlarms({ slot, limits: settings.wal, status: wal, source });
+  const checks = alarms.map(({ name, message, hint }): HealthCheck => {
+    const late = name === 'lag' && lag !== undefined && lag.seconds > settings.wal.maxLag * criticalLag;
+    return {
+      name: `WAL ${name}`,
+      state: late ? 'critical' : alarmStates[name],
+      detail: `${message}: ${hint}`,
+    };
+  });
+  if (lag && !alarms.some(({ name }) => name === 'lag')) {
+    const detail = lag.bytes === 0 ? 'all is stored' : `${formatBytes(lag.bytes)} behind the server`;
+    checks.push({ name: 'WAL lag', state: 'ok', detail });
+  }
+  return { checks, lag };
 }
 
+const alarmStates: Readonly<Record<WalAlarm['name'], Severity>> = {
+  server: 'unknown',
+  room: 'warning',
+  lag: 'warning',
+  stream: 'critical',
+  slot: 'critical',
+  gap: 'critical',
+  commits: 'critical',
+};
+
 /** From the oldest physical backup that WAL leads on from without a gap; without WAL the ends of backups are all there is. */
-function recoverable({ backups, now }: DatabaseState, wal: WalStatus): HealthReport['recoverable'] {
+function recoverable(
+  { backups, now }: DatabaseState,
+  wal: WalStatus,
+  lag: SourceState['lag'] | undefined,
+): HealthReport['recoverable'] {
   const good = backups.filter(({ state }) => state === 'good');
   const [oldest, newest] = [good[0], good.at(-1)];
   if (!oldest || !newest) return undefined;
@@ -263,7 +295,7 @@ function recoverable({ backups, now }: DatabaseState, wal: WalStatus): HealthRep
     const first = wal.windows.find((window) => window.to === last.to && window.timeline === last.timeline);
     const from = backups.find(({ id }) => id === first?.backup);
     // All is stored: then the state of now is, too.
-    const to = wal.lag?.bytes === 0 ? now.toISOString() : wal.newest;
+    const to = lag?.bytes === 0 ? now.toISOString() : wal.newest;
     if (from) return { from: from.made.toISOString(), to, how: 'any moment' };
   }
   return { from: oldest.made.toISOString(), to: newest.made.toISOString(), how: 'backups' };
