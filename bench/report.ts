@@ -196,7 +196,7 @@ function middle(samples: readonly Sample[]): number {
 const seconds = (value: number) => value.toFixed(1);
 const gigabytes = (value: number) => `${(value / 1e9).toFixed(2)} GB`;
 
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }

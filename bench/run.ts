@@ -2,7 +2,7 @@
  * The bench: Helvino beside pgBackRest and pg_basebackup, in one run. See README.md. Everything it makes is below one
  * folder, which is removed at the end, however it ends.
  */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { availableParallelism, cpus, getPriority, loadavg, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,10 +11,15 @@ import { debianBin, ownFolder, postgresAccount } from './cluster.ts';
 import { compare, type PartOptions } from './comparison.ts';
 import { incremental } from './incremental.ts';
 import { type Facts, type Results, ratioTable, report } from './report.ts';
+import { writeMain, writeSection } from './sections.ts';
 import { smallTables } from './small-tables.ts';
 import { has, run, say, stopAll } from './tools.ts';
+import { walBench } from './wal.ts';
+import { walReport } from './wal-report.ts';
 
-const usage = `node bench/run.ts [options], as root
+const usage = `node bench/run.ts [wal] [options], as root
+  wal             intake, lag and replay of WAL instead: --only of intake,lag,replay; --rounds, --scale of pgbench (default 20),
+                  --wal-mb N for intake and replay (default 1500), --seconds N of a round of load (default 20)
   --dir DIR       where to work (default /var/tmp); needs about 6 times the database's size
   --rounds N      rounds of the comparison (default 3)
   --scale X       1 is a little over 3 GB (default)
@@ -28,7 +33,9 @@ const options = {
   rounds: { type: 'string' },
   scale: { type: 'string' },
   tables: { type: 'string' },
-  only: { type: 'string', default: 'comparison,incremental,tables' },
+  only: { type: 'string' },
+  'wal-mb': { type: 'string' },
+  seconds: { type: 'string' },
   quick: { type: 'boolean', default: false },
   out: { type: 'string' },
   help: { type: 'boolean', default: false },
@@ -38,6 +45,7 @@ const options = {
 async function missing(): Promise<string[]> {
   const needed = [
     [`${debianBin}/pg_basebackup`, 'postgresql-15'],
+    [`${debianBin}/pgbench`, 'postgresql-15'],
     ['pgbackrest', 'pgbackrest'],
     ['runuser', 'util-linux'],
   ] as const;
@@ -70,44 +78,84 @@ async function parts(only: readonly string[], part: PartOptions, tables: number)
   };
 }
 
+type Values = Readonly<Record<Exclude<keyof typeof options, 'quick' | 'help'>, string | undefined>> & {
+  readonly quick: boolean;
+};
+
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options });
-  if (values.help) return console.log(usage);
+  const { values: given, positionals } = parseArgs({ options, allowPositionals: true });
+  if (given.help) return console.log(usage);
+  if (positionals.some((word) => word !== 'wal')) throw new Error(usage);
   if (process.getuid?.() !== 0)
     throw new Error('run as root: servers and pgBackRest run as the user postgres');
   const packages = await missing();
   if (packages.length > 0) throw new Error(`missing; run: apt-get install ${packages.join(' ')}`);
-  const scale = Number(values.scale ?? (values.quick ? 0.05 : 1));
-  const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
-  const tables = Number(values.tables ?? (values.quick ? 2000 : 100_000));
+  const values = given as Values;
   const account = await postgresAccount();
-  const home = await ownFolder(await mkdtemp(join(values.dir, 'helvino-bench-')), account);
+  const home = await ownFolder(await mkdtemp(join(given.dir, 'helvino-bench-')), account);
   // Servers of the second part, and scratch files of Helvino, go where all else is.
   process.env.TMPDIR = home;
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => stopAll(`stopped by ${signal}`));
   try {
-    const before = loadavg()[0]!.toFixed(2);
-    const facts = await machine(values.dir);
-    const results = await parts(values.only.split(','), { home, account, scale, rounds }, tables);
-    const load = `Load average before the run: ${before}, after it (own work included): ${loadavg()[2]!.toFixed(2)} over 15 minutes; niceness of all contenders and servers: ${getPriority()} (other work on the machine makes all numbers worse and less even)`;
-    const command = ['npm run bench --', ...process.argv.slice(2)].join(' ').replace(/ --$/, '');
-    const about: Facts = {
-      command,
-      date: new Date().toISOString().slice(0, 16),
-      machine: [...facts, load],
-      rounds,
-    };
-    const out =
-      values.out ?? (values.quick ? undefined : fileURLToPath(new URL('./RESULTS.md', import.meta.url)));
-    const text = report(about, results);
-    if (out === undefined) return console.log(text);
-    await writeFile(out, text);
-    console.log(ratioTable(results));
-    say(`results are in ${out}`);
+    if (positionals.length > 0) await wal(values, { home, account });
+    else await backups(values, { home, account });
   } finally {
     await rm(home, { recursive: true, force: true });
   }
+}
+
+const command = ['npm run bench --', ...process.argv.slice(2)].join(' ').replace(/ --$/, '');
+
+function outOf({ out, quick }: Values): string | undefined {
+  return out ?? (quick ? undefined : fileURLToPath(new URL('./RESULTS.md', import.meta.url)));
+}
+
+function loadLine(before: string): string {
+  return `Load average before the run: ${before}, after it (own work included): ${loadavg()[2]!.toFixed(2)} over 15 minutes; niceness of all contenders and servers: ${getPriority()} (other work on the machine makes all numbers worse and less even)`;
+}
+
+async function backups(values: Values, where: Pick<PartOptions, 'home' | 'account'>): Promise<void> {
+  const scale = Number(values.scale ?? (values.quick ? 0.05 : 1));
+  const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
+  const tables = Number(values.tables ?? (values.quick ? 2000 : 100_000));
+  const before = loadavg()[0]!.toFixed(2);
+  const facts = await machine(values.dir!);
+  const only = (values.only ?? 'comparison,incremental,tables').split(',');
+  const results = await parts(only, { ...where, scale, rounds }, tables);
+  const about: Facts = {
+    command,
+    date: new Date().toISOString().slice(0, 16),
+    machine: [...facts, loadLine(before)],
+    rounds,
+  };
+  const out = outOf(values);
+  const text = report(about, results);
+  if (out === undefined) return console.log(text);
+  await writeMain(out, text);
+  console.log(ratioTable(results));
+  say(`results are in ${out}`);
+}
+
+async function wal(values: Values, where: Pick<PartOptions, 'home' | 'account'>): Promise<void> {
+  const before = loadavg()[0]!.toFixed(2);
+  const all = {
+    ...where,
+    rounds: Number(values.rounds ?? (values.quick ? 1 : 3)),
+    scale: Number(values.scale ?? (values.quick ? 5 : 20)),
+    bytes: Number(values['wal-mb'] ?? (values.quick ? 200 : 1500)) * 1e6,
+    seconds: Number(values.seconds ?? (values.quick ? 5 : 20)),
+  };
+  const results = await walBench(all, (values.only ?? 'intake,lag,replay').split(','));
+  const [machineLine, system, versions] = await machine(values.dir!);
+  const date = `Date: ${new Date().toISOString().slice(0, 16)}`;
+  const text = walReport(
+    [`Command: \`${command}\``, date, machineLine!, system!, versions!, loadLine(before)],
+    results,
+  );
+  const out = outOf(values);
+  if (out !== undefined) await writeSection(out, 'wal', text);
+  console.log(text);
 }
 
 await main().catch((thrown: unknown) => {

@@ -51,6 +51,40 @@ export async function run(program: string, args: readonly string[], options: Run
   return { seconds, output, errors };
 }
 
+export interface Launched {
+  /** Ends it with SIGTERM and waits; throws when it had ended before, with its output. */
+  stop(): Promise<void>;
+}
+
+/** Starts a program that runs until it is stopped. */
+export function launch(program: string, args: readonly string[], options: RunOptions = {}): Launched {
+  if (stopped !== undefined) throw new Error(stopped);
+  const words =
+    options.as === undefined ? [program, ...args] : ['runuser', '-u', options.as, '--', program, ...args];
+  const child = spawn(words[0]!, words.slice(1), {
+    cwd: '/',
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, LC_ALL: 'C.UTF-8' },
+  });
+  running.add(child);
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes: Buffer) => (output += bytes));
+  let ended = false;
+  const closed = once(child, 'close').then(() => {
+    ended = true;
+    running.delete(child);
+  });
+  return {
+    async stop() {
+      if (ended) throw new Error(`${program} had ended:\n${output.slice(-3000)}`);
+      // The whole group: runuser does not pass signals on.
+      process.kill(-child.pid!, 'SIGTERM');
+      await closed;
+    },
+  };
+}
+
 /** As `run`, with the processor time of the program and its children, in seconds. */
 export async function measure(
   program: string,

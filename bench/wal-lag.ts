@@ -1,0 +1,95 @@
+/**
+ * How far behind the stored WAL is while pgbench does all that it can, and how many transactions that costs: rounds without
+ * a receiver, with Helvino, with pg_receivewal, in turns.
+ */
+import { join } from 'node:path';
+import { type Cluster, debianBin, ownFolder } from './cluster.ts';
+import { connect } from './data.ts';
+import { type Launched, launch, say } from './tools.ts';
+import { endOfWal, execute, HelvinoHome, pgbench, until, type WalOptions } from './wal-tools.ts';
+
+type Receiver = 'none' | 'helvino' | 'pg_receivewal';
+
+export interface Lag {
+  /** Transactions a second, a value a round. */
+  readonly tps: Readonly<Record<Receiver, number[]>>;
+  /** Seconds between a byte's being on the server's disk and its being stored, sampled; of Helvino. */
+  readonly seconds: number[];
+  /** Bytes of WAL a second while Helvino received. */
+  readonly rate: number;
+}
+
+const order: readonly Receiver[] = ['none', 'helvino', 'pg_receivewal'];
+
+export async function lag(cluster: Cluster, options: WalOptions): Promise<Lag> {
+  const { home, rounds, account, seconds } = options;
+  const place = await HelvinoHome.make(join(home, 'lag'), cluster);
+  const folder = await ownFolder(join(home, 'lag-received'), account);
+  const start = (receiver: Receiver): Launched | undefined => {
+    if (receiver === 'helvino') return place.stream('lag_helvino');
+    if (receiver === 'none') return undefined;
+    const words = ['-h', cluster.socketDir, '-p', String(cluster.port), '-D', folder, '-S', 'lag_receivewal'];
+    return launch(join(debianBin, 'pg_receivewal'), words, { as: 'postgres' });
+  };
+  await execute(cluster, `select pg_create_physical_replication_slot('lag_receivewal', true)`);
+  const tps: Record<Receiver, number[]> = { none: [], helvino: [], pg_receivewal: [] };
+  const samples: number[] = [];
+  let bytes = 0;
+  for (let round = 0; round < rounds; round++) {
+    for (let turn = 0; turn < order.length; turn++) {
+      const receiver = order[(round + turn) % order.length]!;
+      const process = start(receiver);
+      if (process) await caughtUp(cluster);
+      await execute(cluster, 'checkpoint');
+      const before = await endOfWal(cluster);
+      const load = pgbench(cluster, ['-n', '-c', '8', '-j', '2', '-T', String(seconds)]);
+      const watch = receiver === 'helvino' ? watched(cluster, load) : undefined;
+      tps[receiver].push(Number(/tps = ([\d.]+)/.exec(await load)![1]));
+      if (watch !== undefined) {
+        samples.push(...(await watch));
+        bytes += Number((await endOfWal(cluster)) - before);
+      }
+      await process?.stop();
+      say(`load ${round + 1} ${receiver}: ${tps[receiver].at(-1)!.toFixed(0)} tps`);
+    }
+  }
+  for (const slot of ['lag_helvino', 'lag_receivewal'])
+    await execute(cluster, `select pg_drop_replication_slot('${slot}')`);
+  return { tps, seconds: samples, rate: bytes / (rounds * seconds) };
+}
+
+/** All that was kept for it while others ran has been sent. */
+async function caughtUp(cluster: Cluster): Promise<void> {
+  await until('the receiver has caught up', async () => {
+    const sql = `select coalesce(bool_or(sent_lsn >= pg_current_wal_flush_lsn()), false)::text from pg_stat_replication where state = 'streaming'`;
+    return (await execute(cluster, sql)) === 'true';
+  });
+}
+
+/** While `load` runs: for each sample, how old the oldest byte is that is on the server's disk and not stored. */
+async function watched(cluster: Cluster, load: Promise<unknown>): Promise<number[]> {
+  let running = true;
+  load.finally(() => (running = false)).catch(() => undefined);
+  const client = await connect(cluster);
+  const seconds: number[] = [];
+  /** When the server had how much. */
+  const course: { at: number; end: bigint }[] = [];
+  try {
+    while (running) {
+      const { rows } = await client.query<{ now: string; end: string; stored: string }>(
+        `select (extract(epoch from clock_timestamp()) * 1000)::text as now, (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::text as end,
+           (coalesce((select max(flush_lsn) from pg_stat_replication), '0/0') - '0/0'::pg_lsn)::text as stored`,
+      );
+      const at = Number(rows[0]!.now);
+      const stored = BigInt(rows[0]!.stored);
+      course.push({ at, end: BigInt(rows[0]!.end) });
+      while (course.length > 1 && course[1]!.end <= stored) course.shift();
+      const oldest = course.find(({ end }) => end > stored);
+      if (stored > 0n) seconds.push(oldest ? (at - oldest.at) / 1000 : 0);
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+    return seconds;
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,72 @@
+/** The section of RESULTS.md on WAL. */
+
+import { table } from './report.ts';
+import { median } from './tools.ts';
+import type { WalResults } from './wal.ts';
+import type { Lag } from './wal-lag.ts';
+import type { Replay } from './wal-replay.ts';
+
+export function walReport(facts: readonly string[], { intake, lag, replay }: WalResults): string {
+  const lines: string[][] = [];
+  const parts: string[][] = [];
+  if (intake) {
+    const ratio = median(intake.helvino) / median(intake.pgReceivewal);
+    lines.push(['sustained intake, helvino : pg_receivewal', ratio.toFixed(2), '≥ 1', verdict(ratio >= 1)]);
+    parts.push([`intake of ${megabytes(intake.bytes)}, helvino, MB/s`, ...numbers(intake.helvino, 0)]);
+    parts.push(['the same, pg_receivewal, MB/s', ...numbers(intake.pgReceivewal, 0)]);
+  }
+  if (lag) lagLines(lag, lines, parts);
+  if (replay) replayLines(replay, lines, parts);
+  return [
+    '# WAL: intake, lag and replay',
+    facts.map((line) => `- ${line}`).join('\n'),
+    'Helvino by its command line, with compression, encryption and reading back, the open segment in parts each second. Ratios are of medians.',
+    table(['', 'measured', 'target', ''], lines),
+    table(['', 'median', 'rounds'], parts),
+  ].join('\n\n');
+}
+
+function lagLines({ tps, seconds, rate }: Lag, lines: string[][], parts: string[][]): void {
+  const cost = (name: 'helvino' | 'pg_receivewal') => 100 * (1 - median(tps[name]) / median(tps.none));
+  const sorted = [...seconds].sort((a, b) => a - b);
+  const at = (share: number) => sorted[Math.floor((sorted.length - 1) * share)]!.toFixed(2);
+  lines.push(['lag at full pgbench load, p50', `${at(0.5)} s`, '', '']);
+  lines.push(['lag at full pgbench load, p99', `${at(0.99)} s`, '', '']);
+  const [ours, theirs] = [cost('helvino'), cost('pg_receivewal')];
+  lines.push([
+    'cost in transactions per second, helvino',
+    `${ours.toFixed(1)} %`,
+    '< 3 %',
+    verdict(ours < 3),
+  ]);
+  lines.push(['the same, pg_receivewal', `${theirs.toFixed(1)} %`, '', '']);
+  for (const [name, values] of Object.entries(tps))
+    parts.push([`pgbench, receiver: ${name}, tps`, ...numbers(values, 0)]);
+  parts.push([`lag: ${seconds.length} samples at ${megabytes(rate)}/s of WAL`, '', '']);
+}
+
+function replayLines({ bytes, helvino, pgBackRest }: Replay, lines: string[][], parts: string[][]): void {
+  const all = (from: Replay['helvino']) => from.map(({ restore, recover }) => restore + recover);
+  const ratio = median(all(pgBackRest)) / median(all(helvino));
+  lines.push(['restore and replay, pgBackRest : helvino', ratio.toFixed(2), '≥ 1.5', verdict(ratio >= 1.5)]);
+  for (const [name, from] of [
+    ['helvino', helvino],
+    ['pgBackRest', pgBackRest],
+  ] as const) {
+    parts.push([`replay of ${megabytes(bytes)}, ${name}, s`, ...numbers(all(from), 1)]);
+    parts.push([
+      `of that the restore, ${name}, s`,
+      ...numbers(
+        from.map((part) => part.restore),
+        1,
+      ),
+    ]);
+  }
+}
+
+function numbers(values: readonly number[], digits: number): [string, string] {
+  return [median(values).toFixed(digits), values.map((value) => value.toFixed(digits)).join(', ')];
+}
+
+const verdict = (met: boolean) => (met ? 'met' : '**missed**');
+const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
