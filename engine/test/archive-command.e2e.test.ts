@@ -24,11 +24,11 @@ test('wal client and wal receive, set up as they print it – WAL is archived un
       0,
     );
     const meet = ['--folder', join(shared, 'run')];
-    const output = ['--output', join(shared, 'archive')];
+    const output = ['--output', join(shared, 'helvino-archive')];
     const said = await helvino(['wal', 'client', ...meet, ...output], here);
     assert.equal(said.status, 0, said.stderr);
     const command = /^archive_command = ('.*')$/m.exec(said.stdout)?.[1];
-    assert.equal(command, `'${join(shared, 'archive')} "%p" "%f"'`);
+    assert.equal(command, `'${join(shared, 'helvino-archive')} "%p" "%f"'`);
     const user = await testServerUser();
     const group = user === undefined ? [] : ['--group', String(user.gid)];
     const launcher = fileURLToPath(new URL('../bin/helvino.mjs', import.meta.url));
@@ -59,6 +59,8 @@ test('wal client and wal receive, set up as they print it – WAL is archived un
     const { result } = JSON.parse(answer) as JsonAnswer;
     assert.ok(Number(result?.files) >= 1 && String(result?.last) >= last, answer);
     const shown = await helvinoJson(['wal', 'status'], here);
+    // The server archives to us: that there is no stream is no alarm.
+    assert.doesNotMatch(JSON.stringify(shown.result?.alarms), /"stream"/);
     assert.equal(((shown.result?.ranges ?? []) as unknown[]).length, 1, JSON.stringify(shown));
   } finally {
     for (const folder of [home, shared]) await rm(folder, { recursive: true, force: true });
