@@ -30,6 +30,12 @@ export function pathFrom(
   return path.slice(at);
 }
 
+/** The part of a path up to a position: not the timelines that begin at it or after it. */
+export function pathUntil(path: readonly PathStep[], position: bigint): PathStep[] {
+  const last = path.findIndex(({ until }) => until === undefined || position <= until);
+  return last < 0 ? [...path] : path.slice(0, last + 1);
+}
+
 /** How far WAL is stored without a gap along a path, from a position on its first timeline. */
 export function reachAlong(
   ranges: readonly LedgerRange[],

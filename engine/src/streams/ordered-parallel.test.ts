@@ -138,6 +138,20 @@ test('the consumer stops early – the source is told, what runs is waited for',
   assert.equal(running, 0);
 });
 
+test('an ordinary iterator that throws – its error comes out, after the results before it', async () => {
+  for (const before of [0, 1, 3]) {
+    const items = function* () {
+      for (let i = 0; i < before; i++) yield i;
+      throw new Error('broken');
+    };
+    const results: number[] = [];
+    await assert.rejects(async () => {
+      for await (const result of mapParallel(items(), 2, (item) => item)) results.push(result);
+    }, /broken/);
+    assert.equal(results.length, before);
+  }
+});
+
 test('a concurrency of none – refused', async () => {
   await assert.rejects(mapParallel([1], 0, (item) => item).next(), RangeError);
 });

@@ -31,6 +31,8 @@ export async function* mapParallel<Item, Result>(
     running.push(result);
   };
   const takeNext = async () => {
+    // A source that throws at once must not settle this before the caller has its promise.
+    await null;
     try {
       const next = await source.next();
       if (next.done) ended = true;

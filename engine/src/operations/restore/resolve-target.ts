@@ -10,6 +10,7 @@ import {
   continuousRanges,
   type PathStep,
   pathFrom,
+  pathUntil,
   physicalFacts,
   reachAlong,
 } from '../../catalog/index.ts';
@@ -76,7 +77,13 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
     options.signal.throwIfAborted();
     const found = await seek(options, candidate);
     if (found.end !== undefined)
-      return { ...candidate, end: found.end, description: found.description, histories };
+      return {
+        ...candidate,
+        path: pathUntil(candidate.path, found.end),
+        end: found.end,
+        description: found.description,
+        histories,
+      };
     nearest = found.description;
     if (found.older === false) break;
   }
@@ -146,7 +153,8 @@ async function candidatesOf(
     if (!rest) continue;
     const { position } = reachAlong(ranges, rest, walSegmentBegin(from, facts.walSegmentSize));
     // biome-ignore lint/complexity/useMathMinMax: these are bigints, which Math.max does not take
-    candidates.push({ manifest, facts, from, path: rest, reach: position > from ? position : from });
+    const reach = position > from ? position : from;
+    candidates.push({ manifest, facts, from, path: pathUntil(rest, reach), reach });
   }
   return candidates;
 }
