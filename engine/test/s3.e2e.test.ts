@@ -54,7 +54,9 @@ function registerTests(store: S3TestServer): void {
     const config = await readFile(join(home, 'helvino.yaml'), 'utf8');
     assert.match(config, new RegExp(`type: s3, bucket: "${bucket}", prefix: "pg/main", region: "default"`));
     assert.doesNotMatch(config, /root-/);
-    assert.equal((await helvino(['doctor'], here())).status, 0);
+    const doctor = await helvino(['doctor'], here());
+    assert.equal(doctor.status, 0);
+    assert.match(doctor.stdout, /advice +stolen credentials: .* could delete and overwrite what is stored/);
   });
 
   test('backups, full then incremental – all objects are below the prefix', async () => {

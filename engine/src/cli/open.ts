@@ -55,7 +55,9 @@ export async function openAsHost(
 ): Promise<HostAccess> {
   const loaded = await context.config();
   const chosen = chooseDatabase(loaded, textOption(options, 'database'), textOption(options, 'copy'));
-  const surroundings = surroundingsOf(loaded, context.env);
+  const { keep, pitr } = chosen.database.retention;
+  const lockSeconds = Math.max(keep.within ?? 0, pitr);
+  const surroundings = { ...surroundingsOf(loaded, context.env), lockSeconds };
   const first = await openConfigured(chosen.repository, surroundings);
   const onBehind = ({ name, why }: CopyState) =>
     context.progress.note(

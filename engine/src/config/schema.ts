@@ -2,25 +2,10 @@
  * The schema of `helvino.yaml`. Descriptions and defaults here are what `docs/reference/configuration.md` shows.
  */
 import { z } from 'zod';
+import { duration, size } from './quantities.ts';
 import { secret } from './secret.ts';
 import { storage } from './storage.ts';
-import { parseDuration, parseSize } from './units.ts';
 
-function checked(parse: (text: string) => number) {
-  return (text: string, context: z.core.$RefinementCtx<string>): number => {
-    try {
-      return parse(text);
-    } catch (thrown) {
-      context.addIssue((thrown as Error).message);
-      return z.NEVER;
-    }
-  };
-}
-
-const size = z
-  .union([z.number().int().positive().transform(String), z.string()])
-  .transform(checked(parseSize));
-const duration = z.string().transform(checked(parseDuration));
 const name = z
   .string()
   .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'names are lower-case letters, digits, dots, dashes and underscores');

@@ -1,6 +1,7 @@
 /** The `storage` block of a repository, and its short form as one word: a folder, or `s3://bucket/prefix?region=…`. */
 import { z } from 'zod';
 import { HelvinoError } from '../base/errors.ts';
+import { duration } from './quantities.ts';
 import { secret } from './secret.ts';
 
 const defaultRegion = 'us-east-1';
@@ -79,6 +80,25 @@ const s3Storage = z.strictObject({
     })
     .optional()
     .describe('Encryption by the store, besides that by Helvino.'),
+  versions: z
+    .enum(['current', 'first'])
+    .default('current')
+    .describe(
+      '`first`: read the first version of every object, and write nothing: what Helvino stored, whatever was put over it since.',
+    ),
+  objectLock: z
+    .strictObject({
+      mode: z
+        .enum(['governance', 'compliance'])
+        .describe('`compliance`: nobody can remove a locked object, not even the owner of the account.'),
+      keep: duration
+        .optional()
+        .describe(
+          'How long every new object is locked; `helvino lock` extends that. Default: the longer of `retention.keep.within` and `retention.pitr`.',
+        ),
+    })
+    .optional()
+    .describe('Lock objects against removal; the bucket must have been made with object lock.'),
   connections: z.number().int().min(1).max(256).default(16).describe('The most requests at a time.'),
 });
 
@@ -99,7 +119,7 @@ export function parseStorage(text: string): StorageInput {
     });
   const url = URL.parse(text);
   if (url?.protocol !== 's3:') throw wrong('only folders and s3:// are known');
-  const { region, endpoint, pathStyle, profile, ...unknown } = Object.fromEntries(url.searchParams);
+  const { region, endpoint, pathStyle, profile, versions, ...unknown } = Object.fromEntries(url.searchParams);
   const [extra] = Object.keys(unknown);
   if (extra !== undefined) throw wrong(`${extra} is unknown`);
   const input: StorageInput = {
@@ -110,6 +130,7 @@ export function parseStorage(text: string): StorageInput {
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(pathStyle === undefined ? {} : { pathStyle: pathStyle === 'true' }),
     ...(profile === undefined ? {} : { profile }),
+    ...(versions === undefined ? {} : { versions: versions as 'current' | 'first' }),
   };
   const parsed = storage.safeParse(input);
   if (!parsed.success) throw wrong(parsed.error.issues.map((issue) => issue.message).join('; '));

@@ -5,7 +5,7 @@
  */
 export { backup } from './backup/backup.ts';
 export { type CopyOptions, type CopyPlan, type CopyReport, copy, copyLog, planCopy } from './copies/copy.ts';
-export { heal, planHeal } from './copies/heal.ts';
+export { heal, mendDescriptor, planHeal } from './copies/heal.ts';
 export { type DemoResult, demo } from './demo/demo.ts';
 export { drill } from './drill/drill.ts';
 export type { DrillReport } from './drill/report.ts';
@@ -19,6 +19,7 @@ export { type HealthReport, health, unknownHealth, worst } from './health/health
 export { changeFutureRecipients, changeRecipients, rotateCatalogKey } from './keys/change-keys.ts';
 export { renderKit } from './keys/kit.ts';
 export { type ListedBackup, listBackups } from './list.ts';
+export { extendLocks } from './lock/extend-lock.ts';
 export { type ApplicationSteps, noApplication } from './logical/application.ts';
 export { type DumpSource, dumpInBackup, dumpInFile } from './logical/dump-source.ts';
 export { logicalBackup } from './logical/logical-backup.ts';
@@ -45,6 +46,7 @@ export { parseTarget } from './restore/target-words.ts';
 export { type AppliedRetention, applyRetention } from './retention/apply.ts';
 export { type KindPlan, planRetentionOf, type RetentionPlan } from './retention/plan.ts';
 export { checkServer, type Finding } from './setup/check-server.ts';
+export { checkStore } from './setup/check-store.ts';
 export { init } from './setup/init.ts';
 export { type OpenedServer, openServer } from './throw-away-server.ts';
 export { recordVerification } from './verify/record.ts';

@@ -23,18 +23,22 @@ import {
   type Repository,
 } from '../repository/index.ts';
 import {
+  firstVersionsOf,
   openFsDriver,
   openS3Driver,
   type S3Options,
   type StorageDriver,
   withLimit,
+  withRetention,
   withRetry,
 } from '../storage/index.ts';
 
-interface Surroundings {
+export interface Surroundings {
   readonly env: Environment;
   /** What relative paths are relative to. */
   readonly directory: string;
+  /** How long new objects are locked where object lock is on and no other time is said. */
+  readonly lockSeconds?: number;
 }
 
 export async function openStorage(
@@ -42,11 +46,18 @@ export async function openStorage(
   surroundings: Surroundings,
 ): Promise<StorageDriver> {
   if (storage.type === 's3') {
-    const driver = await openS3Driver(await s3Options(storage, surroundings));
-    return decorate(driver, storage.connections);
+    const options = await s3OptionsOf(storage, surroundings);
+    const current = await openS3Driver(options);
+    const driver = storage.versions === 'first' ? firstVersionsOf(current, options) : current;
+    const keepMs = (storage.objectLock?.keep ?? surroundings.lockSeconds ?? defaultLockSeconds) * 1000;
+    // Leases, marks and holds come and go.
+    const except = ['leases/', 'trash/', 'holds/'];
+    return withRetention(decorate(driver, storage.connections), { keepMs, except, clock: systemClock });
   }
   return decorate(await openFsDriver({ root: resolve(surroundings.directory, storage.path) }), 8);
 }
+
+const defaultLockSeconds = 14 * 86_400;
 
 function decorate(driver: StorageDriver, concurrency: number): StorageDriver {
   return withLimit(withRetry(driver, { attempts: 5, baseMs: 250, clock: systemClock }), { concurrency });
@@ -54,7 +65,7 @@ function decorate(driver: StorageDriver, concurrency: number): StorageDriver {
 
 type S3Storage = Extract<RepositoryConfig['storage'], { type: 's3' }>;
 
-async function s3Options(storage: S3Storage, surroundings: Surroundings): Promise<S3Options> {
+export async function s3OptionsOf(storage: S3Storage, surroundings: Surroundings): Promise<S3Options> {
   const { storageClass, encryption, credentials } = storage;
   const read = async (source: SecretSource, what: string) =>
     (await readSecret(source, { ...surroundings, what })).text.trim();
@@ -72,6 +83,7 @@ async function s3Options(storage: S3Storage, surroundings: Surroundings): Promis
     storageClasses: classes.flatMap(({ prefix, storageClass: name }) =>
       name === undefined ? [] : [{ prefix, storageClass: name }],
     ),
+    lock: storage.objectLock && (storage.objectLock.mode === 'compliance' ? 'COMPLIANCE' : 'GOVERNANCE'),
     encryption: encryption && { kind: encryption.type, keyId: encryption.keyId },
     credentials: credentials && {
       accessKeyId: await read(credentials.accessKeyId, 'the access key'),

@@ -58,6 +58,7 @@ export { type CopyState, Mirrors } from './mirrors.ts';
 export { type PackContents, readPackContents } from './pack-reader.ts';
 export { readBack } from './read-back.ts';
 export { createRepository, openRepository, type Repository } from './repository.ts';
+export { retainBackup } from './retain-backup.ts';
 export { StructureWriter } from './structure.ts';
 export { lastVerification, putVerification, removeOldVerifications } from './verifications.ts';
 export { WorkIndex } from './work-index.ts';

@@ -48,6 +48,8 @@ interface PieceKeys {
   readonly ring: CatalogRing;
   readonly dataKey: Uint8Array;
   readonly dataKeyId: string;
+  /** A part, which the whole piece will replace: no object lock. */
+  readonly passing?: boolean;
 }
 
 export function logPieceName(database: string, piece: { line: number; begin: bigint; end: bigint }): string {
@@ -83,7 +85,7 @@ export async function putLogPiece(
 ): Promise<void> {
   const sealed = sealPiece(bytes, name, keys);
   try {
-    await driver.put(name, [sealed], { ifAbsent: true });
+    await driver.put(name, [sealed], { ifAbsent: true, passing: keys.passing });
   } catch (thrown) {
     if (!(thrown instanceof HelvinoError) || thrown.code !== 'STORAGE_EXISTS') throw thrown;
     // Stored by an earlier run that died before it could say so, or by someone else.

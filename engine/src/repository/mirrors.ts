@@ -99,7 +99,7 @@ export class Mirrors {
   #driver(): StorageDriver {
     const first = this.#first;
     return {
-      capabilities: first.capabilities,
+      capabilities: this.#capabilities(),
       put: (name, body, how) => this.#put(name, body, how),
       get: (name, range, into) => first.get(name, range, into),
       head: (name) => first.head(name),
@@ -118,6 +118,13 @@ export class Mirrors {
         for (const { driver } of this.#mirrors) await driver?.close();
       },
     };
+  }
+
+  /** Locks are extended in every copy that has them, also when the first has none. */
+  #capabilities(): StorageDriver['capabilities'] {
+    const all = [this.#first, ...this.#mirrors.flatMap(({ driver }) => driver ?? [])];
+    const keeps = all.flatMap(({ capabilities }) => capabilities.keepMs ?? []);
+    return { ...this.#first.capabilities, keepMs: keeps.length > 0 ? Math.max(...keeps) : undefined };
   }
 
   async #put(name: string, body: readonly Uint8Array[], how: PutOptions): Promise<void> {

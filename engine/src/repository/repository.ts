@@ -33,6 +33,7 @@ import {
   type ManifestDraft,
   type StructureRef,
 } from './manifest.ts';
+import { retainNeeds } from './retain-backup.ts';
 import { readStructure } from './structure.ts';
 
 /** The newest repository format that this version reads and writes. */
@@ -222,9 +223,18 @@ export class Repository {
   async commit(draft: ManifestDraft): Promise<void> {
     const name = manifestName(draft.database, draft.id);
     const body = encodeManifest(draft, this.ring, name);
+    await this.#retain(draft);
     await this.driver.put(name, [body], { ifAbsent: true });
     // After the manifest: an entry without a manifest then means that the manifest was lost or taken away.
     await this.#enterLedger(draft.database, draft.id);
+  }
+
+  /** With object lock: what the backup shares with earlier ones is locked as long as what is new of it, before it exists. */
+  async #retain(draft: ManifestDraft): Promise<void> {
+    const { keepMs } = this.driver.capabilities;
+    if (keepMs === undefined) return;
+    const took = new Date(draft.finished).getTime() - new Date(draft.started).getTime();
+    await retainNeeds(this.driver, draft, new Date((await this.driver.now()).getTime() - took + keepMs));
   }
 
   /** Backups that the ledger has and that are not there; and enters those that are there and were not entered. */

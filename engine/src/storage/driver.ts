@@ -25,6 +25,8 @@ export interface PutOptions {
   readonly ifAbsent: boolean;
   /** Keep undeletable until then, where the driver can (`capabilities.retention`). */
   readonly retainUntil?: Date;
+  /** It is to be removed soon: a retention that applies by default does not (retain.ts). */
+  readonly passing?: boolean;
 }
 
 export interface ByteRange {
@@ -39,6 +41,8 @@ export interface Capabilities {
   readonly place: string;
   /** Whether `retainUntil` and `extendRetention` are honoured. */
   readonly retention: boolean;
+  /** How long what is put now is retained by default (retain.ts). */
+  readonly keepMs?: number;
 }
 
 export interface StorageDriver {

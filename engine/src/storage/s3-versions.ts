@@ -6,6 +6,8 @@ import {
   type S3Client,
 } from '@aws-sdk/client-s3';
 
+import { httpStatus } from './s3-errors.ts';
+
 interface Target {
   readonly Bucket: string;
   readonly Key: string;
@@ -19,11 +21,14 @@ export async function removeVersions(client: S3Client, target: Target): Promise<
     await client.send(new DeleteObjectCommand({ ...target, VersionId }));
 }
 
-/** False when the name has an older version than this one, which is then removed. */
+/** False when the name has an older version than this one, which is then removed if it may be. */
 export async function keepIfFirst(client: S3Client, target: Target, VersionId: string): Promise<boolean> {
   const { versions } = await versionsOf(client, target);
   if (versions.at(-1) === VersionId) return true;
-  await client.send(new DeleteObjectCommand({ ...target, VersionId }));
+  // Credentials of a backup may not: then it stays, above the one that has won.
+  await client.send(new DeleteObjectCommand({ ...target, VersionId })).catch((thrown: unknown) => {
+    if (httpStatus(thrown) !== 403) throw thrown;
+  });
   return false;
 }
 

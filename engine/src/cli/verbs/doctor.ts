@@ -1,4 +1,10 @@
-import { checkServer, defaultSlot, streamConnection } from '../../operations/index.ts';
+import {
+  checkServer,
+  checkStore,
+  defaultSlot,
+  streamConnection,
+  surroundingsOf,
+} from '../../operations/index.ts';
 import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { findingsText } from '../output/findings-text.ts';
 import type { Verb } from '../verb.ts';
@@ -6,6 +12,9 @@ import type { Verb } from '../verb.ts';
 export const doctorVerb: Verb = {
   name: 'doctor',
   summary: 'check the configuration, the keys, the repository and the server, and say what is missing',
+  details: [
+    'In a bucket on S3 it makes a probe object and tries to overwrite and to delete it: what the credentials can do, a thief of them can.',
+  ],
   options: [databaseOption, copyOption],
   examples: ['helvino doctor'],
   exits: [{ status: 1, meaning: 'something is missing' }],
@@ -22,7 +31,8 @@ export const doctorVerb: Verb = {
     const slot = host.database.wal.slot ?? defaultSlot(host.name);
     const { applicationName } = streamConnection(connection, slot);
     const check = await checkServer(connection, { slot, streamName: applicationName });
-    const findings = [own, ...check.findings];
+    const store = await checkStore(host.repository.storage, surroundingsOf(host.loaded, context.env));
+    const findings = [own, ...store, ...check.findings];
     return { data: { ...check, findings }, text: findingsText(findings), exit: check.ready ? 0 : 1 };
   },
 };

@@ -1,8 +1,15 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { plural } from '../../base/format.ts';
-import { type ChosenDatabase, chooseDatabase } from '../../config/index.ts';
-import { heal, openConfigured, planHeal, surroundingsOf } from '../../operations/index.ts';
-import { copyOption, databaseOption } from '../open.ts';
+import { type ChosenDatabase, chooseDatabase, type LoadedConfig } from '../../config/index.ts';
+import {
+  heal,
+  mendDescriptor,
+  openConfigured,
+  openStorage,
+  planHeal,
+  surroundingsOf,
+} from '../../operations/index.ts';
+import { copyOption, databaseOption, identitiesOf, identityOption } from '../open.ts';
 import { textOption, type Verb } from '../verb.ts';
 
 export const healVerb: Verb = {
@@ -15,7 +22,11 @@ export const healVerb: Verb = {
   options: [
     databaseOption,
     { ...copyOption, description: 'the copy to mend, by its name in helvino.yaml (default: the repository)' },
-    { flags: '--from <name>', description: 'the copy to take from (default: the first other one)' },
+    identityOption,
+    {
+      flags: '--from <name>',
+      description: 'the copy to take from, any repository of helvino.yaml (default: the first other copy)',
+    },
     { flags: '--dry-run', description: 'only show the damage' },
     { flags: '--confirm <name>', description: 'the name of the copy to mend again, instead of typing it' },
   ],
@@ -24,11 +35,21 @@ export const healVerb: Verb = {
   async run(context, options) {
     const loaded = await context.config();
     const chosen = chooseDatabase(loaded, textOption(options, 'database'), textOption(options, 'copy'));
-    const from = sourceOf(chosen, textOption(options, 'from'));
+    const from = sourceOf(chosen, loaded, textOption(options, 'from'));
     const surroundings = surroundingsOf(loaded, context.env);
+    const source = await openConfigured(from.config, surroundings);
+    const confirmed = (what: string) =>
+      context.confirm(what, chosen.repositoryName, textOption(options, 'confirm'));
     const request = {
-      target: await openConfigured(chosen.repository, surroundings),
-      source: await openConfigured(from.config, surroundings),
+      target: await openConfigured(chosen.repository, surroundings).catch(async (thrown: unknown) => {
+        if (!(thrown instanceof HelvinoError) || thrown.code !== 'REPOSITORY_DAMAGED' || options.dryRun)
+          throw thrown;
+        await confirmed(`Replace helvino.json of ${chosen.repositoryName}, which is damaged`);
+        await mendDescriptor(source, await openStorage(chosen.repository.storage, surroundings));
+        return openConfigured(chosen.repository, surroundings);
+      }),
+      source,
+      identities: await identitiesOf(context, options),
       database: chosen.name,
       progress: context.progress,
       signal: context.signal,
@@ -46,10 +67,8 @@ export const healVerb: Verb = {
       };
     // With --json the plan is in the one answer.
     if (!context.options.json) context.tell({}, damage);
-    await context.confirm(
-      `Replace ${plural(damage.length, 'object')} of ${copy}`,
-      copy,
-      textOption(options, 'confirm'),
+    await confirmed(
+      `Replace ${plural(damage.length, 'object')} of ${copy}, and what else turns out to be damaged`,
     );
     const report = await heal(request, plan);
     return {
@@ -65,12 +84,14 @@ export const healVerb: Verb = {
 
 function sourceOf(
   { others, repositoryName }: ChosenDatabase,
+  { config }: LoadedConfig,
   wanted: string | undefined,
 ): ChosenDatabase['others'][number] {
-  const source = others.find(({ name }) => wanted === undefined || name === wanted);
-  if (source) return source;
-  const names = others.map(({ name }) => name).join(' | ');
+  if (wanted === undefined && others[0] !== undefined) return others[0];
+  const named = wanted === undefined || wanted === repositoryName ? undefined : config.repositories[wanted];
+  if (wanted !== undefined && named !== undefined) return { name: wanted, config: named };
+  const names = Object.keys(config.repositories).filter((name) => name !== repositoryName);
   throw new HelvinoError('USAGE', `there is no ${wanted ?? 'other copy'} to mend ${repositoryName} from`, {
-    hint: names === '' ? 'name copies under `copies` in helvino.yaml' : `--from ${names}`,
+    hint: names.length > 0 ? `--from ${names.join(' | ')}` : 'name copies under `copies` in helvino.yaml',
   });
 }

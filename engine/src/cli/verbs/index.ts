@@ -15,6 +15,7 @@ import { holdVerbs } from './hold.ts';
 import { initVerb } from './init.ts';
 import { keyVerbs } from './key.ts';
 import { listVerb } from './list.ts';
+import { lockVerb } from './lock.ts';
 import { openVerb } from './open.ts';
 import { removeVerb } from './remove.ts';
 import { restoreVerb } from './restore.ts';
@@ -47,6 +48,7 @@ export const verbs: readonly Verb[] = [
   ...holdVerbs,
   copyVerb,
   healVerb,
+  lockVerb,
   collectVerb,
   removeVerb,
   ...keyVerbs,

@@ -5,7 +5,7 @@
  */
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
-import type { Repository } from '../../repository/index.ts';
+import { checkObject, type Identities, type Repository } from '../../repository/index.ts';
 import type { StorageDriver } from '../../storage/index.ts';
 import { type VerifyReport, verify } from '../verify/verify.ts';
 import { damageAtSource, transferObject } from './transfer-object.ts';
@@ -14,6 +14,8 @@ export interface HealOptions {
   readonly target: Repository;
   readonly source: Repository;
   readonly database?: string;
+  /** With them keys are opened, too. */
+  readonly identities?: Identities;
   readonly progress: Progress;
   readonly signal: AbortSignal;
 }
@@ -40,36 +42,74 @@ export async function planHeal(options: HealOptions): Promise<HealPlan> {
     throw new HelvinoError('CONFIG_INVALID', 'the two are different repositories, not copies of one', {
       hint: 'check `copies` in helvino.yaml',
     });
-  const report = await check(options);
+  const report = await verify({ ...options, repository: options.target, readData: true });
   const found = new Map<string, string>();
   for (const { damage } of report.backups) for (const { object, why } of damage) found.set(object, why);
   for (const { object, why } of report.others) found.set(object, why);
+  for await (const { object, why } of damagedKeys(options)) found.set(object, why);
   return { damage: [...found].map(([object, why]) => ({ object, why })) };
 }
 
 export async function heal(options: HealOptions, plan: HealPlan): Promise<HealReport> {
-  const { source, target, progress, signal } = options;
-  const route = { source: source.driver, target: target.driver, ring: source.ring };
   const mended: string[] = [];
-  const left: DamagedObject[] = [];
-  progress.phase('mending', plan.damage.length, 'items');
-  for (const { object } of plan.damage) {
-    signal.throwIfAborted();
-    try {
-      const names = await namesOf(source.driver, object);
-      for (const name of names) await transferObject(route, name, { replace: true });
-      mended.push(...names);
-    } catch (thrown) {
-      left.push({ object, why: damageAtSource(thrown) });
+  const left = new Map<string, string>();
+  const tried = new Set<string>();
+  let damage = plan.damage;
+  // What a damaged manifest names comes to light only once it is mended: until a round brings nothing new.
+  while (damage.some(({ object }) => !tried.has(object))) {
+    options.progress.phase('mending', damage.length, 'items');
+    for (const { object } of damage) {
+      options.signal.throwIfAborted();
+      options.progress.advance(1);
+      if (tried.has(object)) continue;
+      tried.add(object);
+      try {
+        mended.push(...(await mend(options, object)));
+      } catch (thrown) {
+        left.set(object, damageAtSource(thrown));
+      }
     }
-    progress.advance(1);
+    damage = (await planHeal(options)).damage;
   }
-  // A manifest that was damaged may name what is damaged, too: another round finds it.
-  return { mended, left, verdict: (await check(options)).verdict };
+  for (const { object, why } of damage) if (!left.has(object)) left.set(object, why);
+  return {
+    mended,
+    left: [...left].map(([object, why]) => ({ object, why })),
+    verdict: damage.length === 0 ? 'passed' : 'failed',
+  };
 }
 
-function check(options: HealOptions): Promise<VerifyReport> {
-  return verify({ ...options, repository: options.target, readData: true });
+async function mend({ source, target }: HealOptions, object: string): Promise<string[]> {
+  const route = { source: source.driver, target: target.driver, ring: source.ring };
+  const names = await namesOf(source.driver, object);
+  for (const name of names) await transferObject(route, name, { replace: true });
+  return names;
+}
+
+/** What of sealed keys can be seen without an identity. */
+async function* damagedKeys({ source, target }: HealOptions): AsyncGenerator<DamagedObject> {
+  const { driver, ring } = target;
+  // WAL needs keys that no manifest names.
+  for (const kind of ['data', 'catalog'] as const) {
+    const there = await target.sealedKeys(kind);
+    for (const keyId of await source.sealedKeys(kind))
+      if (!there.has(keyId))
+        yield { object: `keys/${kind}/${keyId}`, why: 'only the other copy has this key' };
+  }
+  for await (const { name } of driver.list('keys/')) {
+    try {
+      await checkObject(name, await driver.get(name), ring);
+    } catch (thrown) {
+      yield { object: name, why: damageAtSource(thrown) };
+    }
+  }
+}
+
+/** The descriptor is what a repository is opened by: when it is damaged, it comes first. */
+export async function mendDescriptor(source: Repository, target: StorageDriver): Promise<void> {
+  await transferObject({ source: source.driver, target, ring: source.ring }, 'helvino.json', {
+    replace: true,
+  });
 }
 
 /** Keys are reported by key; each has an object for every set of recipients. */

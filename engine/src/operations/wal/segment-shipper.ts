@@ -152,6 +152,7 @@ export class SegmentShipper {
       ring: repository.ring,
       dataKey: dataKey.key,
       dataKeyId: dataKey.keyId,
+      passing: bytes.length < this.#options.segmentSize,
     });
     return name;
   }
