@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Is the newest backup file fresh, large enough and whole? For cron and Nagios: 0 good, 1 warning, 2 critical.
+# Is the newest backup file fresh, large enough and whole? For cron and Nagios: 0 good, 1 warning, 2 critical, 3 unknown.
 # With a helvino.yaml (HELVINO_CONFIG, ./helvino.yaml, /etc/helvino/helvino.yaml) the repository is asked as well (`helvino health`).
 set -uo pipefail
 
@@ -40,9 +40,13 @@ fi
 if [ -n "${HELVINO_CONFIG:-}" ] || [ -f helvino.yaml ] || [ -f /etc/helvino/helvino.yaml ]; then
   "$HELVINO" health
   status=$?
-  # 1 and 2 mean the same here; anything else is that it could not look.
-  [ "$status" -le 2 ] || status=2
-  [ "$status" -le "$worst" ] || worst=$status
+  # The same four statuses; what ends otherwise could not look at all. What is known to be bad goes before what is unknown.
+  [ "$status" -le 3 ] || status=3
+  if [ "$status" -eq 3 ]; then
+    [ "$worst" -ne 0 ] || worst=3
+  elif [ "$status" -gt "$worst" ]; then
+    worst=$status
+  fi
 fi
 
 [ "$worst" -ne 0 ] || echo '✅ Backup health check passed'

@@ -22,6 +22,7 @@ export {
   type LogicalFacts,
   logicalFacts,
   methodOf,
+  type VolumeFacts,
   volumeFacts,
 } from './other-facts.ts';
 export { anchors, planRetention } from './retention.ts';

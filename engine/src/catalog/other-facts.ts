@@ -52,17 +52,34 @@ const volumeSchema = z.object({
   /** The engine that the volume was read from: `20.10.24 at unix:///var/run/docker.sock`. */
   engine: z.string(),
   /** Containers that used the volume, and whether they ran while it was read. */
-  containers: z.array(z.object({ name: z.string(), image: z.string(), running: z.boolean() })),
+  containers: z.array(
+    z.object({
+      name: z.string(),
+      image: z.string(),
+      running: z.boolean(),
+      /** Where it had the volume. */
+      destination: z.string(),
+    }),
+  ),
   /** True when no container wrote while it was read. */
   quiet: z.boolean(),
   /** Where a PostgreSQL data directory lies in it, and its major version (`PG_VERSION`). */
-  postgres: z.object({ path: z.string(), major: z.number().int() }).optional(),
+  postgres: z
+    .object({
+      path: z.string(),
+      major: z.number().int(),
+      /** The superuser's name, where a container says it (`POSTGRES_USER`). */
+      superuser: z.string().optional(),
+    })
+    .optional(),
+  /** Entries of the archive, and the SHA-256 of their names, types and content in order. */
   entries: z.number().int(),
+  digest: z.string(),
   warnings: z.array(z.string()),
 });
 
 export type LogicalFacts = z.infer<typeof logicalSchema>;
-type VolumeFacts = z.infer<typeof volumeSchema>;
+export type VolumeFacts = z.infer<typeof volumeSchema>;
 export type BackupMethod = 'physical' | 'logical' | 'volume';
 /** What a user calls it. */
 type BackupKind = 'full' | 'incremental' | 'logical' | 'volume';

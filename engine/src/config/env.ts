@@ -11,6 +11,7 @@ export const environmentVariables = {
   HELVINO_IDENTITY: 'The recovery identity itself, where `--identity` is not given.',
   HELVINO_IDENTITY_FILE: 'The file that holds the recovery identity, where `--identity` is not given.',
   HELVINO_CACHE: 'Where fetched server programs are kept; `$XDG_CACHE_HOME/helvino` otherwise.',
+  'DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH': 'The Docker engine, as the docker command reads them.',
   HELVINO_DEBUG: 'When set, errors come with their stack.',
   'PGHOST, PGPORT, PGUSER …': 'What the connection settings do not say, as libpq reads it.',
 } as const;

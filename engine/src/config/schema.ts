@@ -128,6 +128,25 @@ const logical = z.strictObject({
   stagingDirectory: z.string().optional().describe('For `directory`; the default is the temporary folder.'),
 });
 
+const volume = z.strictObject({
+  name: z.string().min(1).optional().describe('The named Docker volume, e.g. `helvino_postgres_data`.'),
+  engine: z
+    .string()
+    .optional()
+    .describe(
+      'The Docker engine, as in `DOCKER_HOST`, which is used otherwise; `unix:///var/run/docker.sock` without both.',
+    ),
+  stop: z
+    .boolean()
+    .default(true)
+    .describe(
+      'Stop the containers that use it while it is read. Without that the copy may not be consistent.',
+    ),
+  stopTimeout: duration
+    .prefault('1min')
+    .describe('How long a container may take to stop before it is killed.'),
+});
+
 const commands = z
   .union([
     z
@@ -292,6 +311,7 @@ const database = z.strictObject({
     ),
   backup: backup.prefault({}).describe('How backups are taken.'),
   logical: logical.prefault({}).describe('How dumps are taken: `helvino backup --kind logical`.'),
+  volume: volume.prefault({}).describe('Its Docker volume: `helvino backup --kind volume`.'),
   drill: drill.prefault({}).describe('How drills are run.'),
   wal: wal.prefault({}).describe('How WAL is streamed, and when `helvino wal status` gives an alarm.'),
   application: application

@@ -51,6 +51,8 @@ export { init } from './setup/init.ts';
 export { type OpenedServer, openServer } from './throw-away-server.ts';
 export { recordVerification } from './verify/record.ts';
 export { type VerifyReport, verify } from './verify/verify.ts';
+export { planRestoreVolume, restoreVolume } from './volume/restore-volume.ts';
+export { volumeBackup } from './volume/volume-backup.ts';
 export { type WalAlarm, walAlarms } from './wal/alarms.ts';
 export { archiveClient, archiveCommand, writeArchiveClient } from './wal/archive-client.ts';
 export { receiveWal } from './wal/receive.ts';

@@ -32,28 +32,28 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** `at`: the header's offset in the archive, for messages. Throws PROTOCOL. */
 export function parseTarHeader(block: Uint8Array, at: number): TarEntry {
-  if (number(block, { from: 148, length: 8, name: 'checksum', at }) !== checksum(block)) {
+  if (headerNumber(block, { from: 148, length: 8, name: 'checksum', at }) !== checksum(block)) {
     throw malformed(at, 'the header checksum is wrong');
   }
   const flag = String.fromCharCode(block[156]!);
   const type = types[flag];
   if (type === undefined) throw malformed(at, `entries of type ${JSON.stringify(flag)} are not supported`);
-  const size = number(block, { from: 124, length: 12, name: 'size', at });
+  const size = headerNumber(block, { from: 124, length: 12, name: 'size', at });
   if (size > 0 && type !== 'file') throw malformed(at, `a ${type} with ${size} bytes of content`);
-  const prefix = hasPrefix(block) ? text(block, { from: 345, length: 155, name: 'prefix', at }) : '';
-  const name = text(block, { from: 0, length: 100, name: 'name', at });
+  const prefix = hasPrefix(block) ? headerText(block, { from: 345, length: 155, name: 'prefix', at }) : '';
+  const name = headerText(block, { from: 0, length: 100, name: 'name', at });
   const linkTarget =
-    type === 'symlink' ? text(block, { from: 157, length: 100, name: 'link target', at }) : undefined;
+    type === 'symlink' ? headerText(block, { from: 157, length: 100, name: 'link target', at }) : undefined;
   if (linkTarget === '') throw malformed(at, 'a symlink without a target');
   return {
     path: safePath(prefix === '' ? name : `${prefix}/${name}`, at),
     type,
     linkTarget,
     size,
-    mode: number(block, { from: 100, length: 8, name: 'mode', at }),
-    uid: number(block, { from: 108, length: 8, name: 'uid', at }),
-    gid: number(block, { from: 116, length: 8, name: 'gid', at }),
-    mtime: number(block, { from: 136, length: 12, name: 'mtime', at }),
+    mode: headerNumber(block, { from: 100, length: 8, name: 'mode', at }),
+    uid: headerNumber(block, { from: 108, length: 8, name: 'uid', at }),
+    gid: headerNumber(block, { from: 116, length: 8, name: 'gid', at }),
+    mtime: headerNumber(block, { from: 136, length: 12, name: 'mtime', at }),
   };
 }
 
@@ -71,14 +71,14 @@ interface Field {
 }
 
 /** The sum of all bytes, those of the checksum itself counted as spaces. */
-function checksum(block: Uint8Array): number {
+export function checksum(block: Uint8Array): number {
   let sum = 8 * 0x20;
   for (let i = 0; i < 148; i++) sum += block[i]!;
   for (let i = 156; i < blockSize; i++) sum += block[i]!;
   return sum;
 }
 
-function number(block: Uint8Array, field: Field): number {
+export function headerNumber(block: Uint8Array, field: Field): number {
   const { from, length } = field;
   const value = block[from]! === 0x80 ? base256(block, from + 1, from + length) : octal(block, field);
   if (!Number.isSafeInteger(value)) throw malformed(field.at, `the field ${field.name} is too large`);
@@ -107,7 +107,7 @@ function octal(block: Uint8Array, { from, length, name, at }: Field): number {
   return value;
 }
 
-function text(block: Uint8Array, { from, length, name, at }: Field): string {
+export function headerText(block: Uint8Array, { from, length, name, at }: Field): string {
   const field = block.subarray(from, from + length);
   const end = field.indexOf(0);
   try {

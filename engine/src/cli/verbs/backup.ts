@@ -9,25 +9,29 @@ import { logicalOptions, runLogicalBackup } from '../logical-backup.ts';
 import { databaseOption, openAsHost } from '../open.ts';
 import { facts } from '../output/table.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
+import { runVolumeBackup, volumeOptions } from '../volume-backup.ts';
 
 export const backupVerb: Verb = {
   name: 'backup',
-  summary: 'take a backup: physical (the default), or a dump',
+  summary: 'take a backup: physical (the default), a dump, or a Docker volume',
   details: [
     'Stores only what changed since the newest backup, if there is one; every backup restores alone. The backup is of the whole',
     'PostgreSQL cluster, with the WAL that it needs.',
     'With --kind logical pg_dump of the same major version dumps each database, with roles and tablespaces; the row counts and hashes',
     'of the very same snapshot are stored with it. What pg_dump did not end well is no backup.',
+    'With --kind volume the containers that use the volume are stopped while it is read, and started again.',
   ],
   options: [
     databaseOption,
     {
       flags: '--kind <kind>',
-      description: 'physical: the cluster, over the replication protocol; logical: dumps',
-      choices: ['physical', 'logical'],
+      description:
+        'physical: the cluster, over the replication protocol; logical: dumps; volume: a named volume of a Docker engine',
+      choices: ['physical', 'logical', 'volume'],
       default: 'physical',
     },
     ...logicalOptions,
+    ...volumeOptions,
     { flags: '--full', description: 'read and store everything, building on nothing' },
     { flags: '--incremental', description: 'fail if there is no backup to build on' },
     { flags: '--label <text>', description: 'a label (of a physical backup also written to backup_label)' },
@@ -60,6 +64,7 @@ export const backupVerb: Verb = {
     const notes = notesOf(options);
     assertKind(options);
     if (options.kind === 'logical') return runLogicalBackup(context, options, notes);
+    if (options.kind === 'volume') return runVolumeBackup(context, options, notes);
     const host = await openAsHost(context, options, { everywhere: true });
     const settings = host.database.backup;
     const maxRate = textOption(options, 'maxRate');
@@ -98,17 +103,23 @@ export const backupVerb: Verb = {
   },
 };
 
+/** Which options mean something with only one kind. */
+const ownOptions: Readonly<Record<string, readonly string[]>> = {
+  physical: ['full', 'incremental', 'newCluster', 'maxRate', 'checkpoint'],
+  logical: ['dbname', 'format', 'jobs', 'toFolder', 'gpgRecipient', 'keepDays', 'url', 'passwordEnv'],
+  volume: ['volume'],
+};
+
 /** What would be passed over in silence is refused. */
 function assertKind(options: OptionValues): void {
-  const physical = ['full', 'incremental', 'newCluster', 'maxRate', 'checkpoint'];
-  const logical = ['dbname', 'format', 'jobs', 'toFolder', 'gpgRecipient', 'keepDays', 'url', 'passwordEnv'];
-  const wrong = options.kind === 'logical' ? physical : logical;
-  const given = wrong.find((name) => options[name] !== undefined);
-  if (given === undefined) return;
-  const flag = `--${given.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-  throw new HelvinoError('USAGE', `${flag} does not go with --kind ${options.kind}`, {
-    hint: options.kind === 'logical' ? 'leave it out' : 'add --kind logical, or leave it out',
-  });
+  for (const [kind, names] of Object.entries(ownOptions)) {
+    const given = kind === options.kind ? undefined : names.find((name) => options[name] !== undefined);
+    if (given === undefined) continue;
+    const flag = `--${given.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    throw new HelvinoError('USAGE', `${flag} does not go with --kind ${options.kind}`, {
+      hint: `add --kind ${kind}, or leave it out`,
+    });
+  }
 }
 
 /** The server takes whole KiB between 32 and 1 GiB. */

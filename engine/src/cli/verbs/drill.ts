@@ -24,7 +24,7 @@ export const drillVerb: Verb = {
     'Restores to a temporary place, starts a server of the same major version on it, lets it recover, compares row counts and the',
     'content of every table with what the source had, runs amcheck on every table and index, checks the checksum of every page, and',
     'removes everything. What did not run is "unproven", never "passed". The result is kept with the backup. A dump is loaded into an',
-    'empty server of its version, with its roles, and compared in the same way.',
+    'empty server of its version, with its roles, and compared in the same way. A Docker volume is unpacked, and a server started on it.',
   ],
   arguments: [{ name: '[backup]', description: 'id, the beginning of one, or latest (the default)' }],
   options: [
@@ -36,7 +36,7 @@ export const drillVerb: Verb = {
       flags: '--kind <kind>',
       description:
         'what `latest` means: the newest backup of this kind (default: physical, where there is one)',
-      choices: ['physical', 'logical'],
+      choices: ['physical', 'logical', 'volume'],
     },
     ...temporaryServerOptions,
     { flags: '--no-fetch', description: 'do not fetch a server from npm' },

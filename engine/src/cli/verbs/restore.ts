@@ -15,10 +15,11 @@ import {
 import { recoveryOf, recoveryOptions } from '../recovery.ts';
 import { restoreToDatabase, toDatabaseOptions } from '../restore-database.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
+import { restoreToVolume, toVolumeOptions } from '../volume-restore.ts';
 
 export const restoreVerb: Verb = {
   name: 'restore',
-  summary: 'restore a backup: into a directory, or a dump into a database',
+  summary: 'restore a backup: into a directory, a dump into a database, a Docker volume into a new one',
   details: [
     'The directory must be empty, or be a data directory that --delta makes like the backup. A restore that was stopped goes on when the',
     'same command is run again. A server started on the directory replays the WAL of the backup and begins a new timeline.',
@@ -52,6 +53,7 @@ export const restoreVerb: Verb = {
     },
     { flags: '--same-timeline', description: 'do not begin a new timeline' },
     ...toDatabaseOptions,
+    ...toVolumeOptions,
     { flags: '--dry-run', description: 'check everything, write nothing' },
     {
       flags: '--confirm <name>',
@@ -66,6 +68,7 @@ export const restoreVerb: Verb = {
     'helvino restore --to-database looked_at --dbname helvino_prod --table public.messages --identity identity.txt',
   ],
   async run(context, options, [wanted]) {
+    if (options.toVolume !== undefined) return restoreToVolume(context, options, wanted);
     if (options.toDatabase !== undefined) return restoreToDatabase(context, options, wanted);
     const access = await openToRead(context, options);
     const identities = access.identities ?? (await neededIdentities(context, options));
@@ -78,7 +81,7 @@ export const restoreVerb: Verb = {
     const to = textOption(options, 'toDirectory');
     if (to === undefined)
       throw new HelvinoError('USAGE', 'no directory was given', {
-        hint: '--to-directory FOLDER: the data directory to restore into; --to-database NAME for a dump',
+        hint: '--to-directory FOLDER: the data directory to restore into; --to-database NAME for a dump, --to-volume NAME for a volume',
       });
     const request = {
       repository: access.repository,

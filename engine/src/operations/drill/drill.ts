@@ -6,7 +6,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
-import { asHelvinoError, HelvinoError } from '../../base/errors.ts';
+import { asHelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import { type BackupFacts, backupFacts, majorOf, methodOf } from '../../catalog/index.ts';
 import {
@@ -26,6 +26,7 @@ import { checkContent, type RecordedTable } from './check-content.ts';
 import { LogicalDrill } from './logical-drill.ts';
 import { amcheckServer, DrillRecorder } from './recorder.ts';
 import { type Check, type DrillReport, findings, recoveryEnd } from './report.ts';
+import { VolumeDrill } from './volume-drill.ts';
 
 export interface DrillOptions {
   readonly repository: Repository;
@@ -80,7 +81,7 @@ function drillOf(options: DrillOptions): Drill {
     case 'logical':
       return new LogicalDrill(options);
     case 'volume':
-      throw new HelvinoError('USAGE', 'a drill of a volume is not known');
+      return new VolumeDrill(options);
   }
 }
 
