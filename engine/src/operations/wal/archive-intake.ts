@@ -25,6 +25,8 @@ export interface IntakeOptions {
   readonly clock: Clock;
   /** Asked at the start, and again before a file is refused as one of another cluster. */
   readonly known: () => Promise<KnownCluster>;
+  /** A whole segment is stored. */
+  readonly onSegment: (segment: { timeline: number; begin: bigint; bytes: Uint8Array }) => Promise<void>;
 }
 
 export interface OfferedFile {
@@ -92,6 +94,7 @@ export class ArchiveIntake {
   ): Promise<void> {
     await this.#checkHeader(name, place, bytes);
     await this.#put(place, bytes);
+    await this.#options.onSegment({ ...place, bytes });
   }
 
   /**

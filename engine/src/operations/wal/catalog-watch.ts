@@ -13,18 +13,14 @@ export class CatalogWatch {
   readonly #options: Omit<StoreNamesOptions, 'databases' | 'timeline'> & { readonly clock: Clock };
   readonly #names = new Map<number, string>();
   readonly #stop = new AbortController();
-  #timeline: number;
+  #timeline = 1;
   #wanted = new Set<number>();
   #running: Promise<void> | undefined;
   /** Told of each new snapshot. */
   onSnapshot: ((snapshot: CatalogSnapshot) => void) | undefined;
 
-  constructor(
-    options: Omit<StoreNamesOptions, 'databases' | 'timeline'> & { readonly clock: Clock },
-    timeline: number,
-  ) {
+  constructor(options: Omit<StoreNamesOptions, 'databases' | 'timeline'> & { readonly clock: Clock }) {
     this.#options = options;
-    this.#timeline = timeline;
   }
 
   set timeline(timeline: number) {

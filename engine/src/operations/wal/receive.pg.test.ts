@@ -18,6 +18,7 @@ import { systemClock } from '../../base/clock.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { parseWalFileName, resolveConnection } from '../../postgres/index.ts';
 import { type LogPiece, listLog, listLogFiles, logFiles, logPieceName } from '../../repository/index.ts';
+import { findTransactions } from '../find/find.ts';
 import { findRecovery } from '../restore/find-recovery.ts';
 import { parseTarget } from '../restore/target-words.ts';
 import { verify } from '../verify/verify.ts';
@@ -124,6 +125,19 @@ for (const major of testMajors) {
     const counted = await query<{ n: number }>(kept, 'select count(*)::int as n from t');
     assert.equal(counted.rows[0]!.n, 5001);
     await assertVerified(fixture);
+    const { transactions, notSearched } = await findTransactions({
+      repository: fixture.repository,
+      database: 'main',
+      filter: { tables: ['public.t'], drops: false, truncates: false, deletesOver: 100, all: false },
+      limit: 10,
+      progress: silentProgress,
+      signal: new AbortController().signal,
+    });
+    assert.deepEqual(notSearched, []);
+    assert.deepEqual(
+      transactions.map(({ changes }) => changes.map(({ deleted }) => deleted)),
+      [[5001]],
+    );
     const { ranges, windows } = await walStatus(fixture.repository, 'main');
     assert.equal(ranges.length, 1);
     assert.equal(windows[0]!.to, ranges[0]!.to);

@@ -9,6 +9,7 @@ import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import type { ConnectionParams } from '../../postgres/index.ts';
 import type { Repository } from '../../repository/index.ts';
+import { ArchiveIndex } from './archive-index.ts';
 import { ArchiveIntake } from './archive-intake.ts';
 import { servePipes } from './archive-pipes.ts';
 import { knownCluster } from './known-cluster.ts';
@@ -42,7 +43,14 @@ export async function receiveWal(options: ReceiveOptions): Promise<ReceiveResult
   const { folder, group, clock, progress, signal } = options;
   checkFolder(folder);
   const groupId = group === undefined ? undefined : await groupIdOf(group);
-  const intake = await ArchiveIntake.open({ ...options, known: () => knownCluster(options) });
+  const index = new ArchiveIndex(options);
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.defer(() => index.close());
+  const intake = await ArchiveIntake.open({
+    ...options,
+    known: () => knownCluster(options),
+    onSegment: (segment) => index.add(segment),
+  });
   let files = 0;
   let last: string | undefined;
   await servePipes({

@@ -14,7 +14,8 @@ import { pathOf } from './path-of.ts';
 export interface StreamIndexOptions {
   readonly repository: Repository;
   readonly database: string;
-  readonly connection: ConnectionParams;
+  /** Undefined: the server cannot be asked for names. */
+  readonly connection: ConnectionParams | undefined;
   readonly clock: Clock;
   readonly progress: Progress;
   readonly signal: AbortSignal;
@@ -23,19 +24,22 @@ export interface StreamIndexOptions {
 /** Parts of the open segment's index are stored so often. */
 const everyMs = 10_000;
 
+export type IndexSource = Pick<SourceFacts, 'databases' | 'walSegmentSize'>;
+
 /** For one connection; one timeline at a time. */
 export class StreamIndex {
   readonly #options: StreamIndexOptions;
-  readonly #source: SourceFacts;
-  readonly #watch: CatalogWatch;
+  readonly #source: IndexSource;
+  readonly #watch: CatalogWatch | undefined;
   #indexing: LogIndexing | undefined;
   #lastStored: number;
 
-  constructor(options: StreamIndexOptions, source: SourceFacts, timeline: number) {
+  constructor(options: StreamIndexOptions, source: IndexSource) {
+    const { connection } = options;
     this.#options = options;
     this.#source = source;
-    this.#watch = new CatalogWatch(options, timeline);
-    this.#watch.onSnapshot = (snapshot) => this.#indexing?.addSnapshot(snapshot);
+    this.#watch = connection && new CatalogWatch({ ...options, connection });
+    if (this.#watch) this.#watch.onSnapshot = (snapshot) => this.#indexing?.addSnapshot(snapshot);
     this.#lastStored = options.clock.monotonic();
   }
 
@@ -47,8 +51,10 @@ export class StreamIndex {
     await this.#closeIndexing();
     const { repository, database, progress } = this.#options;
     const { timeline } = place;
-    this.#watch.timeline = timeline;
-    await this.#watch.takeAll(this.#source.databases);
+    if (this.#watch) {
+      this.#watch.timeline = timeline;
+      await this.#watch.takeAll(this.#source.databases);
+    }
     const segmentSize = this.#source.walSegmentSize;
     const setup = await this.#setup(place);
     const from = setup.state ? BigInt(setup.state.lastEnd) : setup.start;
@@ -59,7 +65,7 @@ export class StreamIndex {
       timeline,
       progress,
       setup: { ...setup, segmentSize, snapshots },
-      onChanged: (databases) => this.#watch.changed(databases),
+      onChanged: (databases) => this.#watch?.changed(databases),
     });
     return setup.start;
   }
@@ -119,7 +125,7 @@ export class StreamIndex {
   }
 
   async close(): Promise<void> {
-    await this.#watch.close();
+    await this.#watch?.close();
     await this.#closeIndexing();
   }
 }

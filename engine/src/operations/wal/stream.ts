@@ -109,7 +109,7 @@ class StreamRun {
     cleanup.defer(() => replication.close().catch(() => undefined));
     const slot = await this.#slot(replication);
     let place = await this.#startingPoint(replication, source, slot);
-    const index = new StreamIndex(this.#options, source, place.timeline);
+    const index = new StreamIndex(this.#options, source);
     cleanup.defer(() => index.close());
     while (!signal.aborted) {
       progress.phase(
