@@ -153,6 +153,17 @@ function registerTests(store: S3TestServer | string): void {
     assert.equal((await stream).status, 0);
     for (const copy of copies) assert.equal(await pieces(copy), await pieces('main'));
     assert.ok((await pieces('second')) > 0);
+    // Without --copy: the windows of each.
+    const shown = await helvinoJson(['wal', 'status', '--no-server'], here());
+    const { windows, copies: others } = shown.result as {
+      windows: unknown[];
+      copies: { repository: string; status?: { windows: unknown[] } }[];
+    };
+    assert.deepEqual([shown.status, windows.length > 0], [0, true], JSON.stringify(shown));
+    assert.deepEqual(
+      others.map(({ repository, status }) => ({ repository, windows: status?.windows })),
+      copies.map((repository) => ({ repository, windows })),
+    );
   });
 
   test('heal – a changed pack, a lost manifest and a lost key come back from another copy', async () => {
