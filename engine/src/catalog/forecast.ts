@@ -34,32 +34,40 @@ export function forecast(kept: readonly RetentionBackup[], options: ForecastOpti
   const periods = periodsIn(policy.timeZone);
   const source = new Source(kept);
   let present = [...kept];
-  const months: {
-    month: string;
-    kept: number;
-    bytes: number;
-    removed: { id: string; on: Date }[];
-    others: number;
-  }[] = [];
+  const months: OpenMonth[] = [];
   for (let time = now.getTime() + dayMs; time <= until.getTime(); time += dayMs) {
     const on = new Date(time);
+    const { name } = periods(on).monthly;
+    if (months.at(-1)?.month !== name) {
+      close(months.at(-1), present);
+      months.push({ month: name, kept: 0, bytes: 0, removed: [], others: 0 });
+    }
+    const month = months.at(-1)!;
     present.push(...source.madeUntil(time));
     const logOf = new Map([...options.logOf.keys()].map((timeline) => [timeline, on]));
     const plan = planRetention(present, { policy, now: on, trouble: [], logOf });
     const gone = new Set(plan.filter(({ action }) => action === 'remove').map(({ id }) => id));
     present = present.filter(({ id }) => !gone.has(id));
-    const { name } = periods(on).monthly;
-    if (months.at(-1)?.month !== name)
-      months.push({ month: name, kept: 0, bytes: 0, removed: [], others: 0 });
-    const month = months.at(-1)!;
     for (const id of gone) {
       if (source.made(id)) month.others++;
       else month.removed.push({ id, on });
     }
-    month.kept = present.length;
-    month.bytes = bytesOf(present);
   }
+  close(months.at(-1), present);
   return months;
+}
+
+interface OpenMonth extends ForecastMonth {
+  kept: number;
+  bytes: number;
+  readonly removed: { id: string; on: Date }[];
+  others: number;
+}
+
+function close(month: OpenMonth | undefined, present: readonly RetentionBackup[]): void {
+  if (!month) return;
+  month.kept = present.length;
+  month.bytes = bytesOf(present);
 }
 
 /** Bytes of packs that several share count once. */

@@ -58,7 +58,11 @@ function protect(
 ): void {
   for (const backup of sorted) {
     if (backup.state === 'unreadable')
-      keep(backup, 'unreadable', 'its manifest cannot be read: look at it with `helvino verify`');
+      keep(
+        backup,
+        'unreadable',
+        'its manifest or a result of a drill cannot be read: look at it with `helvino verify`',
+      );
     for (const hold of backup.holds) keep(backup, 'hold', hold);
     if (trouble.length > 0) keep(backup, 'backups fail', `nothing is removed while ${trouble.join('; ')}`);
     if (backup.committed.getTime() > now.getTime() + skewMs)

@@ -8,7 +8,8 @@
 import { z } from 'zod';
 import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
-import { damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
+import { openEnvelope, sealEnvelope } from './envelope.ts';
+import type { CatalogRing } from './keys.ts';
 import { holdsPrefix } from './layout.ts';
 import type { Repository } from './repository.ts';
 
@@ -24,7 +25,9 @@ const holdSchema = z.object({
   pin: z.boolean(),
 });
 
-export interface Hold extends z.infer<typeof holdSchema> {
+type HoldFacts = z.infer<typeof holdSchema>;
+
+export interface Hold extends HoldFacts {
   readonly id: string;
   readonly database: string;
   /** Undefined: every backup of the database, also those to come. */
@@ -58,7 +61,7 @@ export async function listHolds(
   return holds;
 }
 
-/** Undefined when it was lifted since it was listed. Throws REPOSITORY_DAMAGED. */
+/** Undefined when it was lifted since it was listed. */
 async function readHold(repository: Repository, name: string): Promise<Hold | undefined> {
   let sealed: Uint8Array;
   try {
@@ -67,11 +70,26 @@ async function readHold(repository: Repository, name: string): Promise<Hold | un
     if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_NOT_FOUND') return undefined;
     throw thrown;
   }
-  const plain = openEnvelope(sealed, { ring: repository.ring, name, magic });
-  const parsed = holdSchema.safeParse(JSON.parse(Buffer.from(plain).toString('utf8')));
-  if (!parsed.success) throw damagedObject(name, z.prettifyError(parsed.error));
   const [, database = '', backup = '', id = ''] = name.split('/');
-  return { ...parsed.data, id, database, backup: backup === allBackups ? undefined : backup };
+  const facts = openHold(sealed, { ring: repository.ring, name });
+  return { ...facts, id, database, backup: backup === allBackups ? undefined : backup };
+}
+
+/** A hold that is damaged still holds. Throws KEY_WRONG. */
+function openHold(sealed: Uint8Array, { ring, name }: { ring: CatalogRing; name: string }): HoldFacts {
+  try {
+    const plain = openEnvelope(sealed, { ring, name, magic });
+    const parsed = holdSchema.safeParse(JSON.parse(Buffer.from(plain).toString('utf8')));
+    if (parsed.success) return parsed.data;
+  } catch (thrown) {
+    if (!(thrown instanceof HelvinoError) || thrown.code !== 'REPOSITORY_DAMAGED') throw thrown;
+  }
+  return {
+    reason: 'this hold is damaged and holds all the same',
+    by: 'unknown',
+    from: new Date(0).toISOString(),
+    pin: false,
+  };
 }
 
 export async function removeHold(repository: Repository, hold: Hold): Promise<void> {

@@ -31,7 +31,7 @@ export interface ApplyRetentionOptions {
 export interface AppliedRetention {
   readonly plan: RetentionPlan;
   readonly removed: readonly string[];
-  /** What could not be removed now: in use, or held since. */
+  /** What could not be removed now: in use, held since, or locked by the store. */
   readonly skipped: readonly { readonly id: string; readonly why: string }[];
   /** Pieces of WAL. */
   readonly logRemoved: number;
@@ -42,7 +42,7 @@ export interface AppliedRetention {
 const parallel = 8;
 const keptVerifications = 100;
 
-/** Throws PLAN_CHANGED, REPOSITORY_DAMAGED, STORAGE_DENIED. */
+/** Throws PLAN_CHANGED, REPOSITORY_DAMAGED; STORAGE_DENIED where packs are locked. */
 export async function applyRetention(options: ApplyRetentionOptions): Promise<AppliedRetention> {
   const { repository, database, progress, signal } = options;
   progress.phase('planning again');
@@ -61,13 +61,7 @@ export async function applyRetention(options: ApplyRetentionOptions): Promise<Ap
     else skipped.push({ id, why });
     progress.advance(1);
   }
-  progress.phase('removing WAL', plan.log.remove.length, 'items');
-  for await (const _ of mapParallel(plan.log.remove, parallel, ({ name }) =>
-    repository.driver.remove(name),
-  )) {
-    if (signal.aborted) throw interrupted(signal);
-    progress.advance(1);
-  }
+  const log = await removeLog(options, plan.log.remove);
   await removeStaleNotes(repository, database);
   await repository.removeOrphanProofs();
   await removeOldVerifications(repository, { database, keep: keptVerifications });
@@ -77,14 +71,34 @@ export async function applyRetention(options: ApplyRetentionOptions): Promise<Ap
   return {
     plan,
     removed,
-    skipped,
-    logRemoved: plan.log.remove.length,
+    skipped: log.locked === undefined ? skipped : [...skipped, { id: 'WAL', why: log.locked }],
+    logRemoved: log.removed,
     packs: {
       removed: collected.removed.length,
       bytes: collected.removed.reduce((sum, { size }) => sum + size, 0),
       waiting: garbage.wait.length + garbage.mark.length + garbage.remove.length - collected.removed.length,
     },
   };
+}
+
+/** Oldest first. Pieces that the store keeps locked end it: those after them are locked for longer. */
+async function removeLog(
+  { repository, progress, signal }: ApplyRetentionOptions,
+  pieces: readonly { readonly name: string }[],
+): Promise<{ removed: number; locked: string | undefined }> {
+  progress.phase('removing WAL', pieces.length, 'items');
+  let removed = 0;
+  try {
+    for await (const _ of mapParallel(pieces, parallel, ({ name }) => repository.driver.remove(name))) {
+      if (signal.aborted) throw interrupted(signal);
+      removed++;
+      progress.advance(1);
+    }
+  } catch (thrown) {
+    if (!(thrown instanceof HelvinoError) || thrown.code !== 'STORAGE_DENIED') throw thrown;
+    return { removed, locked: thrown.message };
+  }
+  return { removed, locked: undefined };
 }
 
 /** Undefined when it is gone. */
@@ -94,7 +108,7 @@ async function removeOne(repository: Repository, database: string, id: string): 
     await repository.remove(database, id);
   } catch (thrown) {
     if (!(thrown instanceof HelvinoError)) throw thrown;
-    if (thrown.code === 'REPOSITORY_BUSY' || thrown.code === 'BACKUP_HELD') return thrown.message;
+    if (['REPOSITORY_BUSY', 'BACKUP_HELD', 'STORAGE_DENIED'].includes(thrown.code)) return thrown.message;
     if (thrown.code !== 'BACKUP_NOT_FOUND') throw thrown;
   }
   return undefined;

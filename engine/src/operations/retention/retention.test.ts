@@ -17,7 +17,7 @@ import { hasCode } from '../../storage/testing/contract-tools.ts';
 import { applyRetention } from './apply.ts';
 import { planRetentionOf, type RetentionPlan, type RetentionSettings } from './plan.ts';
 
-const segment = 1 << 24;
+const segment = 1 << 20;
 const dayMs = 86_400_000;
 
 function settings(retention: string): RetentionSettings {
@@ -386,4 +386,36 @@ test('notes about WAL that was removed – gone with it; the last names before t
   });
   await sparse.apply((await sparse.plan()).id);
   assert.equal((await listLogNotes(sparse.memory.repository, 'db', 'names')).length, 1);
+});
+
+test('a hold that is damaged – holds all the same, and can be lifted', async () => {
+  const daily = await Daily.of(8);
+  const { repository, driver, clock } = daily.memory;
+  await hold(daily, daily.ids[0]);
+  const [name] = await daily.memory.names('holds/');
+  await driver.put(name!, [Buffer.from('spoiled')], { ifAbsent: false });
+  assert.deepEqual(removes(await daily.plan(), daily), [1, 2, 3, 5]);
+  await assert.rejects(repository.remove('db', daily.ids[0]!), hasCode('BACKUP_HELD'));
+  const [damaged] = await listHolds(repository, { database: 'db', now: clock.now() });
+  await removeHold(repository, damaged!);
+  assert.deepEqual(removes(await daily.plan(), daily), [0, 1, 2, 3, 5]);
+});
+
+test('backups and WAL that the store keeps locked – left for the next time, the rest goes', async () => {
+  const daily = await Daily.of(8);
+  const { driver, clock } = daily.memory;
+  const until = new Date(clock.now().getTime() + dayMs);
+  await driver.extendRetention(`ledger/db/${daily.ids[2]}`, until);
+  await driver.extendRetention((await daily.memory.names('wal/'))[2]!, until);
+  const done = await daily.apply((await daily.plan()).id);
+  assert.deepEqual(
+    done.skipped.map(({ id }) => (id === 'WAL' ? id : daily.ids.indexOf(id))),
+    [2, 'WAL'],
+  );
+  assert.deepEqual(await daily.left(), [2, 4, 6, 7]);
+  clock.advance(2 * dayMs);
+  await daily.add();
+  const next = await daily.apply((await daily.plan()).id);
+  assert.deepEqual(next.skipped, []);
+  assert.deepEqual(await daily.log(), [6, 7, 8]);
 });
