@@ -5,6 +5,7 @@ import { volumeFacts } from '../catalog/index.ts';
 import { volumeBackup } from '../operations/index.ts';
 import type { Manifest } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
+import { copiesExit, copiesText } from './copies.ts';
 import { openAsHost } from './open.ts';
 import { facts } from './output/table.ts';
 import { type OptionValues, textOption, type VerbOption, type VerbResult } from './verb.ts';
@@ -22,7 +23,7 @@ export async function runVolumeBackup(
   options: OptionValues,
   notes: Readonly<Record<string, string>>,
 ): Promise<VerbResult> {
-  const host = await openAsHost(context, options);
+  const host = await openAsHost(context, options, { everywhere: true });
   const settings = host.database.volume;
   const volume = textOption(options, 'volume') ?? settings.name;
   if (volume === undefined)
@@ -61,7 +62,11 @@ export async function runVolumeBackup(
     totals,
     source,
   };
-  return { data, text: text(manifest, seconds) };
+  return {
+    data: { ...data, copies: host.mirrors?.states },
+    text: [...text(manifest, seconds), ...copiesText(host.mirrors)],
+    exit: copiesExit(host.mirrors),
+  };
 }
 
 function text(manifest: Manifest, seconds: number): string[] {

@@ -18,6 +18,8 @@ export { parseMoment } from './find/moment.ts';
 export { type HealthReport, health, unknownHealth, worst } from './health/health.ts';
 export { changeFutureRecipients, changeRecipients, rotateCatalogKey } from './keys/change-keys.ts';
 export { renderKit } from './keys/kit.ts';
+export { applyLifecycle, type LifecyclePlan, planLifecycle } from './lifecycle/plan.ts';
+export { thawBackup } from './lifecycle/thaw.ts';
 export { type ListedBackup, listBackups } from './list.ts';
 export { extendLocks } from './lock/extend-lock.ts';
 export { type ApplicationSteps, noApplication } from './logical/application.ts';
@@ -33,10 +35,12 @@ export {
 export { dropKept, findKept, type KeptDatabase, listKept, undoSwap } from './logical/swap.ts';
 export {
   connectionOf,
+  openArchive,
   openConfigured,
   openMirrors,
   openStorage,
   openWithIdentity,
+  parsePlace,
   surroundingsOf,
 } from './open.ts';
 export { findRecovery, type Recovery } from './restore/find-recovery.ts';

@@ -26,6 +26,7 @@ import {
   firstVersionsOf,
   openFsDriver,
   openS3Driver,
+  S3Archive,
   type S3Options,
   type StorageDriver,
   withLimit,
@@ -135,14 +136,33 @@ export async function openMirrors(
   return new Mirrors(first, copies, onBehind);
 }
 
+/** As `--repository-path` takes it. */
+export function parsePlace(place: string): RepositoryConfig['storage'] {
+  return withDefaults(parseStorage(place));
+}
+
+/** Throws CONFIG_INVALID when the store is none with archive classes. */
+export async function openArchive(
+  storage: RepositoryConfig['storage'],
+  surroundings: Surroundings,
+): Promise<S3Archive> {
+  if (storage.type === 's3') return new S3Archive(await s3OptionsOf(storage, surroundings));
+  throw new HelvinoError(
+    'CONFIG_INVALID',
+    `${storage.path} is a folder: only buckets on S3 have archive classes`,
+    {
+      hint: 'name a copy on S3 with --copy',
+    },
+  );
+}
+
 /** Without any configuration: a place and an identity, as after the loss of the host. */
 export async function openWithIdentity(
   place: string,
   surroundings: Surroundings,
   identities: Identities,
 ): Promise<Repository> {
-  const storage = withDefaults(parseStorage(place));
-  return openRepository(await openStorage(storage, surroundings), { identities });
+  return openRepository(await openStorage(parsePlace(place), surroundings), { identities });
 }
 
 export async function connectionOf(

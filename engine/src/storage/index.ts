@@ -11,6 +11,7 @@ export { withLimit } from './limit.ts';
 export { openMemoryDriver } from './memory-driver.ts';
 export { withRetention } from './retain.ts';
 export { type RetryFacts, withRetry } from './retry.ts';
+export { S3Archive, type ThawTier, type Transition } from './s3-archive.ts';
 export { openS3Driver } from './s3-driver.ts';
 export { firstVersionsOf } from './s3-first-versions.ts';
 export type { S3Options } from './s3-options.ts';

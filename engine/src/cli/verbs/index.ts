@@ -14,6 +14,7 @@ import { healthVerb, statusVerb } from './health.ts';
 import { holdVerbs } from './hold.ts';
 import { initVerb } from './init.ts';
 import { keyVerbs } from './key.ts';
+import { lifecycleVerbs } from './lifecycle.ts';
 import { listVerb } from './list.ts';
 import { lockVerb } from './lock.ts';
 import { openVerb } from './open.ts';
@@ -49,6 +50,7 @@ export const verbs: readonly Verb[] = [
   copyVerb,
   healVerb,
   lockVerb,
+  ...lifecycleVerbs,
   collectVerb,
   removeVerb,
   ...keyVerbs,

@@ -14,6 +14,7 @@ import {
 } from '../open.ts';
 import { recoveryOf, recoveryOptions } from '../recovery.ts';
 import { restoreToDatabase, toDatabaseOptions } from '../restore-database.ts';
+import { thaw, thawOptions } from '../thaw.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
 import { restoreToVolume, toVolumeOptions } from '../volume-restore.ts';
 
@@ -54,6 +55,8 @@ export const restoreVerb: Verb = {
     { flags: '--same-timeline', description: 'do not begin a new timeline' },
     ...toDatabaseOptions,
     ...toVolumeOptions,
+    { flags: '--thaw', description: 'first get what is in an archive class back, and wait for it' },
+    ...thawOptions,
     { flags: '--dry-run', description: 'check everything, write nothing' },
     {
       flags: '--confirm <name>',
@@ -113,11 +116,13 @@ export const restoreVerb: Verb = {
         request.directory,
         textOption(options, 'confirm'),
       );
+    const thawed = options.thaw === true ? await thaw(context, options, { access, manifest }) : undefined;
     const result = await restore(request);
     const major = Math.floor(source.serverVersion / 10000);
     return {
-      data: result,
+      data: { ...result, thaw: thawed?.data },
       text: [
+        ...(thawed?.text ?? []),
         `restored ${what}`,
         `  ${result.files} files, ${formatBytes(result.written)} written, ${formatDuration(result.seconds)}`,
         ...result.tablespaces.map((t) => `  tablespace ${t.oid} is at ${t.to}`),

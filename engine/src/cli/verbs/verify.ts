@@ -1,4 +1,4 @@
-import { formatBytes } from '../../base/format.ts';
+import { formatBytes, plural } from '../../base/format.ts';
 import { chooseBackup } from '../../catalog/index.ts';
 import { recordVerification, type VerifyReport, verify } from '../../operations/index.ts';
 import { copyOption, databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
@@ -62,6 +62,10 @@ function verifyText(report: VerifyReport): string[] {
     }
   }
   for (const { object, why } of report.others) lines.push(`DAMAGED  ${object}: ${why}`);
+  if (report.archived > 0)
+    lines.push(
+      `unproven: ${plural(report.archived, 'pack')} in an archive class; helvino lifecycle thaw gets a backup back`,
+    );
   const read = report.bytesRead > 0 ? `, ${formatBytes(report.bytesRead)} read` : '';
   lines.push(
     `${report.verdict}: ${report.backups.length} backups, ${report.packs} packs${read} (${depths[report.depth]})`,

@@ -32,9 +32,15 @@ export interface CheckPacksOptions {
   readonly signal: AbortSignal;
 }
 
-export async function checkPacks(
-  options: CheckPacksOptions,
-): Promise<{ faults: Map<string, PackFault>; places: ChunkPlaces; bytesRead: number }> {
+export interface CheckedPacks {
+  readonly faults: Map<string, PackFault>;
+  readonly places: ChunkPlaces;
+  readonly bytesRead: number;
+  /** In an archive class: they were not looked at. */
+  readonly archived: number;
+}
+
+export async function checkPacks(options: CheckPacksOptions): Promise<CheckedPacks> {
   const { repository, packs, readData, progress, signal } = options;
   const total = packs.reduce((sum, pack) => sum + pack.size, 0);
   progress.phase(
@@ -48,18 +54,20 @@ export async function checkPacks(
   const faults = new Map<string, PackFault>();
   const places = new ChunkPlaces();
   let bytesRead = 0;
+  let archived = 0;
   try {
     for (const pack of packs) {
       signal.throwIfAborted();
       const fault = await checkPack(repository, { pack, pool, places });
-      if (fault) faults.set(pack.id, fault);
-      if (readData) bytesRead += pack.size;
+      if (fault === 'archived') archived++;
+      else if (fault) faults.set(pack.id, fault);
+      if (readData && fault !== 'archived') bytesRead += pack.size;
       progress.advance(readData ? pack.size : 1);
     }
   } finally {
     await pool?.close();
   }
-  return { faults, places, bytesRead };
+  return { faults, places, bytesRead, archived };
 }
 
 function structureKeys(repository: Repository): [string, Uint8Array][] {
@@ -73,7 +81,7 @@ async function checkPack(
     pool,
     places,
   }: { pack: { id: string; size: number }; pool: DecoderPool | undefined; places: ChunkPlaces },
-): Promise<PackFault | undefined> {
+): Promise<PackFault | 'archived' | undefined> {
   try {
     const contents = await readPackContents(repository.driver, pack.id, repository.ring);
     if (contents.size !== pack.size)
@@ -83,6 +91,7 @@ async function checkPack(
     if (problems.length === 0) return undefined;
     return { pack: pack.id, chunks: new Set(problems.map((p) => p.index)), why: problems[0]!.why };
   } catch (thrown) {
+    if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_ARCHIVED') return 'archived';
     if (thrown instanceof HelvinoError && isDamage(thrown)) return { pack: pack.id, why: thrown.message };
     throw thrown;
   }

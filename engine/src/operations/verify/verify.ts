@@ -47,6 +47,8 @@ export interface VerifyReport {
   /** Objects that are damaged or missing although every backup may restore: sealed catalog keys, results of drills, WAL. */
   readonly others: readonly { readonly object: string; readonly why: string }[];
   readonly packs: number;
+  /** How many of them are in an archive class: unproven. */
+  readonly archived: number;
   readonly bytesRead: number;
 }
 
@@ -63,7 +65,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
     identities,
   });
   const ordered = [...packs.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-  const { faults, places, bytesRead } = await checkPacks({ ...options, packs: ordered, keys });
+  const { faults, places, bytesRead, archived } = await checkPacks({ ...options, packs: ordered, keys });
   const backups: VerifiedBackup[] = [...opened.bad];
   for (const { database, id } of lost.filter((entry) => wanted(options, entry))) {
     const object = `backups/${database}/${id}`;
@@ -91,6 +93,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
     backups,
     others,
     packs: ordered.length,
+    archived,
     bytesRead: bytesRead + log.bytesRead,
   };
 }
