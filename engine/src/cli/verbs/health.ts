@@ -187,7 +187,9 @@ function statusText(report: HealthReport): string[] {
         ? `about ${formatDuration(restore.seconds)} (${restore.basis})`
         : 'unknown: no drill has measured it',
     ],
-    ['proven', detailOf('drill')],
+    ...checks
+      .filter(({ name }) => name.endsWith(' drill'))
+      .map(({ name, detail }): [string, string] => [`${name.split(' ')[0]} proof`, detail]),
     ['verified', detailOf('verification')],
     ['WAL', lag ? detailOf('WAL lag') : undefined],
     ...checks

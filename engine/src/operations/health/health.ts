@@ -80,17 +80,15 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
   const newest = newestByKind(state);
   const wal = await walStatus(repository, database);
   const walState = await walChecks(wal, options);
-  const drills = state.backups.flatMap(({ drill, bytes }) => (drill ? [{ drill, bytes }] : []));
+  const drills = state.backups.flatMap(({ kind, drill, bytes }) => (drill ? [{ kind, drill, bytes }] : []));
   drills.sort((a, b) => (a.drill.finished < b.drill.finished ? -1 : 1));
   const checks = [
     ...kindChecks(state, settings),
     ...(await storedChecks(repository, newest)),
     ...(await copyChecks(options, newest)),
     verificationCheck(await newestVerification(repository, database), state.now, settings.health.verifyEvery),
-    drillCheck(
-      drills.map(({ drill }) => drill),
-      state.now,
-      settings.health.drillEvery,
+    ...newest.map(({ kind }) =>
+      drillCheck(kind, drills, { now: state.now, every: settings.health.drillEvery }),
     ),
     ...walState.checks,
   ];
@@ -213,9 +211,21 @@ function verificationCheck(last: VerificationRecord | undefined, now: Date, ever
   return { name, state: 'warning', detail: `${detail}; the objective is every ${formatAge(every)}` };
 }
 
-/** `drills`: in order of time. */
-function drillCheck(drills: readonly DrillReport[], now: Date, every: number): HealthCheck {
-  const name = 'drill';
+interface KnownDrill {
+  readonly kind: string;
+  readonly drill: DrillReport;
+  /** Bytes of the backup's content. */
+  readonly bytes: number;
+}
+
+/** `drills`: in order of time. A drill of one kind says nothing of another. */
+function drillCheck(
+  kind: string,
+  all: readonly KnownDrill[],
+  { now, every }: { now: Date; every: number },
+): HealthCheck {
+  const name = `${kind} drill`;
+  const drills = all.filter((known) => known.kind === kind).map(({ drill }) => drill);
   const last = drills.at(-1);
   if (!last) return { name, state: 'warning', detail: 'no backup is proven yet: helvino drill' };
   const ago = ({ finished }: DrillReport) => (now.getTime() - Date.parse(finished)) / 1000;
@@ -302,10 +312,12 @@ function recoverable(
 }
 
 function restoreTime(
-  drills: readonly { readonly drill: DrillReport; readonly bytes: number }[],
+  drills: readonly KnownDrill[],
   newest: KnownBackup | undefined,
 ): HealthReport['restore'] {
-  const measured = drills.findLast(({ drill, bytes }) => drill.recoverySeconds !== undefined && bytes > 0);
+  const measured = drills.findLast(
+    ({ kind, drill, bytes }) => kind === 'physical' && drill.recoverySeconds !== undefined && bytes > 0,
+  );
   if (!measured || !newest) return undefined;
   const { drill, bytes } = measured;
   const seconds = drill.recoverySeconds!;
