@@ -1,6 +1,6 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes } from '../../base/format.ts';
-import { chooseBackup } from '../../catalog/index.ts';
+import { chooseBackup, methodOf } from '../../catalog/index.ts';
 import { type ListedBackup, listBackups } from '../../operations/index.ts';
 import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { textOption, type Verb } from '../verb.ts';
@@ -9,7 +9,8 @@ export const removeVerb: Verb = {
   name: 'remove',
   summary: 'remove one backup; its space comes back with `helvino collect`',
   details: [
-    'Also one that is damaged, or whose manifest is missing. The last backup that a drill has proven is kept unless --last-proven is given.',
+    'Also one that is damaged, or whose manifest is missing. The last backup of its kind that a drill has proven is kept unless',
+    '--last-proven is given.',
   ],
   arguments: [{ name: '<backup>', description: 'id, or the beginning of one' }],
   options: [
@@ -37,7 +38,7 @@ export const removeVerb: Verb = {
     if (plan.lastProven && !options.lastProven) {
       throw new HelvinoError(
         'CONFIRMATION_NEEDED',
-        `backup ${backup.id} is the only one that a drill has proven`,
+        `backup ${backup.id} is the only one of its kind that a drill has proven`,
         {
           hint: 'prove another one first (helvino drill), or give --last-proven',
         },
@@ -57,11 +58,14 @@ function planRemoval(backup: ListedBackup, all: readonly ListedBackup[]) {
   const kept = new Set(others.flatMap((other) => other.manifest?.packs.map((pack) => pack.id) ?? []));
   const own = backup.manifest?.packs.filter((pack) => !kept.has(pack.id)) ?? [];
   const frees = own.reduce((sum, pack) => sum + pack.size, 0);
-  const last = others.length === 0;
+  // A proven dump does not stand in for a proven physical backup, nor the other way round.
+  const method = backup.manifest && methodOf(backup.manifest);
+  const alike = others.filter((other) => other.manifest && methodOf(other.manifest) === method);
+  const last = method === undefined ? others.length === 0 : alike.length === 0;
   const lastProven =
-    backup.proof?.verdict === 'proven' && others.every((other) => other.proof?.verdict !== 'proven');
+    backup.proof?.verdict === 'proven' && alike.every((other) => other.proof?.verdict !== 'proven');
   const says = [backup.manifest ? `${formatBytes(frees)} become free` : `it is damaged: ${backup.damaged}`];
-  if (last) says.push('it is the LAST backup');
-  if (lastProven) says.push('no other backup is proven');
+  if (last) says.push(`it is the LAST ${method ?? ''} backup`.replace('  ', ' '));
+  if (lastProven) says.push(`no other ${method} backup is proven`);
   return { frees, last, lastProven, says };
 }
