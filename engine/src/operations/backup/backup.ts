@@ -8,13 +8,21 @@ import { HelvinoError } from '../../base/errors.ts';
 import { backupId } from '../../base/ids.ts';
 import type { Progress } from '../../base/progress.ts';
 import { type ConnectionParams, connectSql, openReplication } from '../../postgres/index.ts';
-import { Lease, type Manifest, type Mirrors, type Repository, WorkIndex } from '../../repository/index.ts';
+import {
+  Lease,
+  listLog,
+  type Manifest,
+  type Mirrors,
+  type Repository,
+  WorkIndex,
+} from '../../repository/index.ts';
+import { storeCatalogNames } from '../wal/catalog-names.ts';
 import { chooseParent, type Parent, type WantedKind } from './choose-parent.ts';
 import { commitBackup } from './commit.ts';
 import { Ingest } from './ingest.ts';
 import { openPool } from './open-pool.ts';
 import { readRelations } from './relations.ts';
-import { readSource, serverTime } from './source.ts';
+import { readSource, type SourceFacts, serverTime } from './source.ts';
 import { type FingerprintMode, SourceFingerprint } from './source-fingerprint.ts';
 import { transfer } from './transfer.ts';
 
@@ -89,6 +97,7 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   // 5. What helps to prove and to explain the backup later.
   progress.phase('reading table names and contents of the source');
   const relations = await readRelations(options.connection, source);
+  await storeNamesForLog(options, source, transferred.timeline);
   const tables = await fingerprint.tables(progress, signal);
 
   // 6. Everything durable, everything checked, then the manifest.
@@ -146,6 +155,19 @@ function isDamage(thrown: unknown): thrown is HelvinoError {
     thrown instanceof HelvinoError &&
     ['REPOSITORY_DAMAGED', 'STORAGE_NOT_FOUND', 'STORAGE_SHORT_READ'].includes(thrown.code)
   );
+}
+
+/** Where WAL is stored, `helvino find` can use the names that hold now. */
+async function storeNamesForLog(
+  options: BackupOptions,
+  { databases }: SourceFacts,
+  timeline: number,
+): Promise<void> {
+  const { repository, database } = options;
+  for await (const _ of listLog(repository.driver, database)) {
+    await storeCatalogNames({ ...options, databases, timeline });
+    return;
+  }
 }
 
 /** What fails while cleaning up must not hide what happened before. */

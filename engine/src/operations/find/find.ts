@@ -59,12 +59,21 @@ export interface FindResult {
 
 /** Commit times do not follow the WAL exactly. */
 const slackMicroseconds = 600_000_000;
+const attempts = 3;
 const defaultSegmentSize = 16 << 20;
 const smallestSegment = 1 << 20;
 
 /** Throws STORAGE_NOT_FOUND when no WAL is stored. */
 export async function findTransactions(options: FindOptions): Promise<FindResult> {
-  return await new Search(options).run();
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await new Search(options).run();
+    } catch (thrown) {
+      // A stream replaces short parts by whole ones while we read.
+      const gone = thrown instanceof HelvinoError && thrown.code === 'STORAGE_NOT_FOUND';
+      if (!gone || attempt === attempts) throw thrown;
+    }
+  }
 }
 
 class Search {

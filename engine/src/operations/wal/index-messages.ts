@@ -14,7 +14,6 @@ export type FromIndexer =
       readonly type: 'part';
       readonly begin: bigint;
       readonly end: bigint;
-      readonly transactions: number;
       /** As it is stored. */
       readonly encoded: Uint8Array;
       readonly damaged: readonly { readonly lsn: string; readonly message: string }[];

@@ -40,7 +40,6 @@ function take(whole: boolean): void {
     type: 'part',
     begin: stored.begin,
     end: stored.end,
-    transactions: stored.transactions.length,
     encoded: encodeLogIndex(stored),
     damaged: part.damaged,
     changed: indexer.takeChangedDatabases(),

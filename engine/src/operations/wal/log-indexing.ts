@@ -21,6 +21,8 @@ export interface LogIndexingOptions {
 
 type Part = Extract<FromIndexer, { type: 'part' }>;
 
+/** So many short parts give way to a whole one, also when the segment is not full. */
+const mostParts = 30;
 /** Bytes that may wait for the thread. */
 const mostWaiting = 32 << 20;
 
@@ -69,14 +71,15 @@ export class LogIndexing {
   }
 
   /** Stores what was found since the last time; `whole`: since the last whole part, whose short parts go away then. */
-  async store({ whole }: { whole: boolean }): Promise<void> {
+  async store(options: { whole: boolean }): Promise<void> {
+    const whole = options.whole || this.#parts.length >= mostParts;
     const part = await this.#take(whole);
     if (!part) return;
     const { repository, database, timeline, progress, onChanged } = this.#options;
     for (const { lsn, message } of part.damaged)
       progress.note('warn', `${message}; recovery cannot go beyond it: take a backup now (${lsn})`);
     if (part.changed.length > 0) onChanged(part.changed);
-    if (part.end === part.begin || (!whole && part.transactions === 0)) return;
+    if (part.end === part.begin) return;
     const { begin, end } = part;
     const name = await putLogNote(repository, {
       database,

@@ -21,6 +21,9 @@ export interface ShipperOptions {
   readonly onDurable: (position: bigint) => void;
 }
 
+/** So many parts give way to one that holds all of them: a server with little to write fills a segment in days. */
+const mostParts = 60;
+
 interface OpenSegment {
   readonly begin: bigint;
   readonly bytes: Buffer;
@@ -92,10 +95,13 @@ export class SegmentShipper {
     const { filled } = segment;
     this.#enqueue(async () => {
       if (filled <= segment.shipped) return;
-      const name = await this.#putPart(segment, filled);
+      const from = segment.parts.length < mostParts ? segment.shipped : 0;
+      const name = await this.#putPart(segment, from, filled);
       if (name === undefined) return;
+      const replaced = from === 0 ? segment.parts.splice(0) : [];
       segment.shipped = filled;
       segment.parts.push(name);
+      await this.#removeParts(replaced);
       this.#advance(segment.begin + BigInt(filled));
     });
     await this.#work;
@@ -106,9 +112,9 @@ export class SegmentShipper {
    * Undefined when a part of that name holds other bytes: a server that crashed writes the end of its WAL anew, and the end
    * of the part was of that. The bytes then go with the next part, under another name.
    */
-  async #putPart({ begin, bytes, shipped }: OpenSegment, filled: number): Promise<string | undefined> {
+  async #putPart({ begin, bytes }: OpenSegment, from: number, filled: number): Promise<string | undefined> {
     try {
-      return await this.#put(begin + BigInt(shipped), bytes.subarray(shipped, filled));
+      return await this.#put(begin + BigInt(from), bytes.subarray(from, filled));
     } catch (thrown) {
       if (thrown instanceof HelvinoError && thrown.code === 'WAL_CONFLICT') return undefined;
       throw thrown;
@@ -129,10 +135,13 @@ export class SegmentShipper {
       await this.#options.onSegment?.();
       this.#advance(end);
       this.#queued--;
-      // Only now that the whole is durable. A credential without the right to delete leaves them: they do no harm.
-      for (const part of segment.parts)
-        await this.#options.repository.driver.remove(part).catch(() => undefined);
+      await this.#removeParts(segment.parts);
     });
+  }
+
+  /** Only when what holds their bytes is durable. A credential without the right to delete leaves them: they do no harm. */
+  async #removeParts(parts: readonly string[]): Promise<void> {
+    for (const part of parts) await this.#options.repository.driver.remove(part).catch(() => undefined);
   }
 
   #enqueue(work: () => Promise<void>): void {

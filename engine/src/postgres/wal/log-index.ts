@@ -56,7 +56,7 @@ const partSchema = z.object({
   /** oid, file, database, schema, name */
   relations: z.array(z.tuple([int.nullable(), int, z.string(), text, text])),
   /** xid, time, lsn and end from `begin` on, partial, then five numbers a relation (its number, inserted, updated, deleted, bits), then the databases that were dropped */
-  transactions: z.array(z.tuple([int, int, int, int, z.boolean(), z.array(int), z.array(z.string())])),
+  transactions: z.array(z.unknown()),
   damaged: z.array(z.object({ lsn: z.string(), message: z.string() })),
   state: stateSchema,
 });
@@ -130,30 +130,49 @@ export function decodeLogIndex(bytes: Uint8Array, place: string): LogIndexPart {
   try {
     const part = partSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
     const begin = BigInt(part.begin);
-    const transactions = part.transactions.map(
-      ([xid, time, lsn, end, partial, numbers, droppedDatabases]): IndexedTransaction => ({
-        xid,
-        time,
-        lsn: begin + BigInt(lsn),
-        end: begin + BigInt(end),
-        partial,
-        changes: decodeChanges(numbers, part.relations),
-        droppedDatabases,
-      }),
-    );
+    const transactions = part.transactions.map((row) => decodeTransaction(row, begin, part.relations));
     return { begin, end: BigInt(part.end), transactions, damaged: part.damaged, state: part.state };
   } catch (thrown) {
     throw new HelvinoError('REPOSITORY_DAMAGED', `${place} is no index of WAL`, { cause: thrown });
   }
 }
 
-function decodeChanges(
-  numbers: readonly number[],
-  relations: z.infer<typeof partSchema>['relations'],
-): RelationChange[] {
+type RelationRow = z.infer<typeof partSchema>['relations'][number];
+
+/** There are many: checked by hand, which is ten times as quick as by schema. */
+function decodeTransaction(
+  row: unknown,
+  begin: bigint,
+  relations: readonly RelationRow[],
+): IndexedTransaction {
+  const [xid, time, lsn, end, partial, numbers, dropped] = Array.isArray(row) ? (row as unknown[]) : [];
+  if (!isWhole(xid) || !isWhole(time) || !isWhole(lsn) || !isWhole(end) || typeof partial !== 'boolean')
+    throw new TypeError('a transaction is not laid out as it should be');
+  if (!Array.isArray(numbers) || !numbers.every(isWhole) || numbers.length % 5 !== 0)
+    throw new TypeError('the changes of a transaction are not laid out as they should be');
+  if (!Array.isArray(dropped) || !dropped.every((name) => typeof name === 'string'))
+    throw new TypeError('the dropped databases are no names');
+  return {
+    xid,
+    time,
+    lsn: begin + BigInt(lsn),
+    end: begin + BigInt(end),
+    partial,
+    changes: decodeChanges(numbers, relations),
+    droppedDatabases: dropped,
+  };
+}
+
+function isWhole(value: unknown): value is number {
+  return Number.isSafeInteger(value);
+}
+
+function decodeChanges(numbers: readonly number[], relations: readonly RelationRow[]): RelationChange[] {
   const changes: RelationChange[] = [];
   for (let i = 0; i + 4 < numbers.length; i += 5) {
-    const [oid, file, database, schema, name] = relations[numbers[i]!]!;
+    const relation = relations[numbers[i]!];
+    if (!relation) throw new TypeError(`there is no relation ${numbers[i]}`);
+    const [oid, file, database, schema, name] = relation;
     const mask = numbers[i + 4]!;
     changes.push({
       oid: oid ?? undefined,

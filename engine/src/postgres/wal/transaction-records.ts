@@ -50,6 +50,9 @@ export interface TransactionEnd {
   readonly files: readonly RelationFileNumber[];
 }
 
+/** In the year 287396: microseconds stay exact as numbers. */
+const latest = BigInt(Number.MAX_SAFE_INTEGER);
+
 const layout = new RecordLayout();
 
 /** Undefined for records that say nothing of this. Throws PROTOCOL. */
@@ -69,6 +72,7 @@ export function transactionEnd(record: WalRecord): TransactionEnd | undefined {
   const data = layout.mainData(record);
   try {
     const time = data.readBigInt64LE(0) + epoch;
+    if (time > latest || time < -latest) throw unexpectedRecord(record);
     const kind = op === commit || op === commitPrepared ? 'commit' : 'abort';
     const prepared = op === commitPrepared || op === abortPrepared;
     if (!(record.info & hasInfo)) {

@@ -6,6 +6,7 @@
  */
 import { HelvinoError } from '../../base/errors.ts';
 import type { CatalogSnapshot } from '../catalog-snapshot.ts';
+import { formatLsn } from '../lsn.ts';
 import { readClassRow } from './class-row.ts';
 import type { IndexedTransaction, IndexState, LogIndexPart } from './log-index.ts';
 import { NameKeeper } from './name-keeper.ts';
@@ -113,8 +114,7 @@ export class WalIndexer {
     try {
       this.#reader.push(rest);
     } catch (thrown) {
-      if (!(thrown instanceof HelvinoError) || thrown.code !== 'PROTOCOL') throw thrown;
-      this.#damaged.push({ lsn: String(thrown.context.lsn), message: thrown.message });
+      this.#damaged.push(damageOf(thrown, this.#reader.lastEnd));
       this.#resume(rest, at);
     }
   }
@@ -337,6 +337,15 @@ export class WalIndexer {
     const { lsn, end } = record;
     this.#transactions.push({ xid, time: Number(time), lsn, end, partial, changes, droppedDatabases });
   }
+}
+
+/** A record that bears its CRC out and yet is not laid out as we know it (RangeError) is no better than a damaged one. */
+function damageOf(thrown: unknown, lastEnd: bigint): { lsn: string; message: string } {
+  if (thrown instanceof HelvinoError && thrown.code === 'PROTOCOL')
+    return { lsn: String(thrown.context.lsn), message: thrown.message };
+  if (!(thrown instanceof RangeError)) throw thrown;
+  const lsn = formatLsn(lastEnd);
+  return { lsn, message: `the WAL record before ${lsn} is not laid out as expected` };
 }
 
 /** Transaction numbers wrap around: https://www.postgresql.org/docs/current/routine-vacuuming.html#VACUUM-FOR-WRAPAROUND */
