@@ -157,7 +157,7 @@ test('health of a verified and proven backup – OK, exit 0; for machines, too; 
   assert.equal(warned.status, 1, warned.stdout);
   assert.match(
     warned.stdout,
-    /^HELVINO WARNING - shop: physical drill: the last drill, 0 min ago, proved backup \S+ partly \|/,
+    /^HELVINO WARNING - shop: physical drill: the last drill, \d+ min ago, proved backup \S+ partly \|/,
   );
   await backup('--fingerprint', 'full');
   assert.equal((await helvino(['drill', 'latest', '--identity', identity], here())).status, 0);
@@ -165,14 +165,14 @@ test('health of a verified and proven backup – OK, exit 0; for machines, too; 
   assert.equal(good.status, 0, good.stdout);
   assert.match(
     good.stdout,
-    /^HELVINO OK - shop: physical backup 0 min old, [\d.]+ MiB \| 'physical_age'=\d+s;;129600 'physical_size'=\d+B\n/,
+    /^HELVINO OK - shop: physical backup \d+ min old, [\d.]+ MiB \| 'physical_age'=\d+s;;129600 'physical_size'=\d+B\n/,
   );
   const json = await helvinoJson(['health'], here());
   assert.deepEqual([json.status, json.result?.state], [0, 'ok']);
   const status = (await helvino(['status'], here())).stdout;
-  assert.match(status, /^SAFE {2}shop\n {2}back to +the end of each backup, from .* to .* \(0 min ago\)/);
+  assert.match(status, /^SAFE {2}shop\n {2}back to +the end of each backup, from .* to .* \(\d+ min ago\)/);
   assert.match(status, /restore takes +about [\d.]+ s \(the drill of /);
-  assert.match(status, /verified +passed 0 min ago, stored bytes/);
+  assert.match(status, /verified +passed \d+ min ago, stored bytes/);
 });
 
 test('health of what is old, too small, cut – critical, each with its reason', async () => {
@@ -184,7 +184,7 @@ test('health of what is old, too small, cut – critical, each with its reason',
   };
   assert.match(
     await critical('--max-age', '0.001s'),
-    /physical age: the newest backup is 0 min old, the objective is 0 min/,
+    /physical age: the newest backup is \d+ min old, the objective is 0 min/,
   );
   await age(newest!, 3);
   await age((await readdir(join(home, 'repository/backups/shop'))).at(-2)!, 3);
@@ -200,7 +200,7 @@ test('health of what is old, too small, cut – critical, each with its reason',
     /physical stored: packs\/\S+ and \d+ more objects of \S+ is missing or cut/,
   );
   assert.equal((await helvino(['verify'], here())).status, 1);
-  assert.match(await critical('--max-age', '9d'), /verification: failed 0 min ago, structure/);
+  assert.match(await critical('--max-age', '9d'), /verification: failed \d+ min ago, structure/);
 });
 
 test('health of a repository that is not there – unknown, exit 3, in one line', async () => {
