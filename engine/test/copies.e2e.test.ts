@@ -187,6 +187,25 @@ function registerTests(store: S3TestServer | string): void {
     assert.match((await helvino(['heal', '--copy', 'second'], here())).stdout, /second is whole/);
   });
 
+  test('key add and key remove – in every copy at once; refused while one is away', async () => {
+    const outsider = await helvinoJson(['key', 'new', '--output', 'second-identity.txt'], here());
+    const recipient = String(outsider.result?.recipient);
+    await rename(join(home, 'second'), join(home, 'away'));
+    const refused = await helvinoJson(['key', 'add', recipient, '--identity', identity], here());
+    await rename(join(home, 'away'), join(home, 'second'));
+    assert.equal(refused.error?.code, 'STORAGE_UNAVAILABLE', JSON.stringify(refused));
+    const opens = async (copy: string) =>
+      (await helvino(['verify', '--identity', 'second-identity.txt', '--copy', copy], here())).status === 0;
+    const added = await helvino(['key', 'add', recipient, '--identity', identity], here());
+    assert.equal(added.status, 0, added.stdout + added.stderr);
+    for (const copy of ['main', ...copies]) assert.equal(await opens(copy), true, copy);
+    const args = ['key', 'remove', recipient, '--confirm', recipient, '--identity', identity];
+    const removed = await helvino(args, here());
+    assert.equal(removed.status, 0, removed.stdout + removed.stderr);
+    for (const copy of ['main', ...copies]) assert.equal(await opens(copy), false, copy);
+    await assertWhole('second');
+  });
+
   test('copy from a damaged source – what is damaged is not copied, all else is, exit 1', async () => {
     await rm(join(home, 'second'), { recursive: true });
     const pack = (await filesBelow(join(home, 'main', 'packs'))).sort((a, b) => b.size - a.size)[0]!.path;

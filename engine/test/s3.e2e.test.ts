@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ListObjectsV2Command } from '@aws-sdk/client-s3';
+import { HeadObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import pg from 'pg';
 import { type S3TestServer, startS3Server } from '../src/storage/testing/s3-server.ts';
 import { helvino, helvinoJson } from './cli.ts';
@@ -112,6 +112,29 @@ function registerTests(store: S3TestServer): void {
     assert.equal(collect.status, 0, JSON.stringify(collect));
     const packs = (collect.result?.removed ?? []) as unknown[];
     assert.ok(packs.length > 0, JSON.stringify(collect));
+  });
+
+  test('a profile, a storage class, encryption by a key of KMS – objects are stored so, and read back', async () => {
+    const config = join(home, 'aws-credentials');
+    await writeFile(config, '[keeper]\naws_access_key_id = root-key\naws_secret_access_key = root-secret\n');
+    const file = join(home, 'helvino.yaml');
+    const text = await readFile(file, 'utf8');
+    const more =
+      'profile: keeper, storageClass: { packs: STANDARD_IA }, encryption: { type: "aws:kms", keyId: k1 }';
+    await writeFile(file, text.replace(/^( {4}storage: \{.*) \}$/m, `$1, ${more} }`));
+    const env = { AWS_SHARED_CREDENTIALS_FILE: config };
+    const answer = await helvinoJson(['backup'], { cwd: home, env });
+    await writeFile(file, text);
+    assert.equal(answer.status, 0, JSON.stringify(answer));
+    const manifest = `pg/main/backups/main/${answer.result?.id}`;
+    const head = (Key: string) => store.client.send(new HeadObjectCommand({ Bucket: bucket, Key }));
+    const facts = await head(manifest);
+    assert.deepEqual([facts.ServerSideEncryption, facts.SSEKMSKeyId], ['aws:kms', 'k1']);
+    const { Contents = [] } = await store.client.send(
+      new ListObjectsV2Command({ Bucket: bucket, Prefix: 'pg/main/packs/' }),
+    );
+    const newest = Contents.toSorted((a, b) => Number(b.LastModified) - Number(a.LastModified))[0];
+    assert.equal((await head(newest?.Key ?? '')).StorageClass, 'STANDARD_IA');
   });
 
   test('wrong keys, a bucket that is not there, a store that is away – each is named, nothing is taken for absent', async () => {

@@ -106,7 +106,15 @@ export class Mirrors {
       list: (prefix) => first.list(prefix),
       remove: async (name) => {
         await first.remove(name);
-        await this.#each((_, driver) => driver.remove(name));
+        await this.#each(async (_, driver) => {
+          try {
+            await driver.remove(name);
+          } catch (thrown) {
+            // Credentials of a backup need not delete: leases and parts of WAL do no harm there. An old sealing would.
+            const denied = thrown instanceof HelvinoError && thrown.code === 'STORAGE_DENIED';
+            if (!denied || name.startsWith('keys/')) throw thrown;
+          }
+        });
       },
       extendRetention: async (name, until) => {
         await first.extendRetention(name, until);
@@ -163,9 +171,7 @@ export class Mirrors {
           await work(mirror, mirror.driver);
         } catch (thrown) {
           const error = asHelvinoError(thrown);
-          // Credentials of a backup need not delete: what is left there does no harm.
-          if (error.code !== 'STORAGE_DENIED' || !error.message.startsWith('cannot remove'))
-            this.#leave(mirror, error.message);
+          this.#leave(mirror, error.message);
         }
       }),
     );

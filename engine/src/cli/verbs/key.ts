@@ -1,29 +1,29 @@
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
-import { chooseDatabase } from '../../config/index.ts';
 import {
   changeFutureRecipients,
   changeRecipients,
   listBackups,
-  openConfigured,
   renderKit,
   rotateCatalogKey,
-  surroundingsOf,
 } from '../../operations/index.ts';
 import {
   createIdentity,
   formatCatalogRing,
+  type Mirrors,
   planReseal,
   type Repository,
   recipientOf,
 } from '../../repository/index.ts';
 import type { CliContext } from '../context.ts';
+import { copiesExit } from '../copies.ts';
 import {
   databaseOption,
   identitiesOf,
   identityOption,
   neededIdentities,
+  openAsHost,
   openToRead,
   repositoryOption,
 } from '../open.ts';
@@ -32,22 +32,25 @@ import { type OptionValues, textOption, type Verb } from '../verb.ts';
 interface KeyAccess {
   readonly repository: Repository;
   readonly file: string;
-  readonly repositoryName: string;
+  /** The repository and its copies, by their names in helvino.yaml. */
+  readonly repositoryNames: readonly string[];
+  readonly mirrors: Mirrors | undefined;
   readonly recipients: readonly string[];
   readonly directory: string;
   readonly catalogKeyFile: string | undefined;
 }
 
+/** Keys are changed in every copy: an old sealing that stays in one would still open. */
 async function openKeys(context: CliContext, options: OptionValues): Promise<KeyAccess> {
-  const loaded = await context.config();
-  const chosen = chooseDatabase(loaded, textOption(options, 'database'));
-  const repository = await openConfigured(chosen.repository, surroundingsOf(loaded, context.env));
-  const { catalogKey, recipients } = chosen.repository;
+  const host = await openAsHost(context, options, { everywhere: true });
+  const { loaded, mirrors, repositoryHandle: repository } = host;
+  const { catalogKey, recipients } = host.repository;
   const catalogKeyFile = 'file' in catalogKey ? resolve(loaded.directory, catalogKey.file) : undefined;
   return {
     repository,
     file: loaded.file,
-    repositoryName: chosen.repositoryName,
+    repositoryNames: [host.repositoryName, ...host.others.map(({ name }) => name)],
+    mirrors,
     recipients,
     directory: loaded.directory,
     catalogKeyFile,
@@ -166,6 +169,26 @@ const remove: Verb = {
   },
 };
 
+/** `helvino copy` removes nothing: a copy that is away now would keep the old sealings for good. */
+function assertCopiesThere(mirrors: Mirrors | undefined): void {
+  const away = mirrors?.states.find(({ state }) => state === 'behind');
+  if (!away) return;
+  throw new HelvinoError('STORAGE_UNAVAILABLE', `the copy ${away.name} cannot be changed now: ${away.why}`, {
+    hint: 'keys are changed in every copy at once: try again when it is back, or take it out of `copies`',
+  });
+}
+
+/** What broke meanwhile. */
+function keysBehind(mirrors: Mirrors | undefined): string[] {
+  return (mirrors?.states ?? []).flatMap(({ name, state, why }) =>
+    state === 'current'
+      ? []
+      : [
+          `NOT in the copy ${name} (${why}): there old recipients still open everything: empty its place and make it anew with helvino copy`,
+        ],
+  );
+}
+
 async function change(
   context: CliContext,
   options: OptionValues,
@@ -190,10 +213,12 @@ async function change(
       text: [`backups made from now on: ${says}`, 'old backups stay as they are'],
     };
   }
+  assertCopiesThere(access.mirrors);
   await changeRecipients(request, await neededIdentities(context, options));
   return {
-    data: { applied: true, recipients, ...plan },
-    text: [`${plan.keys} keys were sealed anew; ${says} every backup`],
+    data: { applied: true, recipients, ...plan, copies: access.mirrors?.states },
+    text: [`${plan.keys} keys were sealed anew; ${says} every backup`, ...keysBehind(access.mirrors)],
+    exit: copiesExit(access.mirrors),
   };
 }
 
@@ -217,6 +242,7 @@ const rotate: Verb = {
   examples: ['helvino key rotate --identity old.txt --output new.txt', 'helvino key rotate --catalog'],
   async run(context, options) {
     const access = await openKeys(context, options);
+    assertCopiesThere(access.mirrors);
     if (options.catalog) {
       if (access.catalogKeyFile === undefined)
         throw new HelvinoError(
@@ -242,11 +268,13 @@ const rotate: Verb = {
     const kept = access.recipients.filter((r) => !identities.recipients.includes(r));
     const plan = await changeRecipients({ ...access, recipients: [...kept, recipient] }, identities);
     return {
-      data: { recipient, file: output, ...plan },
+      data: { recipient, file: output, ...plan, copies: access.mirrors?.states },
       text: [
         `wrote ${output}`,
         `${plan.keys} keys were sealed to ${recipient}; the old identity opens nothing any more`,
+        ...keysBehind(access.mirrors),
       ],
+      exit: copiesExit(access.mirrors),
     };
   },
 };

@@ -17,21 +17,28 @@ export interface ChangeKeys {
   readonly repository: Repository;
   /** Absolute path of helvino.yaml. */
   readonly file: string;
-  readonly repositoryName: string;
+  /** The repository and its copies. */
+  readonly repositoryNames: readonly string[];
   readonly recipients: readonly string[];
 }
 
 /** Seals every key to exactly `recipients`, then says so in helvino.yaml. */
 export async function changeRecipients(change: ChangeKeys, identities: Identities): Promise<ResealPlan> {
   const plan = await reseal(change.repository, { recipients: change.recipients, identities });
-  await rewrite(change.file, (text) => setRecipients(text, change.repositoryName, change.recipients));
+  await nameRecipients(change);
   return plan;
 }
 
 /** Only what is written from now on: the keys that are there stay as they are. */
 export async function changeFutureRecipients(change: ChangeKeys): Promise<void> {
   await planReseal(change.repository, change.recipients);
-  await rewrite(change.file, (text) => setRecipients(text, change.repositoryName, change.recipients));
+  await nameRecipients(change);
+}
+
+async function nameRecipients({ file, repositoryNames, recipients }: ChangeKeys): Promise<void> {
+  await rewrite(file, (text) =>
+    repositoryNames.reduce((changed, name) => setRecipients(changed, name, recipients), text),
+  );
 }
 
 /** A new catalog key for this host, written to its file beside the old ones. Returns its id. */
