@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { memoryRepository } from '../../../test/repository-fixture.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { logPieceName, putLogPiece } from '../../repository/index.ts';
@@ -71,4 +73,23 @@ test('two ships at once, a segment that fills meanwhile – all is stored once, 
     logPieceName('main', { line: 1, begin: start, end: start + 4096n }),
     logPieceName('main', { line: 1, begin: start + 4096n, end: start + 4296n }),
   ]);
+});
+
+test('waiting for something to store – what is there already, what comes later, and the signal end it', async () => {
+  const { shipper } = await setUp();
+  const stop = new AbortController();
+  let arrived = false;
+  const waiting = shipper.arrival(stop.signal).then(() => {
+    arrived = true;
+  });
+  await turn();
+  assert.equal(arrived, false);
+  shipper.write(randomBytes(10));
+  await waiting;
+  assert.deepEqual(getEventListeners(stop.signal, 'abort'), [], 'one for each commit would never end');
+  await shipper.arrival(stop.signal);
+  await shipper.ship();
+  const last = shipper.arrival(stop.signal);
+  stop.abort();
+  await last;
 });

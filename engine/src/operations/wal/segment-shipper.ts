@@ -3,7 +3,7 @@
  * after which its parts are superfluous. What is durable is reported, nothing else: the server may forget it then.
  */
 import { HelvinoError } from '../../base/errors.ts';
-import { logPieceName, putLogPiece, type Repository } from '../../repository/index.ts';
+import { type LogPiece, logPieceName, putLogPiece, type Repository } from '../../repository/index.ts';
 
 export interface ShipperOptions {
   readonly repository: Repository;
@@ -13,6 +13,8 @@ export interface ShipperOptions {
   readonly segmentSize: number;
   /** Of a segment's begin. */
   readonly start: bigint;
+  /** Parts that an earlier stream has left from there on: superfluous once their segments are whole. */
+  readonly leftovers?: readonly LogPiece[];
   /** The data key to use now. */
   readonly dataKey: () => Promise<{ readonly key: Uint8Array; readonly keyId: string }>;
   /** A whole segment is stored; awaited before it is reported durable. */
@@ -76,10 +78,12 @@ export class SegmentShipper {
   /** Resolves when something is there that is not stored yet, or on the signal. */
   async arrival(signal: AbortSignal): Promise<void> {
     if (signal.aborted || this.received > this.#durable) return;
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const wake = () => resolve();
+    this.#wake = wake;
+    signal.addEventListener('abort', wake, { once: true });
+    await promise;
+    signal.removeEventListener('abort', wake);
     this.#wake = undefined;
   }
 
@@ -135,7 +139,8 @@ export class SegmentShipper {
       await this.#options.onSegment?.();
       this.#advance(end);
       this.#queued--;
-      await this.#removeParts(segment.parts);
+      const left = this.#options.leftovers?.filter((p) => p.begin >= segment.begin && p.end <= end) ?? [];
+      await this.#removeParts([...new Set([...segment.parts, ...left.map(({ name }) => name)])]);
     });
   }
 

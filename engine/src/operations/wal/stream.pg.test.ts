@@ -184,8 +184,11 @@ test('the stream was away while WAL was written – the slot has kept it', async
   for (let i = 0; i < 6; i++) await query(server, load);
   await query(server, 'checkpoint');
   const end = await flushed(server);
+  const parts = (await pieces(fixture)).filter((p) => p.end - p.begin < BigInt(segmentSize));
+  assert.ok(parts.length > 0);
   const second = await startStream(fixture, server, durable);
   await until('all is stored', () => durable.position >= end);
   await second.stop();
+  for (const { name } of parts) assert.equal(await fixture.repository.driver.head(name), undefined, name);
   assert.equal(continuousRanges(await pieces(fixture)).length, 1);
 });

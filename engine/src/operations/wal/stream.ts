@@ -16,7 +16,7 @@ import {
   timelineHistoryName,
   walSegmentBegin,
 } from '../../postgres/index.ts';
-import { listLog, putLogFile, type Repository } from '../../repository/index.ts';
+import { type LogPiece, listLog, putLogFile, type Repository } from '../../repository/index.ts';
 import { newestReadable } from '../backup/choose-parent.ts';
 import { readSource, type SourceFacts } from '../backup/source.ts';
 import { continuation } from './continuation.ts';
@@ -238,6 +238,7 @@ class StreamRun {
       timeline: place.timeline,
       segmentSize: place.source.walSegmentSize,
       start: place.start,
+      leftovers: await partsFrom(this.#options, place),
       dataKey: () => this.#key.current(),
       onSegment: () => index.storeWhole(),
       onDurable: () => report?.(),
@@ -297,6 +298,19 @@ class StreamRun {
       await index.storePart();
     }
   }
+}
+
+/** Pieces that are less than a segment, of a timeline, from a position on. */
+async function partsFrom(
+  { repository, database }: StreamOptions,
+  { timeline, start, source }: { timeline: number; start: bigint; source: SourceFacts },
+): Promise<LogPiece[]> {
+  const parts: LogPiece[] = [];
+  for await (const piece of listLog(repository.driver, database)) {
+    const short = piece.end - piece.begin < BigInt(source.walSegmentSize);
+    if (piece.line === timeline && piece.begin >= start && short) parts.push(piece);
+  }
+  return parts;
 }
 
 async function lastStored({
