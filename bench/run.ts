@@ -18,8 +18,8 @@ import { walBench } from './wal.ts';
 import { walReport } from './wal-report.ts';
 
 const usage = `node bench/run.ts [wal] [options], as root
-  wal             intake, lag and replay of WAL instead: --only of intake,lag,replay; --rounds, --scale of pgbench (default 20),
-                  --wal-mb N for intake and replay (default 1500), --seconds N of a round of load (default 20)
+  wal             intake, lag, replay and search of WAL instead: --only of intake,lag,replay,find; --rounds, --scale of pgbench (default 20),
+                  --wal-mb N for intake and replay (default 1500), --find-mb N to search (default 10000), --seconds N of a round of load (default 20)
   --dir DIR       where to work (default /var/tmp); needs about 6 times the database's size
   --rounds N      rounds of the comparison (default 3)
   --scale X       1 is a little over 3 GB (default)
@@ -35,6 +35,7 @@ const options = {
   tables: { type: 'string' },
   only: { type: 'string' },
   'wal-mb': { type: 'string' },
+  'find-mb': { type: 'string' },
   seconds: { type: 'string' },
   quick: { type: 'boolean', default: false },
   out: { type: 'string' },
@@ -143,10 +144,11 @@ async function wal(values: Values, where: Pick<PartOptions, 'home' | 'account'>)
     ...where,
     rounds: Number(values.rounds ?? (values.quick ? 1 : 3)),
     scale: Number(values.scale ?? (values.quick ? 5 : 20)),
+    findBytes: Number(values['find-mb'] ?? (values.quick ? 200 : 10_000)) * 1e6,
     bytes: Number(values['wal-mb'] ?? (values.quick ? 200 : 1500)) * 1e6,
     seconds: Number(values.seconds ?? (values.quick ? 5 : 20)),
   };
-  const results = await walBench(all, (values.only ?? 'intake,lag,replay').split(','));
+  const results = await walBench(all, (values.only ?? 'intake,lag,replay,find').split(','));
   const [machineLine, system, versions] = await machine(values.dir!);
   const date = `Date: ${new Date().toISOString().slice(0, 16)}`;
   const text = walReport(

@@ -3,10 +3,11 @@
 import { table } from './report.ts';
 import { median } from './tools.ts';
 import type { WalResults } from './wal.ts';
+import type { Find } from './wal-find.ts';
 import type { Lag } from './wal-lag.ts';
 import type { Replay } from './wal-replay.ts';
 
-export function walReport(facts: readonly string[], { intake, lag, replay }: WalResults): string {
+export function walReport(facts: readonly string[], { intake, lag, replay, find }: WalResults): string {
   const lines: string[][] = [];
   const parts: string[][] = [];
   if (intake) {
@@ -17,8 +18,9 @@ export function walReport(facts: readonly string[], { intake, lag, replay }: Wal
   }
   if (lag) lagLines(lag, lines, parts);
   if (replay) replayLines(replay, lines, parts);
+  if (find) findLines(find, lines, parts);
   return [
-    '# WAL: intake, lag and replay',
+    '# WAL: intake, lag, replay and search',
     facts.map((line) => `- ${line}`).join('\n'),
     'Helvino by its command line, with compression, encryption and reading back, the open segment in parts each second. Ratios are of medians.',
     table(['', 'measured', 'target', ''], lines),
@@ -62,6 +64,41 @@ function replayLines({ bytes, helvino, pgBackRest }: Replay, lines: string[][], 
       ),
     ]);
   }
+}
+
+function findLines(
+  { bytes, transactions, index, byIndex, byWal }: Find,
+  lines: string[][],
+  parts: string[][],
+): void {
+  const rate = (runs: Find['byIndex'], of: 'seconds' | 'cpu') =>
+    bytes / 1e6 / median(runs.map((run) => run[of]));
+  const indexed = rate(byIndex, 'cpu');
+  const read = rate(byWal, 'cpu');
+  lines.push([
+    'find by index, MB of WAL a second of CPU',
+    indexed.toFixed(0),
+    '≥ 300',
+    verdict(indexed >= 300),
+  ]);
+  lines.push([
+    'find in the WAL itself (encrypted, compressed), the same',
+    read.toFixed(0),
+    '≥ 300',
+    verdict(read >= 300),
+  ]);
+  for (const [name, runs] of [
+    ['by index', byIndex],
+    ['in the WAL itself', byWal],
+  ] as const)
+    parts.push([
+      `find in ${megabytes(bytes)} ${name}, s`,
+      ...numbers(
+        runs.map((run) => run.seconds),
+        1,
+      ),
+    ]);
+  parts.push([`${transactions} transactions; the index has ${megabytes(index)}`, '', '']);
 }
 
 function numbers(values: readonly number[], digits: number): [string, string] {

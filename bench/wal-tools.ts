@@ -14,6 +14,8 @@ export interface WalOptions {
   readonly scale: number;
   /** Bytes of WAL for intake and replay. */
   readonly bytes: number;
+  /** Bytes of WAL to search. */
+  readonly findBytes: number;
   /** Of pgbench in a round of the lag. */
   readonly seconds: number;
 }

@@ -1,8 +1,9 @@
 /**
  * WAL: how fast it is taken, how far behind what is stored is under full load and what that costs, and how fast it is
- * replayed; beside pg_receivewal and pgBackRest. PostgreSQL 15 of Debian, Helvino by its command line.
+ * replayed and searched; beside pg_receivewal and pgBackRest. PostgreSQL 15 of Debian, Helvino by its command line.
  */
 import { debianCluster, settle } from './cluster.ts';
+import { type Find, find } from './wal-find.ts';
 import { type Intake, intake } from './wal-intake.ts';
 import { type Lag, lag } from './wal-lag.ts';
 import { type Replay, replay } from './wal-replay.ts';
@@ -12,6 +13,7 @@ export interface WalResults {
   readonly intake?: Intake;
   readonly lag?: Lag;
   readonly replay?: Replay;
+  readonly find?: Find;
 }
 
 export async function walBench(options: WalOptions, only: readonly string[]): Promise<WalResults> {
@@ -23,5 +25,6 @@ export async function walBench(options: WalOptions, only: readonly string[]): Pr
     intake: only.includes('intake') ? await intake(cluster, options) : undefined,
     lag: only.includes('lag') ? await lag(cluster, options) : undefined,
     replay: only.includes('replay') ? await replay(cluster, options) : undefined,
+    find: only.includes('find') ? await find(cluster, options) : undefined,
   };
 }
