@@ -76,6 +76,8 @@ export async function findTransactions(options: FindOptions): Promise<FindResult
   }
 }
 
+type Batches = Iterable<readonly IndexedTransaction[]> | AsyncIterable<readonly IndexedTransaction[]>;
+
 class Search {
   readonly #options: FindOptions;
   readonly #found: FoundTransaction[] = [];
@@ -126,28 +128,41 @@ class Search {
     for (const plan of plans) {
       for (const step of plan) {
         signal.throwIfAborted();
-        const transactions = await this.#transactions(step);
-        if (!transactions) continue;
+        const batches = await this.#batches(step);
+        if (!batches) continue;
         this.#note(this.#searched, step);
-        for (let i = transactions.length - 1; i >= 0; i--) {
-          const transaction = transactions[i]!;
-          if (matches(transaction, filter)) this.#found.push({ ...transaction, timeline: step.line });
-          if (this.#found.length > limit) return true;
-        }
+        const newest = await this.#collect(step, batches);
+        if (this.#found.length > limit) return true;
         if (filter.xid !== undefined && this.#found.length > 0) return false;
-        const newest = transactions.reduce((last, { time }) => Math.max(last, time), 0);
         if (newest > 0 && filter.since !== undefined && newest < filter.since - slackMicroseconds) break;
       }
     }
     return false;
   }
 
-  /** In order of WAL; undefined when the step could not be searched. */
-  async #transactions(step: SearchStep): Promise<readonly IndexedTransaction[] | undefined> {
+  /** Adds what matches, the newest first; gives the newest commit time that was seen. */
+  async #collect(step: SearchStep, batches: Batches): Promise<number> {
+    const { filter, limit } = this.#options;
+    const wanted = limit + 1;
+    let matching: IndexedTransaction[] = [];
+    let newest = 0;
+    for await (const transactions of batches) {
+      for (const transaction of transactions) {
+        if (transaction.time > newest) newest = transaction.time;
+        if (matches(transaction, filter)) matching.push(transaction);
+      }
+      if (matching.length > wanted) matching = matching.slice(-wanted);
+    }
+    for (const transaction of matching.reverse()) this.#found.push({ ...transaction, timeline: step.line });
+    return newest;
+  }
+
+  /** In order of WAL; undefined when the step cannot be searched. */
+  async #batches(step: SearchStep): Promise<Batches | undefined> {
     if (step.kind === 'index') {
       try {
         const bytes = await openLogNote(this.#options.repository, step.note.name);
-        return decodeLogIndex(bytes, step.note.name).transactions;
+        return [decodeLogIndex(bytes, step.note.name).transactions];
       } catch (thrown) {
         if (!(thrown instanceof HelvinoError) || thrown.code !== 'REPOSITORY_DAMAGED') throw thrown;
         if (!this.#log) {
@@ -164,23 +179,22 @@ class Search {
     return this.#read(step, this.#log);
   }
 
-  async #read(step: SearchStep, log: StoredLog): Promise<readonly IndexedTransaction[]> {
+  async *#read(step: SearchStep, log: StoredLog): AsyncGenerator<readonly IndexedTransaction[]> {
     const { repository, database, signal, progress } = this.#options;
     progress.phase('reading WAL', Number(step.end - step.begin), 'bytes');
-    const { transactions, damaged } = await readWal(
-      {
-        repository,
-        database,
-        log,
-        notes: this.#notes,
-        segmentSize: await this.#segmentSize(),
-        signal,
-        onBytes: (bytes) => progress.advance(bytes),
-      },
-      step,
-    );
-    for (const why of damaged) this.#notSearched.push({ ...range(step), why });
-    return transactions;
+    const options = {
+      repository,
+      database,
+      log,
+      notes: this.#notes,
+      segmentSize: await this.#segmentSize(),
+      signal,
+      onBytes: (bytes: number) => progress.advance(bytes),
+    };
+    for await (const { transactions, damaged } of readWal(options, step)) {
+      for (const why of damaged) this.#notSearched.push({ ...range(step), why });
+      yield transactions;
+    }
   }
 
   async #segmentSize(): Promise<number> {

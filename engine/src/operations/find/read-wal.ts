@@ -21,10 +21,17 @@ export interface ReadWalOptions {
   readonly onBytes: (bytes: number) => void;
 }
 
-export async function readWal(
+export interface WalBatch {
+  /** In order of WAL. */
+  readonly transactions: readonly IndexedTransaction[];
+  readonly damaged: readonly string[];
+}
+
+/** In batches, so that memory does not grow with the range. */
+export async function* readWal(
   options: ReadWalOptions,
   range: { line: number; begin: bigint; end: bigint },
-): Promise<{ transactions: readonly IndexedTransaction[]; damaged: readonly string[] }> {
+): AsyncGenerator<WalBatch> {
   const { repository, database, log, segmentSize, signal, onBytes } = options;
   const state = await stateBefore(options, range);
   const first = walSegmentBegin(state ? BigInt(state.lastEnd) : range.begin, segmentSize);
@@ -44,12 +51,12 @@ export async function readWal(
     signal.throwIfAborted();
     indexer.push(bytes);
     onBytes(bytes.length);
+    const { transactions, damaged } = indexer.take();
+    yield {
+      transactions: transactions.filter((transaction) => transaction.lsn >= range.begin),
+      damaged: damaged.map(({ message }) => message),
+    };
   }
-  const { transactions, damaged } = indexer.take();
-  return {
-    transactions: transactions.filter((transaction) => transaction.lsn >= range.begin),
-    damaged: damaged.map(({ message }) => message),
-  };
 }
 
 /** What the index just before the range knew at its end. */
