@@ -419,7 +419,7 @@ test('the commands in docs/operations – each runs as it is written', async (t)
   assert.match(alone.stdout, /^ALARM {2}no stream is running/m);
   const stop = new AbortController();
   t.after(() => stop.abort());
-  const stream = helvino(['wal', 'stream'], { cwd: only, signal: stop.signal });
+  const stream = helvino(['wal', 'stream', '--synchronous'], { cwd: only, signal: stop.signal });
   const safe = async () => (await helvino(['wal', 'status'], { cwd: only })).status === 0;
   for (let i = 0; i < 60 && !(await safe()); i++);
   let ran = 0;

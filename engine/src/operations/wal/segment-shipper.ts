@@ -105,8 +105,8 @@ export class SegmentShipper {
       const replaced = from === 0 ? segment.parts.splice(0) : [];
       segment.shipped = filled;
       segment.parts.push(name);
-      await this.#removeParts(replaced);
       this.#advance(segment.begin + BigInt(filled));
+      await this.#removeParts(replaced);
     });
     await this.#work;
     if (this.#failure !== undefined) throw this.#failure;
