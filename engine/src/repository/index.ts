@@ -40,6 +40,7 @@ export { Lease } from './lease.ts';
 export { type LogNote, type LogNoteKind, listLogNotes, openLogNote, putLogNote } from './log-notes.ts';
 export type { LogSlice } from './log-opener-messages.ts';
 export { LogOpenerPool } from './log-opener-pool.ts';
+export { LogSealer } from './log-sealer.ts';
 export {
   checkLogPiece,
   type LogPiece,

@@ -83,13 +83,39 @@ export async function putLogPiece(
   bytes: Uint8Array,
   keys: PieceKeys,
 ): Promise<void> {
-  const sealed = sealPiece(bytes, name, keys);
+  await putSealedPiece(driver, name, {
+    sealed: sealLogPiece(bytes, name, sealKeysOf(keys)),
+    bytes,
+    ring: keys.ring,
+    passing: keys.passing,
+  });
+}
+
+/** What a piece is sealed with: the current catalog key, and a data key. */
+export interface SealKeys {
+  readonly catalogKey: Uint8Array;
+  readonly catalogKeyId: string;
+  readonly dataKey: Uint8Array;
+  readonly dataKeyId: string;
+}
+
+function sealKeysOf({ ring, dataKey, dataKeyId }: PieceKeys): SealKeys {
+  return { catalogKey: ring.current, catalogKeyId: ring.currentId, dataKey, dataKeyId };
+}
+
+/** As `putLogPiece`, of what a `LogSealer` has sealed. */
+export async function putSealedPiece(
+  driver: StorageDriver,
+  name: string,
+  piece: { sealed: Uint8Array; bytes: Uint8Array; ring: CatalogRing; passing?: boolean },
+): Promise<void> {
+  const { sealed, bytes, ring, passing } = piece;
   try {
-    await driver.put(name, [sealed], { ifAbsent: true, passing: keys.passing });
+    await driver.put(name, [sealed], { ifAbsent: true, passing });
   } catch (thrown) {
     if (!(thrown instanceof HelvinoError) || thrown.code !== 'STORAGE_EXISTS') throw thrown;
     // Stored by an earlier run that died before it could say so, or by someone else.
-    if (await holdsPiece(driver, { name, bytes, ring: keys.ring })) return;
+    if (await holdsPiece(driver, { name, bytes, ring })) return;
     throw conflict(name);
   }
   await readBack(driver, name, [sealed]);
@@ -124,14 +150,16 @@ function conflict(name: string): HelvinoError {
   });
 }
 
-function sealPiece(bytes: Uint8Array, name: string, { ring, dataKey, dataKeyId }: PieceKeys): Buffer {
-  const start = Buffer.concat([magic, Buffer.from(dataKeyId + ring.currentId, 'hex'), newSalt()]);
+/** The object's bytes. */
+export function sealLogPiece(bytes: Uint8Array, name: string, keys: SealKeys): Buffer {
+  const { catalogKey, catalogKeyId, dataKey, dataKeyId } = keys;
+  const start = Buffer.concat([magic, Buffer.from(dataKeyId + catalogKeyId, 'hex'), newSalt()]);
   const salt = start.subarray(24);
   const aad = Buffer.concat([start, Buffer.from(name)]);
   const body = Buffer.concat(seal(deriveKey(dataKey, salt, 'wal'), compress(bytes, 1), aad));
-  const hasher = contentHasherOf(ring.current);
+  const hasher = contentHasherOf(catalogKey);
   const hashes = Buffer.concat([hasher.hash(bytes), hasher.hash(body)]);
-  const head = seal(deriveKey(ring.current, salt, 'wal head'), hashes, aad);
+  const head = seal(deriveKey(catalogKey, salt, 'wal head'), hashes, aad);
   return Buffer.concat([start, ...head, body]);
 }
 

@@ -1,9 +1,17 @@
 /**
  * Turns a byte stream of WAL into stored pieces: the open segment in parts about once an interval, then the whole segment,
  * after which its parts are superfluous. What is durable is reported, nothing else: the server may forget it then.
+ *
+ * Whole segments are sealed and stored several at a time. They are reported, and all that comes after them, in order.
  */
 import { HelvinoError } from '../../base/errors.ts';
-import { type LogPiece, logPieceName, putLogPiece, type Repository } from '../../repository/index.ts';
+import {
+  type LogPiece,
+  type LogSealer,
+  logPieceName,
+  putLogPiece,
+  type Repository,
+} from '../../repository/index.ts';
 
 export interface ShipperOptions {
   readonly repository: Repository;
@@ -15,6 +23,8 @@ export interface ShipperOptions {
   readonly start: bigint;
   /** Parts that an earlier stream has left from there on: superfluous once their segments are whole. */
   readonly leftovers?: readonly LogPiece[];
+  /** Seals whole segments elsewhere; undefined: here. */
+  readonly sealer?: LogSealer;
   /** The data key to use now. */
   readonly dataKey: () => Promise<{ readonly key: Uint8Array; readonly keyId: string }>;
   /** A whole segment is stored; awaited before it is reported durable. */
@@ -28,12 +38,18 @@ const mostParts = 60;
 
 interface OpenSegment {
   readonly begin: bigint;
-  readonly bytes: Buffer;
+  /** Memory of its own. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
   filled: number;
   /** How much of it is stored in parts. */
   shipped: number;
   readonly parts: string[];
+  /** Settles with the last part. */
+  lastPart: Promise<void>;
 }
+
+/** Bytes of whole segments that may wait for the store; at least two segments may. */
+const mostWaiting = 64 << 20;
 
 export class SegmentShipper {
   readonly #options: ShipperOptions;
@@ -41,6 +57,9 @@ export class SegmentShipper {
   #segment: OpenSegment;
   #work: Promise<void> = Promise.resolve();
   #queued = 0;
+  #room: (() => void) | undefined;
+  /** Memory of segments that are stored. */
+  readonly #free: Uint8Array<ArrayBuffer>[] = [];
   #failure: unknown;
   #durable: bigint;
 
@@ -87,10 +106,13 @@ export class SegmentShipper {
     this.#wake = undefined;
   }
 
-  /** A promise when two whole segments wait for the store: then nothing more should be read. */
+  /** A promise when enough whole segments wait for the store: then nothing more should be read. */
   congestion(): Promise<void> | undefined {
     if (this.#failure !== undefined) throw this.#failure;
-    return this.#queued >= 2 ? this.#work : undefined;
+    if (this.#queued < Math.max(2, mostWaiting / this.#options.segmentSize)) return undefined;
+    return new Promise((resolve) => {
+      this.#room = resolve;
+    });
   }
 
   /** Stores what has come since the last part. Resolves when it is durable. */
@@ -108,6 +130,7 @@ export class SegmentShipper {
       this.#advance(segment.begin + BigInt(filled));
       await this.#removeParts(replaced);
     });
+    segment.lastPart = this.#work;
     await this.#work;
     if (this.#failure !== undefined) throw this.#failure;
   }
@@ -126,7 +149,8 @@ export class SegmentShipper {
   }
 
   #open(begin: bigint): OpenSegment {
-    return { begin, bytes: Buffer.allocUnsafe(this.#options.segmentSize), filled: 0, shipped: 0, parts: [] };
+    const bytes = this.#free.pop() ?? new Uint8Array(this.#options.segmentSize);
+    return { begin, bytes, filled: 0, shipped: 0, parts: [], lastPart: Promise.resolve() };
   }
 
   #close(): void {
@@ -134,11 +158,15 @@ export class SegmentShipper {
     const end = segment.begin + BigInt(segment.bytes.length);
     this.#segment = this.#open(end);
     this.#queued++;
+    const stored = this.#putWhole(segment);
+    // It fails where it is awaited.
+    stored.catch(() => undefined);
     this.#enqueue(async () => {
-      await this.#put(segment.begin, segment.bytes);
+      await stored;
       await this.#options.onSegment?.();
       this.#advance(end);
       this.#queued--;
+      this.#room?.();
       const left = this.#options.leftovers?.filter((p) => p.begin >= segment.begin && p.end <= end) ?? [];
       await this.#removeParts([...new Set([...segment.parts, ...left.map(({ name }) => name)])]);
     });
@@ -154,21 +182,40 @@ export class SegmentShipper {
       if (this.#failure !== undefined) return;
       await work().catch((thrown: unknown) => {
         this.#failure = thrown;
+        this.#room?.();
       });
     });
   }
 
+  /** Only once its parts are: they are read from the same memory. */
+  async #putWhole({ begin, bytes, lastPart }: OpenSegment): Promise<void> {
+    const { repository, sealer } = this.#options;
+    await lastPart;
+    if (!sealer) {
+      await this.#put(begin, bytes);
+      this.#free.push(bytes);
+      return;
+    }
+    const keys = await this.#keys();
+    const back = await sealer.put(repository.driver, this.#name(begin, bytes.length), bytes, keys);
+    this.#free.push(back);
+  }
+
   async #put(begin: bigint, bytes: Uint8Array): Promise<string> {
-    const { repository, database, timeline } = this.#options;
-    const dataKey = await this.#options.dataKey();
-    const name = logPieceName(database, { line: timeline, begin, end: begin + BigInt(bytes.length) });
-    await putLogPiece(repository.driver, name, bytes, {
-      ring: repository.ring,
-      dataKey: dataKey.key,
-      dataKeyId: dataKey.keyId,
-      passing: bytes.length < this.#options.segmentSize,
-    });
+    const name = this.#name(begin, bytes.length);
+    const passing = bytes.length < this.#options.segmentSize;
+    await putLogPiece(this.#options.repository.driver, name, bytes, { ...(await this.#keys()), passing });
     return name;
+  }
+
+  #name(begin: bigint, length: number): string {
+    const { database, timeline } = this.#options;
+    return logPieceName(database, { line: timeline, begin, end: begin + BigInt(length) });
+  }
+
+  async #keys() {
+    const { key, keyId } = await this.#options.dataKey();
+    return { ring: this.#options.repository.ring, dataKey: key, dataKeyId: keyId };
   }
 
   #advance(position: bigint): void {

@@ -16,7 +16,7 @@ import {
   timelineHistoryName,
   walSegmentBegin,
 } from '../../postgres/index.ts';
-import { type LogPiece, listLog, putLogFile, type Repository } from '../../repository/index.ts';
+import { type LogPiece, LogSealer, listLog, putLogFile, type Repository } from '../../repository/index.ts';
 import { newestReadable } from '../backup/choose-parent.ts';
 import { readSource, type SourceFacts } from '../backup/source.ts';
 import { continuation } from './continuation.ts';
@@ -111,6 +111,8 @@ class StreamRun {
     let place = await this.#startingPoint(replication, source, slot);
     const index = new StreamIndex(this.#options, source);
     cleanup.defer(() => index.close());
+    const sealer = new LogSealer({ workers: 2 });
+    cleanup.defer(() => sealer.close());
     while (!signal.aborted) {
       progress.phase(
         `streaming WAL of timeline ${place.timeline} from ${formatLsn(place.start)}`,
@@ -119,7 +121,7 @@ class StreamRun {
       );
       const start = await index.begin(place);
       try {
-        const next = await this.#timeline(replication, { ...place, start, source, index });
+        const next = await this.#timeline(replication, { ...place, start, source, index, sealer });
         if (next === undefined) return;
         await this.#storeHistory(replication, next.timeline);
         const begin = walSegmentBegin(next.switchLsn, source.walSegmentSize);
@@ -227,7 +229,7 @@ class StreamRun {
   /** Streams one timeline to its end. Undefined when it was ended by the signal. */
   async #timeline(
     replication: ReplicationConnection,
-    place: { timeline: number; start: bigint; source: SourceFacts; index: StreamIndex },
+    place: { timeline: number; start: bigint; source: SourceFacts; index: StreamIndex; sealer: LogSealer },
   ): Promise<{ timeline: number; switchLsn: bigint } | undefined> {
     const { repository, database, signal, slot, intervalMs, onStored, progress } = this.#options;
     const { index } = place;
@@ -239,6 +241,7 @@ class StreamRun {
       segmentSize: place.source.walSegmentSize,
       start: place.start,
       leftovers: await partsFrom(this.#options, place),
+      sealer: place.sealer,
       dataKey: () => this.#key.current(),
       onSegment: () => index.storeWhole(),
       onDurable: () => report?.(),
