@@ -131,8 +131,8 @@ test('the index is gone, or the stream was killed – with the identity the same
     await client.query(
       `create table fill${i} as select repeat('x', 500) as body from generate_series(1, 1500)`,
     );
+    await streaming.reach(client);
   }
-  await streaming.reach(client);
   await streaming.stop();
   const counts = (result: Awaited<ReturnType<typeof search>>) =>
     result.transactions.map(({ xid, changes }) => [xid, changes[0]!.name, changes[0]!.deleted]);

@@ -14,7 +14,7 @@ import { backupFacts } from '../../catalog/index.ts';
 import { formatLsn, parseLsn, walFileName, walSegmentBegin } from '../../postgres/index.ts';
 import { LogOpenerPool, type LogSlice } from '../../repository/index.ts';
 import { mapParallel } from '../../streams/index.ts';
-import type { PieceRun, StoredLog } from '../wal/log-bytes.ts';
+import { isLoss, lostRun, type PieceRun, type StoredLog } from '../wal/log-bytes.ts';
 import type { Owner } from './owner.ts';
 import type { ResolvedTarget } from './resolve-target.ts';
 import { targetError } from './target.ts';
@@ -102,13 +102,7 @@ function named(thrown: unknown, { piece, from, to }: PieceRun): unknown {
   if (!(thrown instanceof HelvinoError)) return thrown;
   const what = `WAL of timeline ${piece.line} from ${formatLsn(from)} to ${formatLsn(to)}`;
   const context = { ...thrown.context, timeline: piece.line, from: formatLsn(from), to: formatLsn(to) };
-  if (thrown.code === 'REPOSITORY_DAMAGED' || thrown.code === 'STORAGE_NOT_FOUND') {
-    return new HelvinoError(thrown.code, `${what} cannot be had: ${thrown.message}`, {
-      hint: `take another copy of the repository, or recover to just before it: --to ${formatLsn(from)} --timeline ${piece.line}`,
-      cause: thrown,
-      context,
-    });
-  }
+  if (isLoss(thrown)) return lostRun(thrown, { piece, from, to });
   if (!thrown.code.startsWith('STORAGE_')) return thrown;
   return new HelvinoError(thrown.code, `${what} could not be fetched: ${thrown.message}`, {
     hint: 'no server can start on the directory yet; when the store answers again, run the same restore: it goes on',

@@ -68,7 +68,7 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
       'BACKUP_NOT_FOUND',
       `no backup of ${database} leads to ${options.timeline === undefined ? 'stored WAL' : `timeline ${options.timeline}`}`,
       {
-        hint: '`helvino list` shows the backups, `helvino wal status` the timelines',
+        hint: `WAL is stored of ${timelinesOf(options)}; \`helvino list\` shows the backups, \`helvino wal status\` where they lead`,
       },
     );
   }
@@ -125,6 +125,12 @@ function windowsOf(candidates: readonly Candidate[]): Window[] {
 /** When the WAL of a backup ended, by the server's clock; of backups that do not say, when all was stored. */
 function endTime({ manifest, facts }: Candidate): string {
   return facts.ended ?? manifest.finished;
+}
+
+function timelinesOf({ log }: ResolveOptions): string {
+  const lines = [...new Set(log.pieces.map((piece) => piece.line))];
+  if (lines.length === 0) return 'no timeline';
+  return `timeline${lines.length > 1 ? 's' : ''} ${lines.join(', ')}`;
 }
 
 function describe(target: ResolveOptions['target']): string {

@@ -29,6 +29,25 @@ test('targets as people write them – are understood', () => {
   });
 });
 
+test('a zone by its name – its offset at that time; where the clocks change, refused', () => {
+  const at = (text: string) => parseTarget(text, now);
+  const is = (text: string) => ({ kind: 'time', time: micro(text) });
+  assert.deepEqual(at('2026-07-01 14:00 Europe/Berlin'), is('2026-07-01T12:00:00Z'));
+  assert.deepEqual(at('2026-12-01 14:00 Europe/Berlin'), is('2026-12-01T13:00:00Z'));
+  assert.deepEqual(at('2026-10-25 01:59:59 Europe/Berlin'), is('2026-10-24T23:59:59Z'));
+  assert.deepEqual(at('2026-10-25 03:00 Europe/Berlin'), is('2026-10-25T02:00:00Z'));
+  assert.deepEqual(at('2026-07-01 14:00 Asia/Kolkata'), is('2026-07-01T08:30:00Z'));
+  assert.deepEqual(at('2026-07-01 14:00 Etc/UTC'), is('2026-07-01T14:00:00Z'));
+  assert.throws(() => at('2026-10-25 02:30 Europe/Berlin'), { message: /twice, at \+02:00 and at \+01:00/ });
+  assert.throws(() => at('2026-03-29 02:30 Europe/Berlin'), { message: /is not there/ });
+  for (const zone of ['CET', 'CEST', 'Europe/Nowhere', 'EST5EDT'])
+    assert.throws(
+      () => at(`2026-07-01 14:00 ${zone}`),
+      { code: 'USAGE', message: /is not a time zone/ },
+      zone,
+    );
+});
+
 test('a time without a zone, or nonsense – refused with what to write', () => {
   assert.throws(() => parseTarget('2026-11-25 14:03:00', now), { code: 'USAGE', message: /has no zone/ });
   for (const wrong of ['', 'yesterday', '25.11.2026', 'xid:', 'name:', '2026-13-45 99:00Z', '0/']) {

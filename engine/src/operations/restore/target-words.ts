@@ -25,7 +25,7 @@ const unitSeconds: Readonly<Record<string, number>> = {
 };
 
 /**
- * `latest`, `backup`, a time with its zone (`2026-11-25 14:03:00+01`), `10 minutes ago`, an LSN (`0/3000148`), `xid:1234`,
+ * `latest`, `backup`, a time with its zone (`2026-11-25 14:03:00+01`, `… Europe/Berlin`), `10 minutes ago`, an LSN (`0/3000148`), `xid:1234`,
  * `before:xid:1234`, `name:before-migration`. Throws USAGE.
  */
 export function parseTarget(text: string, now: Date): RecoveryTarget {
@@ -45,7 +45,7 @@ export function parseTarget(text: string, now: Date): RecoveryTarget {
 
 function parseTime(words: string): bigint {
   const match =
-    /^(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*(Z|UTC|[+-]\d{2}(?::?\d{2})?)?$/i.exec(
+    /^(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*(Z|UTC|[+-]\d{2}(?::?\d{2})?|[a-z][\w+/-]*)?$/i.exec(
       words,
     );
   if (!match) {
@@ -59,13 +59,56 @@ function parseTime(words: string): bigint {
       hint: `write ${words}Z for UTC, or an offset like ${words}+01:00`,
     });
   }
-  const offset = /^(z|utc)$/i.test(zone)
-    ? 'Z'
-    : zone.length === 3
-      ? `${zone}:00`
-      : zone.replace(/^([+-]\d{2})(\d{2})$/, '$1:$2');
+  const offset =
+    /^[a-z]{2}/i.test(zone) && !/^utc$/i.test(zone)
+      ? zoneOffset(`${date}T${clock!.slice(0, 5)}`, zone)
+      : /^(z|utc)$/i.test(zone)
+        ? 'Z'
+        : zone.length === 3
+          ? `${zone}:00`
+          : zone.replace(/^([+-]\d{2})(\d{2})$/, '$1:$2');
   const [whole = '', fraction = ''] = clock!.split('.');
   const time = new Date(`${date}T${whole.length === 5 ? `${whole}:00` : whole}${offset}`);
   if (Number.isNaN(time.getTime())) throw new HelvinoError('USAGE', `"${words}" is not a time`);
   return BigInt(time.getTime()) * 1000n + BigInt(fraction.padEnd(6, '0').slice(0, 6));
+}
+
+/**
+ * The offset of a zone of the IANA database (`Europe/Berlin`) at a time of its own clocks, `YYYY-MM-DDTHH:MM`. Where clocks are
+ * put back a time is there twice, where they are put forward it is not there at all: both are refused, not guessed at.
+ */
+function zoneOffset(local: string, zone: string): string {
+  const wanted = new Date(`${local}Z`).getTime();
+  if (Number.isNaN(wanted)) throw new HelvinoError('USAGE', `"${local}" is not a time`);
+  const found = new Set<string>();
+  // The offsets that hold a day before and a day after are all that come into question.
+  for (const away of [-1, 0, 1]) {
+    const offset = offsetAt(wanted + away * 86_400_000, zone);
+    const time = new Date(`${local}${offset}`).getTime();
+    if (offsetAt(time, zone) === offset) found.add(offset);
+  }
+  const [only, other] = found;
+  if (only !== undefined && other === undefined) return only;
+  const why =
+    other === undefined
+      ? 'is not there: the clocks were put forward'
+      : `is there twice, at ${only} and at ${other}`;
+  throw new HelvinoError('USAGE', `${local.replace('T', ' ')} in ${zone} ${why}`, {
+    hint: `write the offset instead of the name: "${local.replace('T', ' ')}${only ?? '+01:00'}"`,
+  });
+}
+
+/** `+02:00`. Abbreviations like CET are refused: several zones share one. */
+function offsetAt(time: number, zone: string): string {
+  try {
+    if (!zone.includes('/')) throw new RangeError('an abbreviation');
+    const format = new Intl.DateTimeFormat('en', { timeZone: zone, timeZoneName: 'longOffset' });
+    const name = format.formatToParts(time).find((part) => part.type === 'timeZoneName')!.value;
+    return name === 'GMT' ? '+00:00' : name.slice(3, 9);
+  } catch (thrown) {
+    throw new HelvinoError('USAGE', `"${zone}" is not a time zone`, {
+      hint: 'write Z for UTC, an offset like +01:00, or a name like Europe/Berlin',
+      cause: thrown,
+    });
+  }
 }

@@ -13,15 +13,16 @@ const indexer = new WalIndexer(workerData as IndexerSetup);
 /** Of the parts since the last whole one. */
 let kept: { begin: bigint; transactions: IndexedTransaction[]; damaged: LogIndexPart['damaged'] } | undefined;
 
-function send(message: FromIndexer): void {
-  port.postMessage(message);
+function send(message: FromIndexer, transfer: ArrayBuffer[] = []): void {
+  port.postMessage(message, transfer);
 }
 
 port.on('message', (message: ToIndexer) => {
   try {
     if (message.type === 'wal') {
-      indexer.push(message.bytes);
-      send({ type: 'read', bytes: message.bytes.length });
+      const { memory, length } = message;
+      indexer.push(new Uint8Array(memory, 0, length));
+      send({ type: 'read', memory, length }, [memory]);
     } else if (message.type === 'snapshot') indexer.addSnapshot(message.snapshot);
     else take(message.whole);
   } catch (thrown) {

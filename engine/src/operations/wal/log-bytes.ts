@@ -72,12 +72,14 @@ export class StoredLog {
 
   /** Bytes [from, to) of a timeline, in runs. Throws as `runs` and `fetch`, and REPOSITORY_DAMAGED. */
   async *bytes(range: LogRange): AsyncGenerator<Uint8Array> {
-    for await (const fetched of mapParallel(this.runs(range), ahead, (run) => this.fetch(run))) {
-      for (const { piece, from, to, sealed, dataKey } of fetched) {
-        const plain = openLogPiece(sealed, piece.name, dataKey);
-        yield plain.subarray(Number(from - piece.begin), Number(to - piece.begin));
+    const fetching = mapParallel(this.runs(range), ahead, async (run) => {
+      try {
+        return await this.fetch(run);
+      } catch (thrown) {
+        throw isLoss(thrown) ? lostRun(thrown, run) : thrown;
       }
-    }
+    });
+    for await (const fetched of fetching) for (const run of fetched) yield opened(run);
   }
 
   /** The pieces that hold a range, in order. Throws STORAGE_NOT_FOUND when there is a gap. */
@@ -125,6 +127,36 @@ export class StoredLog {
     }
     return key;
   }
+}
+
+function opened(run: FetchedRun): Uint8Array {
+  const { piece, from, to, sealed, dataKey } = run;
+  try {
+    const plain = openLogPiece(sealed, piece.name, dataKey);
+    return plain.subarray(Number(from - piece.begin), Number(to - piece.begin));
+  } catch (thrown) {
+    throw isLoss(thrown) ? lostRun(thrown, run) : thrown;
+  }
+}
+
+/** True when WAL is not there or not good, and trying again will not mend it. */
+export function isLoss(
+  thrown: unknown,
+): thrown is HelvinoError & { readonly code: 'REPOSITORY_DAMAGED' | 'STORAGE_NOT_FOUND' } {
+  return (
+    thrown instanceof HelvinoError &&
+    (thrown.code === 'REPOSITORY_DAMAGED' || thrown.code === 'STORAGE_NOT_FOUND')
+  );
+}
+
+/** Says which WAL is lost, and the last point before it. */
+export function lostRun(thrown: HelvinoError, { piece, from, to }: PieceRun): HelvinoError {
+  const what = `WAL of timeline ${piece.line} from ${formatLsn(from)} to ${formatLsn(to)}`;
+  return new HelvinoError(thrown.code, `${what} cannot be had: ${thrown.message}`, {
+    hint: `take another copy of the repository, or recover to just before it: --to ${formatLsn(from)} --timeline ${piece.line}`,
+    cause: thrown,
+    context: { ...thrown.context, timeline: piece.line, from: formatLsn(from), to: formatLsn(to) },
+  });
 }
 
 async function list(repository: Repository, database: string): Promise<LogPiece[]> {

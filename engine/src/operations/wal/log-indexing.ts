@@ -25,11 +25,17 @@ type Part = Extract<FromIndexer, { type: 'part' }>;
 const mostParts = 30;
 /** Bytes that may wait for the thread. */
 const mostWaiting = 32 << 20;
+/** Bytes that go to the thread at a time: what a socket gives is too little for a message. */
+const batchSize = 512 << 10;
 
 export class LogIndexing {
   readonly #options: LogIndexingOptions;
   readonly #worker: Worker;
   #waiting = 0;
+  #batch = new Uint8Array(batchSize);
+  #filled = 0;
+  /** Memory that has come back. */
+  readonly #free: ArrayBuffer[] = [];
   #room: { promise: Promise<void>; resolve: () => void } | undefined;
   #takes: ((part: Part | undefined) => void)[] = [];
   #parts: string[] = [];
@@ -48,9 +54,22 @@ export class LogIndexing {
   /** Takes a copy. */
   push(bytes: Uint8Array): void {
     if (this.#failed) return;
-    const copy = new Uint8Array(bytes);
-    this.#waiting += copy.length;
-    this.#send({ type: 'wal', bytes: copy }, [copy.buffer]);
+    for (let at = 0; at < bytes.length; ) {
+      const part = bytes.subarray(at, at + batchSize - this.#filled);
+      this.#batch.set(part, this.#filled);
+      this.#filled += part.length;
+      at += part.length;
+      if (this.#filled === batchSize) this.#flush();
+    }
+  }
+
+  #flush(): void {
+    if (this.#filled === 0) return;
+    const [memory, length] = [this.#batch.buffer, this.#filled];
+    this.#waiting += length;
+    this.#send({ type: 'wal', memory, length }, [memory]);
+    this.#batch = new Uint8Array(this.#free.pop() ?? new ArrayBuffer(batchSize));
+    this.#filled = 0;
   }
 
   /** A promise when so much waits that nothing more should be read. */
@@ -67,7 +86,9 @@ export class LogIndexing {
   }
 
   addSnapshot(snapshot: CatalogSnapshot): void {
-    if (!this.#failed) this.#send({ type: 'snapshot', snapshot });
+    if (this.#failed) return;
+    this.#flush();
+    this.#send({ type: 'snapshot', snapshot });
   }
 
   /** Stores what was found since the last time; `whole`: since the last whole part, whose short parts go away then. */
@@ -107,6 +128,7 @@ export class LogIndexing {
     if (this.#failed) return Promise.resolve(undefined);
     return new Promise((resolve) => {
       this.#takes.push(resolve);
+      this.#flush();
       this.#send({ type: 'take', whole });
     });
   }
@@ -117,7 +139,8 @@ export class LogIndexing {
 
   #receive(message: FromIndexer): void {
     if (message.type === 'read') {
-      this.#waiting -= message.bytes;
+      this.#waiting -= message.length;
+      this.#free.push(message.memory);
       if (this.#waiting < mostWaiting / 2) this.#makeRoom();
     } else if (message.type === 'part') this.#takes.shift()?.(message);
     else this.#fail(message.message);

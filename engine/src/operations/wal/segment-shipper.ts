@@ -48,7 +48,7 @@ interface OpenSegment {
   lastPart: Promise<void>;
 }
 
-/** Bytes of whole segments that may wait for the store; at least two segments may. */
+/** Bytes of whole segments that may wait for the store: two to four segments. */
 const mostWaiting = 64 << 20;
 
 export class SegmentShipper {
@@ -109,7 +109,8 @@ export class SegmentShipper {
   /** A promise when enough whole segments wait for the store: then nothing more should be read. */
   congestion(): Promise<void> | undefined {
     if (this.#failure !== undefined) throw this.#failure;
-    if (this.#queued < Math.max(2, mostWaiting / this.#options.segmentSize)) return undefined;
+    const most = Math.min(4, Math.max(2, mostWaiting / this.#options.segmentSize));
+    if (this.#queued < most) return undefined;
     return new Promise((resolve) => {
       this.#room = resolve;
     });

@@ -1,0 +1,177 @@
+/** What cannot be restored is refused by the command line before anything is written, and says what can. */
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { parseLsn } from '../src/postgres/index.ts';
+import { query } from './backup-fixture.ts';
+import { helvinoJson } from './cli.ts';
+import { startTestServer, type TestServer } from './pg-server.ts';
+import { type RunningStream, streamByCli } from './wal-stream-cli.ts';
+
+let server: TestServer;
+let home: string;
+/** Positions and times before the backup, and after it, in order. */
+const moments: { lsn: string; time: string; xid: string }[] = [];
+const identity = 'helvino-recovery-identity.txt';
+
+async function moment(n: number): Promise<void> {
+  await query(server, `insert into t values (${n}, repeat(md5('${n}'), 1000))`);
+  const { rows } = await query<{ lsn: string; time: string; xid: string }>(
+    server,
+    `select pg_current_wal_insert_lsn()::text as lsn, clock_timestamp()::text as time, (select xmin::text from t where n = ${n}) as xid`,
+  );
+  moments.push(rows[0]!);
+}
+
+before(async () => {
+  home = await mkdtemp(join(tmpdir(), 'hv-targets-'));
+  server = await startTestServer({ major: 18, initdbArgs: ['--wal-segsize=1'] });
+  await query(server, 'create table t (n int, body text)');
+  const init = await helvinoJson(['init', '--url', server.url, '--path', 'repository'], { cwd: home });
+  assert.ok(init.ok, JSON.stringify(init));
+  await using stream: RunningStream = await streamByCli(home, server);
+  await moment(1);
+  const backup = await helvinoJson(['backup', '--fingerprint', 'off'], { cwd: home });
+  assert.ok(backup.ok, JSON.stringify(backup));
+  for (let n = 2; n <= 6; n++) {
+    await moment(n);
+    await query(server, 'select pg_switch_wal()');
+  }
+  await moment(7);
+  await stream.upToNow();
+});
+
+after(async () => {
+  await server[Symbol.asyncDispose]();
+  await rm(home, { recursive: true, force: true });
+});
+
+async function restoreTo(
+  words: readonly string[],
+  options: { cwd?: string; env?: Record<string, string> } = {},
+) {
+  const args = ['restore', '--to', ...words, '--to-directory', 'restored', '--identity', identity];
+  const answer = await helvinoJson(args, { cwd: home, ...options });
+  const written = await stat(join(options.cwd ?? home, 'restored')).catch(() => undefined);
+  return { ...answer, written: written !== undefined };
+}
+
+async function refused(words: readonly string[], code: string, message: RegExp): Promise<string> {
+  const answer = await restoreTo(words);
+  assert.deepEqual([answer.error?.code, answer.written], [code, false], JSON.stringify(answer));
+  assert.match(answer.error!.message, message);
+  return answer.error!.hint ?? '';
+}
+
+test('targets that are nowhere – refused, with from where to where one can recover', async () => {
+  const window = /recoverable is from [0-9A-F/]+ \(the end of backup \S+, [^)]+ UTC\) to [0-9A-F/]+/;
+  assert.match(await refused(['FF/0'], 'TARGET_UNREACHABLE', /ends at/), window);
+  assert.match(await refused(['xid:4000000000'], 'TARGET_UNREACHABLE', /not in the WAL/), window);
+  assert.match(await refused(['before:xid:4000000000'], 'TARGET_UNREACHABLE', /not in the WAL/), window);
+  assert.match(await refused(['name:never made'], 'TARGET_UNREACHABLE', /not in the WAL/), window);
+  assert.match(await refused(['2090-01-01 00:00Z'], 'TARGET_UNREACHABLE', /last transaction stored/), window);
+});
+
+test('targets before the first backup – refused; the nearest that can be reached is named, and can be reached', async () => {
+  const [first] = moments;
+  await refused([first!.time], 'TARGET_UNREACHABLE', /before the end of every backup/);
+  const hint = await refused([first!.lsn], 'TARGET_UNREACHABLE', /before the end of every backup/);
+  const nearest = /recoverable is from ([0-9A-F/]+)/.exec(hint)![1]!;
+  assert.ok(parseLsn(nearest) > parseLsn(first!.lsn));
+  const answer = await restoreTo([nearest, '--dry-run']);
+  assert.ok(answer.ok, JSON.stringify(answer));
+});
+
+test('a timeline that no backup leads to – refused; those that are stored are named', async () => {
+  const hint = await refused(['latest', '--timeline', '7'], 'BACKUP_NOT_FOUND', /timeline 7/);
+  assert.match(hint, /timeline 1\b/);
+  await refused(['latest', '--timeline', 'x'], 'USAGE', /"x" is not a timeline/);
+});
+
+test('times – without a zone refused with what to write; a zone by its name is understood, TZ changes nothing', async () => {
+  const time = '2026-07-01 12:00:00';
+  assert.match(await refused([time], 'USAGE', /has no zone/), /12:00:00Z .*\+01:00/);
+  await refused([`${time} CEST`], 'USAGE', /CEST/);
+  await refused([`${time} Europe/Nowhere`], 'USAGE', /Europe\/Nowhere/);
+  // The clocks go back: this hour is there twice; and forward: this one is not there.
+  await refused(['2026-10-25 02:30 Europe/Berlin'], 'USAGE', /twice.*\+02:00.*\+01:00/);
+  await refused(['2026-03-29 02:30 Europe/Berlin'], 'USAGE', /is not there/);
+  const far = '2026-07-01 14:00 Europe/Berlin';
+  for (const TZ of ['America/New_York', 'Asia/Kolkata', 'UTC']) {
+    const answer = await restoreTo([far], { env: { TZ } });
+    const said = /^(\S+) (\S+) (UTC|[+-]\d\d:\d\d) cannot be reached/.exec(answer.error?.message ?? '');
+    assert.ok(said, JSON.stringify(answer));
+    const [, date, clock, zone] = said;
+    const time = new Date(`${date}T${clock}${zone === 'UTC' ? 'Z' : zone}`);
+    assert.equal(time.toISOString(), '2026-07-01T12:00:00.000Z', TZ);
+  }
+});
+
+/** The stored whole segment that holds the position. */
+async function pieceAt(root: string, lsn: string): Promise<string> {
+  const folder = join(root, 'wal/main/00000001');
+  const at = parseLsn(lsn);
+  const holds = (name: string) => {
+    const [begin, end] = name.split('-').map((hex) => BigInt(`0x${hex}`));
+    return begin! <= at && at < end!;
+  };
+  const name = (await readdir(folder)).find(holds);
+  assert.ok(name, lsn);
+  return join(folder, name);
+}
+
+test('a segment is missing – what is behind it is refused, the last point before it is named and can be reached', async () => {
+  const path = await pieceAt(join(home, 'repository'), moments[3]!.lsn);
+  const bytes = await readFile(path);
+  await rm(path);
+  try {
+    const hint = await refused([moments[5]!.lsn], 'TARGET_UNREACHABLE', /ends at/);
+    const last = /\) to ([0-9A-F/]+)/.exec(hint)![1]!;
+    assert.ok(parseLsn(last) <= parseLsn(moments[3]!.lsn));
+    await refused([`xid:${moments[5]!.xid}`], 'TARGET_UNREACHABLE', /not in the WAL/);
+    assert.ok((await restoreTo([last, '--dry-run'])).ok);
+  } finally {
+    await writeFile(path, bytes, { mode: 0o600 });
+  }
+});
+
+test('a segment is damaged – it is named, with the last point before it, which can be reached', async () => {
+  const path = await pieceAt(join(home, 'repository'), moments[3]!.lsn);
+  const bytes = await readFile(path);
+  const changed = Buffer.from(bytes);
+  changed[changed.length >> 1]! ^= 1;
+  await writeFile(path, changed);
+  try {
+    // A transaction is looked for in the WAL: that reads it before anything is written.
+    const hint = await refused(
+      [`xid:${moments[5]!.xid}`],
+      'REPOSITORY_DAMAGED',
+      /WAL of timeline 1 from .*wal\/main\/00000001/,
+    );
+    const last = /--to ([0-9A-F/]+)/.exec(hint)![1]!;
+    assert.ok(parseLsn(last) <= parseLsn(moments[3]!.lsn));
+    assert.ok((await restoreTo([last, '--dry-run'])).ok);
+    // An LSN is not: the restore meets it, and no server starts on what it leaves.
+    const answer = await restoreTo([moments[5]!.lsn]);
+    assert.equal(answer.error?.code, 'REPOSITORY_DAMAGED');
+    assert.match(answer.error.message, /WAL of timeline 1 from/);
+    assert.ok(await stat(join(home, 'restored/helvino-restore.json')));
+  } finally {
+    await writeFile(path, bytes);
+    await rm(join(home, 'restored'), { recursive: true, force: true });
+  }
+});
+
+test('a server of another cluster – its WAL and its backups are refused by the repository', async () => {
+  await using other = await startTestServer({ major: 18, initdbArgs: ['--wal-segsize=1'] });
+  const config = await readFile(join(home, 'helvino.yaml'), 'utf8');
+  await writeFile(join(home, 'other.yaml'), config.replaceAll(`:${server.port}/`, `:${other.port}/`), {
+    mode: 0o600,
+  });
+  for (const verb of [['wal', 'stream'], ['backup']]) {
+    const answer = await helvinoJson([...verb, '--config', 'other.yaml'], { cwd: home });
+    assert.equal(answer.error?.code, 'SERVER_WRONG_CLUSTER', JSON.stringify(answer));
+  }
+});
