@@ -5,7 +5,7 @@
 import { HelvinoError } from '../../base/errors.ts';
 
 /** XLOG_PAGE_MAGIC of each major version. */
-const majors: ReadonlyMap<number, number> = new Map([
+export const walMajors: ReadonlyMap<number, number> = new Map([
   [0xd10d, 14],
   [0xd110, 15],
   [0xd113, 16],
@@ -44,7 +44,7 @@ export function readSegmentHeader(bytes: Uint8Array): SegmentHeader {
     });
   const magic = header.readUInt16LE(0);
   return {
-    major: majors.get(magic),
+    major: walMajors.get(magic),
     magic,
     timeline: header.readUInt32LE(4),
     begin: header.readBigUInt64LE(8),

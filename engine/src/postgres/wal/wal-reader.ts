@@ -8,6 +8,7 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { formatLsn } from '../lsn.ts';
 import { crcEnd, crcStart, crcUpdate, wordsOf } from './crc32c.ts';
+import { walMajors } from './segment-header.ts';
 
 const pageSize = 8192;
 const shortHeader = 24;
@@ -19,14 +20,6 @@ const infoLong = 0x2;
 const infoOverwrite = 0x8;
 /** RM_XLOG_ID with XLOG_SWITCH: the rest of the segment is unused. */
 const switchInfo = 0x40;
-/** XLOG_PAGE_MAGIC of each major version. */
-const majors: ReadonlyMap<number, number> = new Map([
-  [0xd10d, 14],
-  [0xd110, 15],
-  [0xd113, 16],
-  [0xd116, 17],
-  [0xd118, 18],
-]);
 /** The server refuses longer ones (XLogRecordMaxSize, 1020 MiB). */
 const longestRecord = 1020 << 20;
 
@@ -187,7 +180,7 @@ export class WalReader {
       this.#ended = true;
       return;
     }
-    const major = majors.get(magic);
+    const major = walMajors.get(magic);
     if (major === undefined)
       throw this.#damaged(pageStart, `the page has the magic number 0x${magic.toString(16)}`);
     this.#current.major = major;
