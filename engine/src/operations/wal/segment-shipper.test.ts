@@ -93,3 +93,28 @@ test('waiting for something to store – what is there already, what comes later
   stop.abort();
   await last;
 });
+
+test('a server with little to write – many short parts give way to one; nothing is lost', async () => {
+  const { shipper, durable, names } = await setUp();
+  for (let i = 0; i < 200; i++) {
+    shipper.write(randomBytes(8));
+    await shipper.ship();
+  }
+  assert.equal(durable.at(-1), start + 1600n);
+  const stored = await names();
+  assert.ok(stored.length < 130, `${stored.length} parts`);
+  const ranges = stored.map((name) =>
+    name
+      .split('/')
+      .at(-1)!
+      .split('-')
+      .map((hex) => BigInt(`0x${hex}`)),
+  );
+  ranges.sort(([a], [b]) => Number(a! - b!));
+  let at = start;
+  for (const [begin, end] of ranges) {
+    assert.equal(begin, at);
+    at = end!;
+  }
+  assert.equal(at, start + 1600n);
+});

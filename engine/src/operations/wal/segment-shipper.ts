@@ -46,6 +46,13 @@ interface OpenSegment {
   readonly parts: string[];
   /** Settles with the last part. */
   lastPart: Promise<void>;
+  /** How much of it the first part holds. */
+  merged: number;
+}
+
+/** Rarely enough that all together no more than three times the segment is written. */
+function isToMerge({ parts, merged }: OpenSegment, filled: number): boolean {
+  return parts.length >= mostParts && (filled - merged >= merged / 2 || parts.length >= 20 * mostParts);
 }
 
 /** Bytes of whole segments that may wait for the store: two to four segments. */
@@ -122,11 +129,12 @@ export class SegmentShipper {
     const { filled } = segment;
     this.#enqueue(async () => {
       if (filled <= segment.shipped) return;
-      const from = segment.parts.length < mostParts ? segment.shipped : 0;
+      const from = isToMerge(segment, filled) ? 0 : segment.shipped;
       const name = await this.#putPart(segment, from, filled);
       if (name === undefined) return;
       const replaced = from === 0 ? segment.parts.splice(0) : [];
       segment.shipped = filled;
+      if (from === 0) segment.merged = filled;
       segment.parts.push(name);
       this.#advance(segment.begin + BigInt(filled));
       await this.#removeParts(replaced);
@@ -151,7 +159,7 @@ export class SegmentShipper {
 
   #open(begin: bigint): OpenSegment {
     const bytes = this.#free.pop() ?? new Uint8Array(this.#options.segmentSize);
-    return { begin, bytes, filled: 0, shipped: 0, parts: [], lastPart: Promise.resolve() };
+    return { begin, bytes, filled: 0, shipped: 0, parts: [], merged: 0, lastPart: Promise.resolve() };
   }
 
   #close(): void {
