@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -406,8 +406,7 @@ test('the commands in docs/operations – each runs as it is written', async (t)
   const only = join(home, 'only');
   await mkdir(only);
   await writeFile(join(only, 'identity.txt'), await readFile(join(home, 'rotated.txt')));
-  for (const file of ['helvino.catalog.key'])
-    await writeFile(join(only, file), await readFile(join(home, file)), { mode: 0o600 });
+  await copyFile(join(home, 'helvino.catalog.key'), join(only, 'helvino.catalog.key'));
   const config = (await readFile(join(home, 'helvino.yaml'), 'utf8')).replace(
     /\n {2}(second|gone):[\s\S]*?(?=\n {2}\w+:|$)/g,
     '',
@@ -433,7 +432,7 @@ test('the commands in docs/operations – each runs as it is written', async (t)
     );
     await rm(restored, { recursive: true, force: true });
     for (const command of commands) {
-      const [line = ''] = command.split(' > ');
+      const [line = ''] = command.split(/ > | \|\| /);
       const words = line
         .replaceAll('/srv/restored', restored)
         .replaceAll('/usr/local/bin', only)
@@ -443,7 +442,8 @@ test('the commands in docs/operations – each runs as it is written', async (t)
         .slice(2);
       if (words.includes('--delta')) words.push('--confirm', restored);
       const outcome = await helvino(words, { cwd: only });
-      assert.equal(outcome.status, 0, `${page}: ${command}\n${outcome.stdout}${outcome.stderr}`);
+      const good = outcome.status === 0 || (outcome.status === 1 && command.endsWith('|| test $? -eq 1'));
+      assert.ok(good, `${page}: ${command}\n${outcome.stdout}${outcome.stderr}`);
       ran++;
     }
   }
