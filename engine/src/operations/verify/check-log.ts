@@ -34,7 +34,7 @@ export async function checkLog(
 ): Promise<{ damage: LogDamage[]; bytesRead: number }> {
   const { repository, databases, progress, signal } = options;
   const damage: LogDamage[] = [];
-  const keys = new Map<string, Buffer>();
+  const keys = { sealed: await repository.sealedKeys('data'), opened: new Map<string, Buffer>() };
   let bytesRead = 0;
   progress.phase('reading WAL', undefined, 'bytes');
   for (const database of databases) {
@@ -81,22 +81,32 @@ async function whyNot(
   }
 }
 
+interface LogKeys {
+  /** Ids of the data keys that are stored. */
+  readonly sealed: ReadonlySet<string>;
+  readonly opened: Map<string, Buffer>;
+}
+
 async function faultOf(
   { repository, identities }: CheckLogOptions,
   { name }: LogPiece,
-  keys: Map<string, Buffer>,
+  { sealed: stored, opened }: LogKeys,
 ): Promise<string | undefined> {
-  let sealed: Uint8Array = new Uint8Array();
+  let sealed: Uint8Array | undefined;
+  let keyId = '';
   // A piece that names a catalog key which this repository never had is a changed piece.
   const changed = await whyNot(async () => {
     sealed = await repository.driver.get(name);
     checkLogPiece(sealed, name, repository.ring);
+    keyId = logPieceKeyId(sealed, name);
   }, [...damageCodes, 'KEY_WRONG']);
-  if (changed !== undefined || !identities) return changed;
+  if (changed !== undefined || sealed === undefined) return changed;
+  if (!stored.has(keyId)) return `the sealed data key ${keyId} is missing: nobody can open it`;
+  if (!identities) return undefined;
+  const bytes = sealed;
   return whyNot(async () => {
-    const keyId = logPieceKeyId(sealed, name);
-    const key = keys.get(keyId) ?? (await repository.dataKey(keyId, identities));
-    keys.set(keyId, key);
-    openLogPiece(sealed, name, key);
+    const key = opened.get(keyId) ?? (await repository.dataKey(keyId, identities));
+    opened.set(keyId, key);
+    openLogPiece(bytes, name, key);
   }, damageCodes);
 }
