@@ -39,12 +39,21 @@ function registerTests(store: S3TestServer): void {
     assert.equal((await helvino(['backup'], here())).status, 0);
   });
 
+  const folders: string[] = [];
+
   after(async () => {
+    for (const folder of folders) await rm(folder, { recursive: true, force: true });
     await proxy.stop();
     store.stop();
     await server[Symbol.asyncDispose]();
     await rm(home, { recursive: true, force: true });
   });
+
+  async function restoredFolder(): Promise<string> {
+    const folder = await serverFolder('hv-thawed-');
+    folders.push(folder);
+    return folder;
+  }
 
   test('lifecycle – the plan says why; apply sets our rules, keeps those of others, and changes nothing the second time', async () => {
     const rule = {
@@ -83,7 +92,7 @@ function registerTests(store: S3TestServer): void {
   });
 
   test('packs in an archive class – restore says so; with --thaw it asks, waits and says how long; verify calls them unproven', async () => {
-    const data = join(await serverFolder('hv-thawed-'), 'data');
+    const data = join(await restoredFolder(), 'data');
     const asked = new Map<string, number>();
     // A pack of data, not of structure.
     const { Contents = [] } = await store.client.send(

@@ -67,7 +67,10 @@ function registerTests(store: S3TestServer): void {
     await sql('create table shop (id int primary key); insert into shop select generate_series(1, 3000)');
   });
 
+  const folders: string[] = [];
+
   after(async () => {
+    for (const folder of folders) await rm(folder, { recursive: true, force: true });
     store.stop();
     await server[Symbol.asyncDispose]();
     await rm(home, { recursive: true, force: true });
@@ -102,6 +105,12 @@ function registerTests(store: S3TestServer): void {
       found.push({ mode: Retention?.Mode, until: Retention?.RetainUntilDate?.getTime() ?? 0 });
     }
     return found;
+  }
+
+  async function restoredFolder(): Promise<string> {
+    const folder = await serverFolder('hv-attack-restored-');
+    folders.push(folder);
+    return folder;
   }
 
   test('init and backups with the policy for backups – all that a backup needs is locked, leases are not', async () => {
@@ -189,7 +198,7 @@ function registerTests(store: S3TestServer): void {
     const damaged = await helvinoJson(['verify'], as('restore'));
     assert.equal(damaged.error?.code, 'REPOSITORY_DAMAGED', JSON.stringify(damaged));
 
-    const data = join(await serverFolder('hv-attack-restored-'), 'data');
+    const data = join(await restoredFolder(), 'data');
     const args = ['restore', '--repository-path', `${place}&versions=first`, '--to-directory', data];
     const outcome = await helvino([...args, '--identity', identity], as('restore'));
     assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);

@@ -32,7 +32,10 @@ function registerTests(store: S3TestServer): void {
     await sql('create table shop (id int primary key); insert into shop select generate_series(1, 5000)');
   });
 
+  const folders: string[] = [];
+
   after(async () => {
+    for (const folder of folders) await rm(folder, { recursive: true, force: true });
     store.stop();
     await server[Symbol.asyncDispose]();
     await rm(home, { recursive: true, force: true });
@@ -46,6 +49,12 @@ function registerTests(store: S3TestServer): void {
     } finally {
       await client.end();
     }
+  }
+
+  async function restoredFolder(): Promise<string> {
+    const folder = await serverFolder('hv-s3-restored-');
+    folders.push(folder);
+    return folder;
   }
 
   test('init – the place is in helvino.yaml, no key is', async () => {
@@ -84,7 +93,7 @@ function registerTests(store: S3TestServer): void {
     const ended = await stream;
     assert.match(ended.stdout, /stopped; WAL is stored up to/, ended.stderr);
 
-    const data = join(await serverFolder('hv-s3-restored-'), 'data');
+    const data = join(await restoredFolder(), 'data');
     const args = ['restore', '--repository-path', place, '-d', 'main', '--to', 'latest'];
     const outcome = await helvino([...args, '--to-directory', data, '--identity', join(home, identity)], {
       cwd: tmpdir(),
