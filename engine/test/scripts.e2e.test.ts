@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { helvino } from './cli.ts';
 import { dumpMajor, makeShop, withoutPgDump } from './logical-fixture.ts';
 import { startTestServer, type TestServer } from './pg-server.ts';
 
@@ -79,6 +80,31 @@ test('backup-db.sh and backup-health-check.sh – a file, found fresh; too small
   assert.deepEqual([cut.status, /is damaged/.test(cut.output)], [2, true]);
   const none = await check('nothing');
   assert.deepEqual([none.status, /No backups found/.test(none.output)], [2, true]);
+});
+
+test('backup-health-check.sh with a helvino.yaml – the repository is asked, too', { skip }, async () => {
+  const folder = join(home, 'with-config');
+  await backup('with-config');
+  const made = await helvino(
+    [
+      'init',
+      '--url',
+      server.url,
+      '--path',
+      join(folder, 'repository'),
+      '--database',
+      'main',
+      '--config',
+      join(folder, 'helvino.yaml'),
+    ],
+    { cwd: folder },
+  );
+  assert.equal(made.status, 0, made.stderr);
+  const env = { MIN_SIZE_KB: '100', HELVINO_CONFIG: join(folder, 'helvino.yaml') };
+  const empty = await check('with-config', env);
+  assert.deepEqual([empty.status, /HELVINO CRITICAL/.test(empty.output)], [2, true], empty.output);
+  const unknown = await check('with-config', { ...env, HELVINO_CONFIG: join(folder, 'nowhere.yaml') });
+  assert.equal(unknown.status, 3, unknown.output);
 });
 
 test('backup-db.sh – no such database: fails, old files stay, no new one comes', { skip }, async () => {

@@ -288,6 +288,51 @@ test('a drill of a dump – proven; without the roles that it needs: unproven', 
   );
 });
 
+test('a restore that is stopped – no database is left, the one that was there stays, the application starts', {
+  skip,
+}, async () => {
+  await restoreDump(fixture, { server, manifest: dump }, { database: 'stopped' });
+  const stop = new AbortController();
+  const log = join(fixture.home, 'stopped-steps');
+  const application = { ...noApplication, stop: [`echo stop >> ${log}`], start: [`echo start >> ${log}`] };
+  const progress = { ...silentProgress, advance: () => stop.abort() };
+  await assert.rejects(
+    restoreDump(
+      fixture,
+      { server, manifest: dump },
+      { database: 'stopped', application, progress, signal: stop.signal },
+    ),
+    { code: 'INTERRUPTED' },
+  );
+  assert.equal(await readFile(log, 'utf8'), 'stop\nstart\n');
+  const names = await rowsOf<{ n: string }>(
+    server,
+    'postgres',
+    `select datname as n from pg_database where datname like 'stopped%'`,
+  );
+  assert.deepEqual(names, [{ n: 'stopped' }]);
+});
+
+test('the server dies while it is dumped – no backup', { skip }, async () => {
+  await using other = await startTestServer({ major: dumpMajor });
+  await rowsOf(
+    other,
+    'postgres',
+    `create table t as select i, repeat(md5(i::text), 30) as v from generate_series(1, 100000) i`,
+  );
+  const before = await fixture.repository.backups('main');
+  let dying: Promise<void> | undefined;
+  const advance = () => {
+    dying ??= other.stop('immediate');
+  };
+  await assert.rejects(takeDump(fixture, other, { progress: { ...silentProgress, advance } }), {
+    code: 'SERVER_ERROR',
+    message: /pg_dump 15/,
+  });
+  await dying;
+  assert.deepEqual(await fixture.repository.backups('main'), before);
+});
+
 test('verify reads a dump, too – every byte', { skip }, async () => {
   const report = await verify({
     repository: fixture.repository,
