@@ -5,14 +5,33 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { memoryRepository } from '../../../test/repository-fixture.ts';
 import { HelvinoError } from '../../base/errors.ts';
-import { logPieceName, putLogPiece } from '../../repository/index.ts';
+import {
+  LogSealer,
+  logPieceName,
+  openLogPiece,
+  putLogPiece,
+  type Repository,
+} from '../../repository/index.ts';
+import { type FaultPlan, withFaults } from '../../storage/testing/faulty-driver.ts';
 import { SegmentShipper } from './segment-shipper.ts';
 
 const segmentSize = 4096;
 const start = 8192n;
 
-async function setUp() {
-  const { repository, names } = await memoryRepository();
+async function setUp({ sealer, faults = {} }: { sealer?: LogSealer; faults?: FaultPlan } = {}) {
+  const { repository: plain, driver, names } = await memoryRepository();
+  const puts: string[] = [];
+  const faulty = withFaults(driver, faults);
+  const repository = Object.assign(Object.create(plain) as Repository, {
+    driver: {
+      ...faulty,
+      put: async (...words: Parameters<typeof faulty.put>) => {
+        puts.push(words[0]);
+        await faulty.put(...words);
+        puts.push(`${words[0]} is stored`);
+      },
+    },
+  });
   const dataKey = { key: randomBytes(32), keyId: '0123456789abcdef' };
   const durable: bigint[] = [];
   const shipper = new SegmentShipper({
@@ -21,6 +40,7 @@ async function setUp() {
     timeline: 1,
     segmentSize,
     start,
+    sealer,
     dataKey: async () => dataKey,
     onDurable: (position) => durable.push(position),
   });
@@ -31,7 +51,7 @@ async function setUp() {
       randomBytes(Number(end - begin)),
       { ring: repository.ring, dataKey: dataKey.key, dataKeyId: dataKey.keyId },
     );
-  return { shipper, durable, occupy, names: () => names('wal/main/') };
+  return { shipper, durable, occupy, puts, repository, dataKey, names: () => names('wal/main/') };
 }
 
 test('a part whose name holds other bytes – is not durable; its bytes go with the next part', async () => {
@@ -117,4 +137,55 @@ test('a server with little to write – many short parts give way to one; nothin
     at = end!;
   }
   assert.equal(at, start + 1600n);
+});
+
+const nameOf = (n: number) => {
+  const begin = start + BigInt(n * segmentSize);
+  return logPieceName('main', { line: 1, begin, end: begin + BigInt(segmentSize) });
+};
+
+test('segments sealed in threads, the first is slow to store – the next are stored meanwhile, and reported after it', async () => {
+  const sealer = new LogSealer({ workers: 2 });
+  try {
+    const faults = { calls: [{ on: 'put', prefix: nameOf(0), nth: 1, delayMs: 300 }] } as const;
+    const { shipper, durable, puts, names, repository, dataKey } = await setUp({ sealer, faults });
+    const bytes = randomBytes(3 * segmentSize + 10);
+    shipper.write(bytes.subarray(0, 100));
+    await shipper.ship();
+    for (let at = 100; at < bytes.length; ) {
+      await shipper.congestion();
+      shipper.write(bytes.subarray(at, at + segmentSize));
+      at += segmentSize;
+    }
+    await shipper.ship();
+    assert.deepEqual(
+      durable,
+      [100, segmentSize, 2 * segmentSize, 3 * segmentSize, 3 * segmentSize + 10].map(
+        (n) => start + BigInt(n),
+      ),
+    );
+    const order = [nameOf(1), `${nameOf(0)} is stored`].map((event) => puts.indexOf(event));
+    assert.ok(order[0]! > 0 && order[0]! < order[1]!, puts.join('\n'));
+    assert.equal((await names()).length, 4, 'the first part has given way');
+    for (let n = 0; n < 3; n++) {
+      const plain = openLogPiece(await repository.driver.get(nameOf(n)), nameOf(n), dataKey.key);
+      assert.ok(bytes.subarray(n * segmentSize, (n + 1) * segmentSize).equals(plain), `segment ${n}`);
+    }
+  } finally {
+    await sealer.close();
+  }
+});
+
+test('a segment cannot be stored, the next one is – nothing from the first on is reported', async () => {
+  const sealer = new LogSealer({ workers: 2 });
+  try {
+    const faults = { calls: [{ on: 'put', prefix: nameOf(0), nth: 1, error: 'STORAGE_IO' }] } as const;
+    const { shipper, durable } = await setUp({ sealer, faults });
+    shipper.write(randomBytes(2 * segmentSize));
+    await assert.rejects(shipper.ship(), { code: 'STORAGE_IO' });
+    assert.deepEqual(durable, []);
+    assert.throws(() => shipper.write(randomBytes(1)), { code: 'STORAGE_IO' });
+  } finally {
+    await sealer.close();
+  }
 });
