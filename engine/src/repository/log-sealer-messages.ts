@@ -4,13 +4,12 @@ import type { SealKeys } from './log-store.ts';
 export interface SealLogJob {
   readonly job: number;
   readonly name: string;
-  /** All of its memory, which is handed over, and back with the answer. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Shared memory: read there, and not written here meanwhile. */
+  readonly bytes: Uint8Array<SharedArrayBuffer>;
   readonly keys: SealKeys;
 }
 
 export interface FromLogSealer {
   readonly job: number;
   readonly sealed: Uint8Array<ArrayBuffer>;
-  readonly bytes: Uint8Array<ArrayBuffer>;
 }

@@ -8,10 +8,8 @@ import type { CatalogRing } from './keys.ts';
 import type { FromLogSealer, SealLogJob } from './log-sealer-messages.ts';
 import { putSealedPiece, type SealKeys } from './log-store.ts';
 
-type Sealed = Pick<FromLogSealer, 'sealed' | 'bytes'>;
-
 interface Pending {
-  readonly resolve: (sealed: Sealed) => void;
+  readonly resolve: (sealed: Uint8Array) => void;
   readonly reject: (reason: unknown) => void;
 }
 
@@ -27,21 +25,20 @@ export class LogSealer {
   }
 
   /**
-   * As `putLogPiece`. Takes the bytes' memory over, all of it, and gives it back.
+   * As `putLogPiece`. The memory is shared, not handed over: it is not to be written before this has settled. (What is handed
+   * over counts as new memory each time, and a heap is searched for garbage for every few pieces.)
    */
   async put(
     driver: StorageDriver,
     name: string,
-    bytes: Uint8Array<ArrayBuffer>,
+    bytes: Uint8Array<SharedArrayBuffer>,
     { ring, dataKey, dataKeyId }: { ring: CatalogRing; dataKey: Uint8Array; dataKeyId: string },
-  ): Promise<Uint8Array<ArrayBuffer>> {
+  ): Promise<void> {
     const keys = { catalogKey: ring.current, catalogKeyId: ring.currentId, dataKey, dataKeyId };
-    const done = await this.#seal(name, bytes, keys);
-    await putSealedPiece(driver, name, { ...done, ring });
-    return done.bytes;
+    await putSealedPiece(driver, name, { sealed: await this.#seal(name, bytes, keys), bytes, ring });
   }
 
-  #seal(name: string, bytes: Uint8Array<ArrayBuffer>, keys: SealKeys): Promise<Sealed> {
+  #seal(name: string, bytes: Uint8Array<SharedArrayBuffer>, keys: SealKeys): Promise<Uint8Array> {
     if (this.#crash !== undefined) return Promise.reject(this.#crash);
     const job = this.#jobs++;
     const at = job % this.#most;
@@ -49,7 +46,7 @@ export class LogSealer {
     const message: SealLogJob = { job, name, bytes, keys };
     return new Promise((resolve, reject) => {
       this.#pending.set(job, { resolve, reject });
-      this.#workers[at]!.postMessage(message, [bytes.buffer]);
+      this.#workers[at]!.postMessage(message);
     });
   }
 
@@ -59,8 +56,8 @@ export class LogSealer {
 
   #start(): Worker {
     const worker = new Worker(new URL('./log-sealer-worker.ts', import.meta.url));
-    worker.on('message', ({ job, sealed, bytes }: FromLogSealer) => {
-      this.#pending.get(job)?.resolve({ sealed, bytes });
+    worker.on('message', ({ job, sealed }: FromLogSealer) => {
+      this.#pending.get(job)?.resolve(sealed);
       this.#pending.delete(job);
     });
     worker.on('error', (error) => {

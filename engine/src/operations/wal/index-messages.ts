@@ -2,14 +2,14 @@
 import type { CatalogSnapshot, WalIndexerOptions } from '../../postgres/index.ts';
 
 export type ToIndexer =
-  /** All of its memory is handed over, and comes back with `read`. */
-  | { readonly type: 'wal'; readonly memory: ArrayBuffer; readonly length: number }
+  /** Shared memory; it is free again with `read`. */
+  | { readonly type: 'wal'; readonly memory: SharedArrayBuffer; readonly length: number }
   | { readonly type: 'snapshot'; readonly snapshot: CatalogSnapshot }
   /** `whole`: everything since the last whole part, else since the last part. */
   | { readonly type: 'take'; readonly whole: boolean };
 
 export type FromIndexer =
-  | { readonly type: 'read'; readonly memory: ArrayBuffer; readonly length: number }
+  | { readonly type: 'read'; readonly memory: SharedArrayBuffer; readonly length: number }
   | { readonly type: 'failed'; readonly message: string }
   | {
       readonly type: 'part';

@@ -13,8 +13,8 @@ const indexer = new WalIndexer(workerData as IndexerSetup);
 /** Of the parts since the last whole one. */
 let kept: { begin: bigint; transactions: IndexedTransaction[]; damaged: LogIndexPart['damaged'] } | undefined;
 
-function send(message: FromIndexer, transfer: ArrayBuffer[] = []): void {
-  port.postMessage(message, transfer);
+function send(message: FromIndexer): void {
+  port.postMessage(message);
 }
 
 port.on('message', (message: ToIndexer) => {
@@ -22,7 +22,7 @@ port.on('message', (message: ToIndexer) => {
     if (message.type === 'wal') {
       const { memory, length } = message;
       indexer.push(new Uint8Array(memory, 0, length));
-      send({ type: 'read', memory, length }, [memory]);
+      send({ type: 'read', memory, length });
     } else if (message.type === 'snapshot') indexer.addSnapshot(message.snapshot);
     else take(message.whole);
   } catch (thrown) {

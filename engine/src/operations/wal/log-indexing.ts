@@ -24,7 +24,7 @@ type Part = Extract<FromIndexer, { type: 'part' }>;
 /** So many short parts give way to a whole one, also when the segment is not full. */
 const mostParts = 30;
 /** Bytes that may wait for the thread. */
-const mostWaiting = 32 << 20;
+const mostWaiting = 8 << 20;
 /** Bytes that go to the thread at a time: what a socket gives is too little for a message. */
 const batchSize = 512 << 10;
 
@@ -32,10 +32,10 @@ export class LogIndexing {
   readonly #options: LogIndexingOptions;
   readonly #worker: Worker;
   #waiting = 0;
-  #batch = new Uint8Array(batchSize);
+  #batch = new Uint8Array(new SharedArrayBuffer(batchSize));
   #filled = 0;
   /** Memory that has come back. */
-  readonly #free: ArrayBuffer[] = [];
+  readonly #free: SharedArrayBuffer[] = [];
   #room: { promise: Promise<void>; resolve: () => void } | undefined;
   #takes: ((part: Part | undefined) => void)[] = [];
   #parts: string[] = [];
@@ -67,8 +67,8 @@ export class LogIndexing {
     if (this.#filled === 0) return;
     const [memory, length] = [this.#batch.buffer, this.#filled];
     this.#waiting += length;
-    this.#send({ type: 'wal', memory, length }, [memory]);
-    this.#batch = new Uint8Array(this.#free.pop() ?? new ArrayBuffer(batchSize));
+    this.#send({ type: 'wal', memory, length });
+    this.#batch = new Uint8Array(this.#free.pop() ?? new SharedArrayBuffer(batchSize));
     this.#filled = 0;
   }
 
@@ -133,8 +133,8 @@ export class LogIndexing {
     });
   }
 
-  #send(message: ToIndexer, transfer: ArrayBuffer[] = []): void {
-    this.#worker.postMessage(message, transfer);
+  #send(message: ToIndexer): void {
+    this.#worker.postMessage(message);
   }
 
   #receive(message: FromIndexer): void {

@@ -38,14 +38,12 @@ const mostParts = 60;
 
 interface OpenSegment {
   readonly begin: bigint;
-  /** Memory of its own. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Memory that its sealing can share. */
+  readonly bytes: Uint8Array<SharedArrayBuffer>;
   filled: number;
   /** How much of it is stored in parts. */
   shipped: number;
   readonly parts: string[];
-  /** Settles with the last part. */
-  lastPart: Promise<void>;
   /** How much of it the first part holds. */
   merged: number;
 }
@@ -56,7 +54,7 @@ function isToMerge({ parts, merged }: OpenSegment, filled: number): boolean {
 }
 
 /** Bytes of whole segments that may wait for the store: two to four segments. */
-const mostWaiting = 64 << 20;
+const mostWaiting = 48 << 20;
 
 export class SegmentShipper {
   readonly #options: ShipperOptions;
@@ -66,7 +64,7 @@ export class SegmentShipper {
   #queued = 0;
   #room: (() => void) | undefined;
   /** Memory of segments that are stored. */
-  readonly #free: Uint8Array<ArrayBuffer>[] = [];
+  readonly #free: Uint8Array<SharedArrayBuffer>[] = [];
   #failure: unknown;
   #durable: bigint;
 
@@ -139,7 +137,6 @@ export class SegmentShipper {
       this.#advance(segment.begin + BigInt(filled));
       await this.#removeParts(replaced);
     });
-    segment.lastPart = this.#work;
     await this.#work;
     if (this.#failure !== undefined) throw this.#failure;
   }
@@ -158,8 +155,8 @@ export class SegmentShipper {
   }
 
   #open(begin: bigint): OpenSegment {
-    const bytes = this.#free.pop() ?? new Uint8Array(this.#options.segmentSize);
-    return { begin, bytes, filled: 0, shipped: 0, parts: [], merged: 0, lastPart: Promise.resolve() };
+    const bytes = this.#free.pop() ?? new Uint8Array(new SharedArrayBuffer(this.#options.segmentSize));
+    return { begin, bytes, filled: 0, shipped: 0, parts: [], merged: 0 };
   }
 
   #close(): void {
@@ -172,6 +169,8 @@ export class SegmentShipper {
     stored.catch(() => undefined);
     this.#enqueue(async () => {
       await stored;
+      // Its parts came before it in this row: nobody reads the memory any more.
+      this.#free.push(segment.bytes);
       await this.#options.onSegment?.();
       this.#advance(end);
       this.#queued--;
@@ -196,18 +195,11 @@ export class SegmentShipper {
     });
   }
 
-  /** Only once its parts are: they are read from the same memory. */
-  async #putWhole({ begin, bytes, lastPart }: OpenSegment): Promise<void> {
+  async #putWhole({ begin, bytes }: OpenSegment): Promise<void> {
     const { repository, sealer } = this.#options;
-    await lastPart;
-    if (!sealer) {
-      await this.#put(begin, bytes);
-      this.#free.push(bytes);
-      return;
-    }
-    const keys = await this.#keys();
-    const back = await sealer.put(repository.driver, this.#name(begin, bytes.length), bytes, keys);
-    this.#free.push(back);
+    if (sealer)
+      await sealer.put(repository.driver, this.#name(begin, bytes.length), bytes, await this.#keys());
+    else await this.#put(begin, bytes);
   }
 
   async #put(begin: bigint, bytes: Uint8Array): Promise<string> {
