@@ -143,11 +143,11 @@ test('the systemd units – systemd finds nothing wrong with them', async (t) =>
       const text = await readFile(join(root, 'deploy', name), 'utf8');
       await writeFile(
         join(units, name.replace('@', '@physical')),
-        text.replaceAll('/opt/helvino/node_modules/.bin/helvino', '/bin/true'),
+        text.replaceAll(/^ExecStart=\S+/gm, 'ExecStart=/bin/true'),
       );
     }
     const files = (await readdir(units)).map((name) => join(units, name));
-    assert.equal(files.length, 3);
+    assert.ok(files.length >= 3);
     const verified = await run('systemd-analyze', ['verify', ...files]).catch(() => undefined);
     if (verified === undefined || verified.status === -1) return t.skip('systemd-analyze is not here');
     assert.deepEqual(verified, { status: 0, output: '' });
