@@ -84,7 +84,8 @@ test('no replication slots, small segments of WAL, a prepared transaction – wa
   const work: Promise<void>[] = [];
   const manifest = await fixture.takeBackup(server, {
     database: 'settings',
-    maxRateKiB: 24576,
+    // Slow enough that the load is done before it.
+    maxRateKiB: 6144,
     progress: {
       phase: (name) => {
         if (name === 'receiving') work.push(load());
