@@ -45,7 +45,7 @@ describe('collection', () => {
     assert.deepEqual(ids(plan), { mark: [], remove: [], wait: [garbage] });
     assert.equal(plan.wait[0]?.reason, 'written less than the grace time ago (3600 s left)');
     assert.deepEqual(plan.kept, { packs: 1, bytes: 6 });
-    assert.deepEqual(await collect(), { marked: 0, removed: [] });
+    assert.deepEqual(await collect(), { marked: 0, removed: [], parts: [] });
     assert.deepEqual(await packs(), [kept, garbage]);
   });
 
@@ -61,7 +61,7 @@ describe('collection', () => {
 
   test('old garbage – marked, then a grace time later removed with its mark', async () => {
     memory.clock.advance(24 * hour);
-    assert.deepEqual(await collect(), { marked: 1, removed: [] });
+    assert.deepEqual(await collect(), { marked: 1, removed: [], parts: [] });
     assert.deepEqual([...(await readMarks(memory.driver))], [[garbage, memory.clock.now()]]);
     memory.clock.advance(24 * hour - 1000);
     assert.deepEqual(ids(await planCollect(memory.repository, grace)), {
@@ -70,13 +70,13 @@ describe('collection', () => {
       wait: [garbage],
     });
     memory.clock.advance(1000);
-    assert.deepEqual(await collect(), { marked: 0, removed: [{ id: garbage, size: 6 }] });
+    assert.deepEqual(await collect(), { marked: 0, removed: [{ id: garbage, size: 6 }], parts: [] });
     assert.deepEqual(await packs(), [kept]);
     assert.deepEqual(await memory.names('trash/'), []);
   });
 
   test('no grace time – marked and removed in one go', async () => {
-    assert.deepEqual(await collect(noGrace), { marked: 1, removed: [{ id: garbage, size: 6 }] });
+    assert.deepEqual(await collect(noGrace), { marked: 1, removed: [{ id: garbage, size: 6 }], parts: [] });
     assert.deepEqual([await packs(), await memory.names('trash/')], [[kept], []]);
   });
 
@@ -113,9 +113,9 @@ describe('collection', () => {
     await memory.driver.remove('backups/db/old');
     memory.clock.advance(2000);
     // Written long before the run, so it is marked; but it is not removed.
-    assert.deepEqual(await collect(noGrace), { marked: 1, removed: [] });
+    assert.deepEqual(await collect(noGrace), { marked: 1, removed: [], parts: [] });
     memory.clock.advance(2000);
-    assert.deepEqual(await collect(noGrace), { marked: 0, removed: [] });
+    assert.deepEqual(await collect(noGrace), { marked: 0, removed: [], parts: [] });
     await memory.commit('new', [garbage]);
     await run.release();
     const plan = await planCollect(memory.repository, noGrace);

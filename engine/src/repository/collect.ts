@@ -15,6 +15,7 @@ import type { StorageDriver } from '../storage/index.ts';
 import { packName, packsPrefix, trashName, trashPrefix } from './layout.ts';
 import { type LeaseFacts, liveLeases } from './lease.ts';
 import type { Repository } from './repository.ts';
+import { planSuperseded, removeSuperseded, type SupersededPart } from './superseded.ts';
 
 export interface CollectPlan {
   /** Packs that are garbage and would be marked now. */
@@ -25,6 +26,8 @@ export interface CollectPlan {
   readonly wait: readonly (PlannedPack & { readonly reason: string })[];
   /** Marks of packs that are named again or gone. */
   readonly unmark: readonly string[];
+  /** Parts of the log whose bytes a longer piece holds, too. */
+  readonly parts: readonly SupersededPart[];
   readonly kept: { readonly packs: number; readonly bytes: number };
 }
 
@@ -66,7 +69,8 @@ export async function planCollect(
     else if (since === undefined) plan.mark.push(pack);
     else plan.remove.push(pack);
   }
-  return { ...plan, unmark: [...unmark], kept };
+  const parts = await planSuperseded(driver, { now, graceMs: options.graceMs });
+  return { ...plan, unmark: [...unmark], parts, kept };
 }
 
 /** What a lost manifest named is not known, and it may be brought back: nothing may be removed meanwhile. */
@@ -105,7 +109,7 @@ export async function applyCollect(
   repository: Repository,
   plan: CollectPlan,
   options: { graceMs: number },
-): Promise<{ marked: number; removed: PlannedPack[] }> {
+): Promise<{ marked: number; removed: PlannedPack[]; parts: SupersededPart[] }> {
   const { driver } = repository;
   for (const id of plan.unmark) await driver.remove(trashName(id));
   for (const pack of plan.mark) await putMark(driver, pack.id);
@@ -119,7 +123,7 @@ export async function applyCollect(
     await driver.remove(packName(pack.id));
     await driver.remove(trashName(pack.id));
   }
-  return { marked: plan.mark.length, removed };
+  return { marked: plan.mark.length, removed, parts: await removeSuperseded(repository, plan.parts) };
 }
 
 async function putMark(driver: StorageDriver, packId: string): Promise<void> {

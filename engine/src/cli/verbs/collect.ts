@@ -1,4 +1,4 @@
-import { formatBytes } from '../../base/format.ts';
+import { formatBytes, plural } from '../../base/format.ts';
 import { parseDuration } from '../../config/index.ts';
 import { applyCollect, type CollectPlan, planCollect } from '../../repository/index.ts';
 import { copyOption, databaseOption, openAsHost } from '../open.ts';
@@ -28,9 +28,12 @@ export const collectVerb: Verb = {
     const done = await applyCollect(repositoryHandle, plan, { graceMs });
     const bytes = done.removed.reduce((sum, pack) => sum + pack.size, 0);
     return {
-      data: { applied: true, plan, marked: done.marked, removed: done.removed },
+      data: { applied: true, plan, marked: done.marked, removed: done.removed, parts: done.parts },
       text: [
         `${done.removed.length} packs removed (${formatBytes(bytes)}), ${done.marked} marked; ${plan.wait.length} wait`,
+        ...(done.parts.length > 0
+          ? [`${plural(done.parts.length, 'part')} of WAL removed that longer pieces hold`]
+          : []),
       ],
     };
   },
@@ -44,8 +47,13 @@ function planText(plan: CollectPlan): string[] {
     `remove  ${plan.remove.length} packs, ${sum(plan.remove)}: marked before, and the grace time is over`,
     `mark    ${plan.mark.length} packs, ${sum(plan.mark)}: garbage, to be removed by a later run`,
   ];
+  if (plan.parts.length > 0)
+    lines.push(
+      `remove  ${plural(plan.parts.length, 'part')} of WAL, ${sum(plan.parts)}: longer pieces hold them, too`,
+    );
   for (const pack of plan.wait) lines.push(`wait    ${pack.id}, ${formatBytes(pack.size)}: ${pack.reason}`);
-  if (plan.remove.length + plan.mark.length === 0) lines.push('there is nothing to do now');
+  if (plan.remove.length + plan.mark.length + plan.parts.length === 0)
+    lines.push('there is nothing to do now');
   else lines.push('nothing was done: `helvino collect --apply` does it');
   return lines;
 }
