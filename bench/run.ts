@@ -11,13 +11,16 @@ import { debianBin, ownFolder, postgresAccount } from './cluster.ts';
 import { compare, type PartOptions } from './comparison.ts';
 import { incremental } from './incremental.ts';
 import { type Facts, type Results, ratioTable, report } from './report.ts';
+import { s3Bench, s3Report } from './s3.ts';
 import { writeMain, writeSection } from './sections.ts';
 import { smallTables } from './small-tables.ts';
 import { has, run, say, stopAll } from './tools.ts';
 import { walBench } from './wal.ts';
 import { walReport } from './wal-report.ts';
+import type { WalOptions } from './wal-tools.ts';
 
-const usage = `node bench/run.ts [wal] [options], as root
+const usage = `node bench/run.ts [wal|s3] [options], as root
+  s3              backup to and restore from S3 beside the local disk: --rounds, --scale of pgbench (default 70)
   wal             intake, lag, replay and search of WAL instead: --only of intake,lag,replay,find; --rounds, --scale of pgbench (default 20),
                   --wal-mb N for intake and replay (default 1500), --find-mb N to search (default 10000), --seconds N of a round of load (default 20)
   --dir DIR       where to work (default /var/tmp); needs about 6 times the database's size
@@ -86,7 +89,7 @@ type Values = Readonly<Record<Exclude<keyof typeof options, 'quick' | 'help'>, s
 async function main(): Promise<void> {
   const { values: given, positionals } = parseArgs({ options, allowPositionals: true });
   if (given.help) return console.log(usage);
-  if (positionals.some((word) => word !== 'wal')) throw new Error(usage);
+  if (positionals.some((word) => word !== 'wal' && word !== 's3')) throw new Error(usage);
   if (process.getuid?.() !== 0)
     throw new Error('run as root: servers and pgBackRest run as the user postgres');
   const packages = await missing();
@@ -99,7 +102,8 @@ async function main(): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => stopAll(`stopped by ${signal}`));
   try {
-    if (positionals.length > 0) await wal(values, { home, account });
+    if (positionals.includes('s3')) await s3(values, { home, account });
+    else if (positionals.length > 0) await wal(values, { home, account });
     else await backups(values, { home, account });
   } finally {
     await rm(home, { recursive: true, force: true });
@@ -138,9 +142,8 @@ async function backups(values: Values, where: Pick<PartOptions, 'home' | 'accoun
   say(`results are in ${out}`);
 }
 
-async function wal(values: Values, where: Pick<PartOptions, 'home' | 'account'>): Promise<void> {
-  const before = loadavg()[0]!.toFixed(2);
-  const all = {
+function walOptions(values: Values, where: Pick<PartOptions, 'home' | 'account'>): WalOptions {
+  return {
     ...where,
     rounds: Number(values.rounds ?? (values.quick ? 1 : 3)),
     scale: Number(values.scale ?? (values.quick ? 5 : 20)),
@@ -148,15 +151,32 @@ async function wal(values: Values, where: Pick<PartOptions, 'home' | 'account'>)
     bytes: Number(values['wal-mb'] ?? (values.quick ? 200 : 1500)) * 1e6,
     seconds: Number(values.seconds ?? (values.quick ? 5 : 20)),
   };
-  const results = await walBench(all, (values.only ?? 'intake,lag,replay,find').split(','));
+}
+
+async function wal(values: Values, where: Pick<PartOptions, 'home' | 'account'>): Promise<void> {
+  const before = loadavg()[0]!.toFixed(2);
+  const results = await walBench(
+    walOptions(values, where),
+    (values.only ?? 'intake,lag,replay,find').split(','),
+  );
+  await section(values, 'wal', walReport(await factLines(values, before), results));
+}
+
+async function s3(values: Values, where: Pick<PartOptions, 'home' | 'account'>): Promise<void> {
+  const before = loadavg()[0]!.toFixed(2);
+  const results = await s3Bench({ ...walOptions(values, where), scale: Number(values.scale ?? 70) });
+  await section(values, 's3', s3Report(await factLines(values, before), results));
+}
+
+async function factLines(values: Values, before: string): Promise<string[]> {
   const [machineLine, system, versions] = await machine(values.dir!);
   const date = `Date: ${new Date().toISOString().slice(0, 16)}`;
-  const text = walReport(
-    [`Command: \`${command}\``, date, machineLine!, system!, versions!, loadLine(before)],
-    results,
-  );
+  return [`Command: \`${command}\``, date, machineLine!, system!, versions!, loadLine(before)];
+}
+
+async function section(values: Values, name: string, text: string): Promise<void> {
   const out = outOf(values);
-  if (out !== undefined) await writeSection(out, 'wal', text);
+  if (out !== undefined) await writeSection(out, name, text);
   console.log(text);
 }
 

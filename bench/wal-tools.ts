@@ -70,7 +70,11 @@ export class HelvinoHome {
     this.folder = folder;
   }
 
-  static async make(folder: string, cluster: Cluster): Promise<HelvinoHome> {
+  static async make(
+    folder: string,
+    cluster: Cluster,
+    repository = join(folder, 'repository'),
+  ): Promise<HelvinoHome> {
     await rm(folder, { recursive: true, force: true });
     await run('mkdir', ['-p', folder]);
     const home = new HelvinoHome(folder);
@@ -81,7 +85,7 @@ export class HelvinoHome {
         '--url',
         cluster.url,
         '--path',
-        join(folder, 'repository'),
+        repository,
         '--identity-out',
         home.identity,
         '--no-check',
