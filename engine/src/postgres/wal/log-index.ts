@@ -96,21 +96,23 @@ export function encodeLogIndex(part: LogIndexPart): Buffer {
     known.set(file, relations.length);
     return relations.push([oid ?? null, file, database, schema ?? null, name ?? null]) - 1;
   };
-  const transactions = part.transactions.map((transaction) => [
-    transaction.xid,
-    transaction.time,
-    Number(transaction.lsn - part.begin),
-    Number(transaction.end - part.begin),
-    transaction.partial,
-    transaction.changes.flatMap((change) => [
-      numberOf(change),
-      change.inserted,
-      change.updated,
-      change.deleted,
-      bits(change),
-    ]),
-    transaction.droppedDatabases,
-  ]);
+  const base = Number(part.begin);
+  const transactions: unknown[] = [];
+  for (const transaction of part.transactions) {
+    const numbers: number[] = [];
+    for (const change of transaction.changes)
+      numbers.push(numberOf(change), change.inserted, change.updated, change.deleted, bits(change));
+    const { xid, time, lsn, end, partial, droppedDatabases } = transaction;
+    transactions.push([
+      xid,
+      time,
+      Number(lsn) - base,
+      Number(end) - base,
+      partial,
+      numbers,
+      droppedDatabases,
+    ]);
+  }
   const { begin, end, damaged, state } = part;
   return Buffer.from(
     JSON.stringify({

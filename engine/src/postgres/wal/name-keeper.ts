@@ -18,6 +18,8 @@ const noEffects: CatalogEffects = {
   passing: new Set(),
 };
 
+const noNames: readonly string[] = [];
+
 export class NameKeeper {
   readonly #byDatabase = new Map<number, RelationNames>();
   readonly #databaseNames = new Map<number, string>();
@@ -85,7 +87,9 @@ export class NameKeeper {
   describe(
     { xid, at, files }: { xid: number; at: number; files: readonly RelationFileNumber[] },
     { database, counts, changes, droppedDatabases }: OpenTransaction,
-  ): { changes: RelationChange[]; droppedDatabases: string[] } {
+  ): { changes: readonly RelationChange[]; droppedDatabases: readonly string[] } {
+    if (changes.length === 0 && files.length === 0 && droppedDatabases.length === 0)
+      return { changes: this.#plainChanges(database, counts), droppedDatabases: noNames };
     const effects =
       changes.length > 0 || files.length > 0
         ? this.#effects({ xid, at, database, changes: [...changes], files: [...files] })
@@ -96,8 +100,39 @@ export class NameKeeper {
       for (const relation of set) if (shown(relation) && !found.has(relation)) found.set(relation, []);
     return {
       changes: [...found].map(([relation, rows]) => this.#change(database, relation, rows, effects)),
-      droppedDatabases: droppedDatabases.map((oid) => this.#databaseNames.get(oid) ?? `database ${oid}`),
+      droppedDatabases: droppedDatabases.map((oid) => this.#databaseName(oid)),
     };
+  }
+
+  /** Of a transaction that left relations as they are, as nearly all do: each file is another relation's. */
+  #plainChanges(database: number, counts: ReadonlyMap<number, RowCounts>): RelationChange[] {
+    const changes: RelationChange[] = [];
+    if (counts.size === 0) return changes;
+    const names = this.#byDatabase.get(database);
+    for (const rows of counts.values()) {
+      if (rows.inserted === 0 && rows.updated === 0 && rows.deleted === 0) continue;
+      const relation = names?.byFile(rows.file);
+      if (relation && !shown(relation)) continue;
+      changes.push({
+        oid: relation?.oid,
+        file: relation?.file ?? rows.file,
+        database: this.#databaseName(database),
+        schema: relation?.schema,
+        name: relation?.name,
+        inserted: rows.inserted,
+        updated: rows.updated,
+        deleted: rows.deleted,
+        created: false,
+        dropped: false,
+        truncated: false,
+        rewritten: false,
+      });
+    }
+    return changes;
+  }
+
+  #databaseName(oid: number): string {
+    return this.#databaseNames.get(oid) ?? `database ${oid}`;
   }
 
   #effects(applied: AppliedChange): CatalogEffects {
@@ -147,7 +182,7 @@ export class NameKeeper {
     return {
       oid: known?.oid,
       file: known?.file ?? (relation as number),
-      database: this.#databaseNames.get(database) ?? `database ${database}`,
+      database: this.#databaseName(database),
       schema: known?.schema,
       name: known?.name,
       inserted: rows.reduce((sum, row) => sum + row.inserted, 0),
