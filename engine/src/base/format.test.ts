@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { formatBytes, formatDuration, formatTime, plural, shellWord } from './format.ts';
+import { formatBytes, formatDuration, formatTime, plural, printable, shellWord } from './format.ts';
 
 test('sizes – three digits at most, binary units', () => {
   const shown = [0, 1, 1023, 1024, 1536, 10 * 1024, 123 * 1024, 1024 ** 2, 1.5 * 1024 ** 3].map(formatBytes);
@@ -73,4 +73,8 @@ test('a shell word – bare where it can be, else quoted', () => {
   assert.equal(shellWord('/a b'), `'/a b'`);
   assert.equal(shellWord(`it's`), `'it'\\''s'`);
   assert.equal(shellWord(''), `''`);
+});
+
+test('a name with control characters – shown, not obeyed', () => {
+  assert.equal(printable('a\u001b[31mb\nc\u009b é'), 'a\\u001b[31mb\\u000ac\\u009b é');
 });

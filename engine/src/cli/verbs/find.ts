@@ -1,5 +1,5 @@
 import { HelvinoError } from '../../base/errors.ts';
-import { formatTime, plural, shellWord } from '../../base/format.ts';
+import { formatTime, plural, printable, shellWord } from '../../base/format.ts';
 import {
   type FindResult,
   type FoundTransaction,
@@ -136,7 +136,7 @@ function findText(result: FindResult, command: (transaction: FoundTransaction) =
     const on = timeline === result.newestTimeline ? '' : `  timeline ${timeline}`;
     const time = formatTime(new Date(transaction.time / 1000));
     lines.push(`${time}  transaction ${xid}  ${formatLsn(transaction.lsn)}${on}`);
-    for (const name of droppedDatabases) lines.push(`    database ${name}: dropped`);
+    for (const name of droppedDatabases) lines.push(`    database ${printable(name)}: dropped`);
     for (const change of transaction.changes) lines.push(`    ${changeText(change, partial)}`);
     lines.push(`    just before it: ${command(transaction)}`);
   }
@@ -149,7 +149,8 @@ function findText(result: FindResult, command: (transaction: FoundTransaction) =
 
 function changeText(change: RelationChange, partial: boolean): string {
   const { oid, file, database, schema, name } = change;
-  const table = name === undefined ? `relation ${oid ?? `with file ${file}`}` : `${schema}.${name}`;
+  const unnamed = `relation ${oid ?? `with file ${file}`}`;
+  const table = name === undefined ? unnamed : [schema, name].filter((part) => part !== undefined).join('.');
   const rows = (count: number) => `${partial ? '≥ ' : ''}${plural(count, 'row')}`;
   const what = [
     change.dropped && 'dropped',
@@ -160,5 +161,5 @@ function changeText(change: RelationChange, partial: boolean): string {
     change.updated > 0 && `${rows(change.updated)} updated`,
     change.inserted > 0 && `${rows(change.inserted)} inserted`,
   ];
-  return `${database} ${table}: ${what.filter(Boolean).join(', ') || 'changed'}`;
+  return `${printable(`${database} ${table}`)}: ${what.filter(Boolean).join(', ') || 'changed'}`;
 }

@@ -44,11 +44,10 @@ function changeMatches(change: RelationChange, filter: FindFilter): boolean {
   );
 }
 
+/** While the schema is not known (it is newer than the last catalog snapshot), any will do: better one too many than a miss. */
 function isNamed({ database, schema, name, file, oid }: RelationChange, wanted: string): boolean {
-  return (
-    wanted === name ||
-    wanted === `${schema}.${name}` ||
-    wanted === `${database}.${schema}.${name}` ||
-    (name === undefined && (wanted === String(oid) || wanted === String(file)))
-  );
+  if (name === undefined) return wanted === String(oid) || wanted === String(file);
+  if (wanted === name) return true;
+  if (schema === undefined) return wanted.endsWith(`.${name}`);
+  return wanted === `${schema}.${name}` || wanted === `${database}.${schema}.${name}`;
 }

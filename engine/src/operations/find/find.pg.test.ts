@@ -190,3 +190,47 @@ test('the stream stops and goes on within a transaction – its rows are counted
   );
   await Promise.all([client.end(), other.end()]);
 });
+
+test('pg_class is rewritten while streaming – what is dropped, truncated and made after it is told as it is', async () => {
+  await using server = await startTestServer(options);
+  await using fixture = await makeFixture();
+  const client = await connect(server);
+  for (const name of ['dropped', 'emptied', 'kept'])
+    await client.query(`create table ${name} as select g as id from generate_series(1, 100) g`);
+  const streaming = await stream(fixture, server);
+  await streaming.reach(client);
+  const { rows } = await client.query('select pg_current_xact_id()::text as xid');
+  await client.query('vacuum full pg_class');
+  await client.query('create table made as select g as id from generate_series(1, 3) g');
+  await client.query('drop table dropped');
+  await client.query('truncate emptied');
+  await client.query('delete from kept where id <= 40');
+  // A schema that no catalog snapshot knew.
+  await client.query('create schema fresh create table fresh.deep (id int)');
+  await streaming.reach(client);
+  await streaming.stop();
+  const { transactions } = await search(fixture, everything);
+  assert.deepEqual(
+    transactions
+      .filter(({ xid }) => xid > Number(rows[0].xid))
+      .map(({ changes }) =>
+        changes.map((c) => [c.name, c.inserted, c.deleted, c.created, c.dropped, c.truncated]),
+      ),
+    [
+      [['made', 3, 0, true, false, false]],
+      [['dropped', 0, 0, false, true, false]],
+      [['emptied', 0, 0, false, false, true]],
+      [['kept', 0, 40, false, false, false]],
+      [['deep', 0, 0, true, false, false]],
+    ],
+  );
+  const named = await search(fixture, { ...everything, tables: ['fresh.deep'] });
+  assert.equal(named.transactions.length, 1);
+  // The stream looks at the names when it begins again: then the schema has its name.
+  const again = await stream(fixture, server);
+  await again.reach(client);
+  await again.stop();
+  const [later] = (await search(fixture, { ...everything, tables: ['fresh.deep'] })).transactions;
+  assert.equal(later?.changes[0]?.schema, 'fresh');
+  await client.end();
+});

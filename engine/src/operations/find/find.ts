@@ -10,6 +10,7 @@ import {
   formatLsn,
   type IndexedTransaction,
   parseCatalogSnapshot,
+  type RelationChange,
 } from '../../postgres/index.ts';
 import {
   type Identities,
@@ -81,6 +82,7 @@ type Batches = Iterable<readonly IndexedTransaction[]> | AsyncIterable<readonly 
 class Search {
   readonly #options: FindOptions;
   readonly #found: FoundTransaction[] = [];
+  readonly #seen = new Set<string>();
   readonly #searched: SearchedRange[] = [];
   readonly #notSearched: (SearchedRange & { why: string })[] = [];
   #notes: Awaited<ReturnType<typeof listLogNotes>> = [];
@@ -153,7 +155,13 @@ class Search {
       }
       if (matching.length > wanted) matching = matching.slice(-wanted);
     }
-    for (const transaction of matching.reverse()) this.#found.push({ ...transaction, timeline: step.line });
+    for (const transaction of matching.reverse()) {
+      // The begin of a timeline repeats what its parent's segment holds before the fork.
+      const key = `${transaction.xid} ${transaction.lsn}`;
+      if (this.#seen.has(key)) continue;
+      this.#seen.add(key);
+      this.#found.push({ ...transaction, timeline: step.line });
+    }
     return newest;
   }
 
@@ -213,28 +221,37 @@ class Search {
     else list.push({ timeline, from, to });
   }
 
-  /** A table that was made after a snapshot may have its name from the next one. */
+  /** A table or schema that was made after a snapshot may have its name from the next one. */
   async #nameTheUnnamed(transactions: FoundTransaction[]): Promise<void> {
     const { repository, database } = this.#options;
-    const unnamed = () =>
-      transactions.some(({ changes }) => changes.some((change) => change.oid !== undefined && !change.name));
+    const unnamed = () => transactions.some(({ changes }) => changes.some((change) => !isNamedWhole(change)));
     if (!unnamed()) return;
     for (const note of (await listLogNotes(repository, database, 'names')).reverse()) {
       const text = Buffer.from(await openLogNote(repository, note.name)).toString('utf8');
       const snapshot = parseCatalogSnapshot(text, note.name);
       const schemas = new Map(snapshot.schemas);
-      const names = new Map(snapshot.relations.map(([oid, schema, name]) => [oid, { schema, name }]));
+      const byOid = new Map<number, { schema: number; name: string }>();
+      const byFile = new Map<number, { oid: number; schema: number; name: string }>();
+      for (const [oid, schema, name, , , file] of snapshot.relations) {
+        byOid.set(oid, { schema, name });
+        if (file > 0) byFile.set(file, { oid, schema, name });
+      }
       for (const [i, transaction] of transactions.entries()) {
         const changes = transaction.changes.map((change) => {
-          const known = change.name || change.oid === undefined ? undefined : names.get(change.oid);
-          if (!known || change.database !== snapshot.database.name) return change;
-          return { ...change, name: known.name, schema: schemas.get(known.schema) };
+          if (isNamedWhole(change) || change.database !== snapshot.database.name) return change;
+          const known = change.oid === undefined ? byFile.get(change.file) : byOid.get(change.oid);
+          if (!known) return change;
+          return { ...change, ...known, name: change.name ?? known.name, schema: schemas.get(known.schema) };
         });
         transactions[i] = { ...transaction, changes };
       }
       if (!unnamed()) return;
     }
   }
+}
+
+function isNamedWhole({ name, schema }: RelationChange): boolean {
+  return name !== undefined && schema !== undefined;
 }
 
 /** Without a backup that tells: whole segments are pieces of a power of two, at a multiple of it. */

@@ -62,6 +62,8 @@ class Application {
   #files: { file: number; tablespace: number }[] = [];
   #lastUpdated: Relation | undefined;
   #blindDeletes = 0;
+  /** Rows got new files whose places are not known. */
+  #blindFiles = 0;
 
   constructor(names: RelationNames, removed: ReadonlySet<number>) {
     this.#names = names;
@@ -109,6 +111,7 @@ class Application {
     this.#files = [];
     if (!relation) {
       this.#lastUpdated = undefined;
+      if (made) this.#blindFiles++;
       return;
     }
     this.#names.move(relation, to);
@@ -144,8 +147,10 @@ class Application {
       this.#names.setFile(table, relation);
     }
     const dropped = new Set([...this.#gone].filter((relation) => !passing.has(relation)));
-    if (this.#blindDeletes > 0) this.#dropBlindly(dropped);
-    for (const relation of dropped) this.#truncated.delete(relation);
+    if (this.#blindDeletes > 0) this.#addRemoved(dropped);
+    else if (this.#blindFiles > 0) this.#addRemoved(this.#truncated);
+    // Nothing was there before: of a table made in this transaction, only what is in it at the end matters.
+    for (const relation of [...dropped, ...this.#created]) this.#truncated.delete(relation);
     const created = new Set([...this.#created].filter((relation) => !passing.has(relation)));
     return {
       created,
@@ -156,12 +161,12 @@ class Application {
     };
   }
 
-  /** Rows of pg_class were deleted whose places are not known: then the files that went away tell. */
-  #dropBlindly(dropped: Set<Relation>): void {
+  /** Rows of pg_class were changed whose places are not known: then the files that went away tell. */
+  #addRemoved(relations: Set<Relation>): void {
     for (const file of this.#removed) {
       const relation = this.#names.byFile(file);
       // A table that got another file in this transaction lives on.
-      if (relation && relation.file === file && !this.#created.has(relation)) dropped.add(relation);
+      if (relation && relation.file === file && !this.#created.has(relation)) relations.add(relation);
     }
   }
 }

@@ -77,6 +77,21 @@ export class NameKeeper {
     return this.#byDatabase.get(database)?.classFile ?? firstClassFile;
   }
 
+  /** pg_class has another file: its rows are at places that only the next snapshot tells. */
+  moveClass(database: number, file: number): void {
+    this.#namesOf(database).moveClass(file);
+    this.#changed.add(database);
+  }
+
+  #namesOf(database: number): RelationNames {
+    let names = this.#byDatabase.get(database);
+    if (!names) {
+      names = new RelationNames(database);
+      this.#byDatabase.set(database, names);
+    }
+    return names;
+  }
+
   takeChanged(): number[] {
     const changed = [...this.#changed];
     this.#changed.clear();
@@ -142,12 +157,7 @@ export class NameKeeper {
       this.#recent.push(applied);
       if (this.#recent.length > kept) this.#recent = this.#recent.slice(-kept / 2);
     }
-    let names = this.#byDatabase.get(database);
-    if (!names) {
-      names = new RelationNames(database);
-      this.#byDatabase.set(database, names);
-    }
-    return applyCatalogChanges(names, changes, files);
+    return applyCatalogChanges(this.#namesOf(database), changes, files);
   }
 
   /** Rows to relations: not those of TOAST tables, of temporary tables, nor of relations that only passed. */

@@ -28,7 +28,7 @@ export const firstClassFile = 1259;
 export class RelationNames {
   readonly oid: number;
   readonly name: string | undefined;
-  readonly classFile: number;
+  #classFile: number;
   readonly #byOid = new Map<number, Relation>();
   readonly #byFile = new Map<number, Relation>();
   readonly #byPlace = new Map<number, Relation>();
@@ -39,7 +39,7 @@ export class RelationNames {
   constructor(oid: number, snapshot?: CatalogSnapshot, before?: RelationNames) {
     this.oid = oid;
     this.name = snapshot?.database.name;
-    this.classFile = snapshot?.classFile ?? firstClassFile;
+    this.#classFile = snapshot?.classFile ?? firstClassFile;
     this.#schemas = new Map(snapshot?.schemas ?? []);
     this.#before = before;
     if (before) before.#before = undefined;
@@ -56,6 +56,16 @@ export class RelationNames {
         place: placeOf(block, item),
       });
     }
+  }
+
+  get classFile(): number {
+    return this.#classFile;
+  }
+
+  moveClass(file: number): void {
+    this.#classFile = file;
+    this.#byPlace.clear();
+    this.#before?.moveClass(file);
   }
 
   add(relation: Relation): void {

@@ -124,6 +124,17 @@ const cases: readonly { readonly sql: readonly string[]; readonly truth: Record<
     ],
     truth: { 'public.made': '9i created' },
   },
+  {
+    sql: [
+      'create table refilled (id int)',
+      'savepoint one',
+      'insert into refilled select generate_series(1, 50)',
+      'release one',
+      'truncate refilled',
+      'insert into refilled values (1), (2)',
+    ],
+    truth: { 'public.refilled': '2i created' },
+  },
   { sql: ['create table copied as select * from made'], truth: { 'public.copied': '9i created' } },
   {
     sql: [

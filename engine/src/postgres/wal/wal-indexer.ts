@@ -26,6 +26,7 @@ import { WalReader, type WalRecord } from './wal-reader.ts';
 const rmXact = 1;
 const rmSmgr = 2;
 const rmDbase = 4;
+const rmRelationMap = 7;
 const rmStandby = 8;
 const rmHeap2 = 9;
 const rmHeap = 10;
@@ -42,6 +43,8 @@ const smgrCreate = 0x10;
 const smgrTruncate = 0x20;
 const runningXacts = 0x10;
 const firstUserFile = 16384;
+/** Oid of pg_class. */
+const classOid = 1259;
 
 export interface WalIndexerOptions {
   /** Of the first byte that will be pushed: a segment's begin. */
@@ -173,6 +176,7 @@ export class WalIndexer {
     } else if (resourceManager === rmXact) this.#end(record);
     else if (resourceManager === rmSmgr) this.#storage(record);
     else if (resourceManager === rmDbase) this.#database(record);
+    else if (resourceManager === rmRelationMap) this.#relationMap(record);
     else if (resourceManager === rmStandby && (record.info & 0xf0) === runningXacts) this.#running(record);
   }
 
@@ -286,8 +290,30 @@ export class WalIndexer {
     // TRUNCATE of a table that this transaction made: its rows so far are gone. VACUUM cuts files without a transaction.
     const { file } = fileNumber(data, 4);
     if (data.readUInt32LE(0) !== 0 || record.xid === 0) return;
-    const counts = this.#open.get(record.xid)?.counts.get(file);
-    if (counts) counts.inserted = counts.updated = counts.deleted = 0;
+    // It holds the table alone: rows that any open transaction put there are its own subtransactions'.
+    for (const { counts } of this.#open.values()) counts.delete(file);
+  }
+
+  /**
+   * VACUUM FULL gives pg_class another file, just before its commit; its rows are at other places then. Format:
+   * src/include/utils/relmapper.h, xl_relmap_update; RelMapFile in src/backend/utils/cache/relmapper.c.
+   */
+  #relationMap(record: WalRecord): void {
+    this.#layout.read(record);
+    const data = this.#layout.mainData(record);
+    if (data.length < 20) throw unexpectedRecord(record);
+    const database = data.readUInt32LE(0);
+    const last = Math.min(20 + 8 * data.readUInt32LE(16), data.length - 7);
+    for (let at = 20; at < last; at += 8) {
+      const file = data.readUInt32LE(at + 4);
+      if (data.readUInt32LE(at) !== classOid || file === this.#names.classFile(database)) continue;
+      this.#names.moveClass(database, file);
+      const transaction = this.#open.get(record.xid);
+      if (!transaction) continue;
+      // Its passing relation was inserted into the old file and deleted from the new one.
+      transaction.changes.length = 0;
+      transaction.counts.delete(file);
+    }
   }
 
   #fileMade(xid: number, place: { tablespace: number; database: number; file: number }): void {
