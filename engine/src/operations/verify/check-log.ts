@@ -1,6 +1,7 @@
 /** Checks stored WAL: the hash of every piece, every history and label file, every index, and with identities what is in the pieces. */
 import type { ErrorCode } from '../../base/error-codes.ts';
 import { HelvinoError } from '../../base/errors.ts';
+import { plural } from '../../base/format.ts';
 import type { Progress } from '../../base/progress.ts';
 import {
   checkLogPiece,
@@ -34,7 +35,11 @@ export async function checkLog(
 ): Promise<{ damage: LogDamage[]; bytesRead: number }> {
   const { repository, databases, progress, signal } = options;
   const damage: LogDamage[] = [];
-  const keys = { sealed: await repository.sealedKeys('data'), opened: new Map<string, Buffer>() };
+  const keys = {
+    sealed: await repository.sealedKeys('data'),
+    opened: new Map<string, Buffer>(),
+    lost: new Map<string, number>(),
+  };
   let bytesRead = 0;
   progress.phase('reading WAL', undefined, 'bytes');
   for (const database of databases) {
@@ -60,6 +65,11 @@ export async function checkLog(
       }
     }
   }
+  for (const [keyId, count] of keys.lost)
+    damage.push({
+      object: `keys/data/${keyId}`,
+      why: `the sealed data key is missing: nobody can open ${plural(count, 'piece')} of WAL`,
+    });
   return { damage, bytesRead };
 }
 
@@ -85,12 +95,14 @@ interface LogKeys {
   /** Ids of the data keys that are stored. */
   readonly sealed: ReadonlySet<string>;
   readonly opened: Map<string, Buffer>;
+  /** Keys that are needed and not there, and by how many pieces. */
+  readonly lost: Map<string, number>;
 }
 
 async function faultOf(
   { repository, identities }: CheckLogOptions,
   { name }: LogPiece,
-  { sealed: stored, opened }: LogKeys,
+  { sealed: stored, opened, lost }: LogKeys,
 ): Promise<string | undefined> {
   let sealed: Uint8Array | undefined;
   let keyId = '';
@@ -101,7 +113,10 @@ async function faultOf(
     keyId = logPieceKeyId(sealed, name);
   }, [...damageCodes, 'KEY_WRONG']);
   if (changed !== undefined || sealed === undefined) return changed;
-  if (!stored.has(keyId)) return `the sealed data key ${keyId} is missing: nobody can open it`;
+  if (!stored.has(keyId)) {
+    lost.set(keyId, (lost.get(keyId) ?? 0) + 1);
+    return undefined;
+  }
   if (!identities) return undefined;
   const bytes = sealed;
   return whyNot(async () => {
