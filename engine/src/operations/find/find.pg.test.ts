@@ -234,3 +234,27 @@ test('pg_class is rewritten while streaming – what is dropped, truncated and m
   assert.equal(later?.changes[0]?.schema, 'fresh');
   await client.end();
 });
+
+test('the catalog of one database is locked – WAL is stored all the same, without the names of its tables', {
+  timeout: 300_000,
+}, async () => {
+  await using server = await startTestServer(options);
+  await using fixture = await makeFixture();
+  const client = await connect(server);
+  await client.query('create database locked');
+  await client.query('create table t as select 1 as id');
+  const holder = new pg.Client(server.url.replace(/postgres$/, 'locked'));
+  await holder.connect();
+  await holder.query('begin; lock pg_class in access exclusive mode');
+  const streaming = await stream(fixture, server);
+  await client.query('delete from t');
+  await streaming.reach(client);
+  await holder.query('rollback');
+  await streaming.stop();
+  const { transactions } = await search(fixture, deletes);
+  assert.deepEqual(
+    transactions.map(({ changes }) => changes[0]!.name),
+    ['t'],
+  );
+  await Promise.all([client.end(), holder.end()]);
+});

@@ -1,5 +1,4 @@
 /** Catalog snapshots of a server's databases, stored beside the log, so that WAL records have names. */
-import { HelvinoError } from '../../base/errors.ts';
 import {
   type CatalogSnapshot,
   type ConnectionParams,
@@ -44,21 +43,28 @@ export async function storeCatalogNames(options: StoreNamesOptions): Promise<Cat
   return snapshots;
 }
 
+/** Milliseconds. WAL waits while names are asked for, so a lock on the catalog must not hold it up. */
+const lockMs = 3000;
+/** A new session already reads the catalog, before it knows of any lock_timeout. */
+const connectMs = 8000;
+
 async function snapshotOf(
   { connection, signal }: StoreNamesOptions,
   database: string,
 ): Promise<CatalogSnapshot | undefined> {
+  const soon = AbortSignal.any([signal, AbortSignal.timeout(connectMs)]);
   try {
-    const sql = await connectSql({ ...connection, database }, { signal });
+    const sql = await connectSql({ ...connection, database }, { signal: soon });
     try {
+      await sql.query(`set lock_timeout = ${lockMs}`);
       return await takeCatalogSnapshot(sql);
     } finally {
       await sql.end().catch(() => undefined);
     }
   } catch (thrown) {
     // Names are a help, not a condition.
-    if (thrown instanceof HelvinoError && !signal.aborted) return undefined;
-    throw thrown;
+    if (signal.aborted || thrown instanceof TypeError) throw thrown;
+    return undefined;
   }
 }
 
