@@ -9,7 +9,7 @@ import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
 import { systemClock } from '../../base/clock.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { resolveConnection } from '../../postgres/index.ts';
-import { listLogNotes } from '../../repository/index.ts';
+import { listLogNotes, openLogNote, putLogNote } from '../../repository/index.ts';
 import { streamWal } from '../wal/stream.ts';
 import { findTransactions } from './find.ts';
 import type { FindFilter } from './find-filter.ts';
@@ -226,6 +226,14 @@ test('pg_class is rewritten while streaming – what is dropped, truncated and m
   );
   const named = await search(fixture, { ...everything, tables: ['fresh.deep'] });
   assert.equal(named.transactions.length, 1);
+  // A new timeline's first segment repeats what its parent's holds before the fork.
+  for (const note of await listLogNotes(fixture.repository, 'db', 'index')) {
+    const bytes = await openLogNote(fixture.repository, note.name);
+    await putLogNote(fixture.repository, { ...note, database: 'db', kind: 'index', line: 2, bytes });
+  }
+  assert.equal((await search(fixture, everything)).transactions.length, transactions.length);
+  for (const note of await listLogNotes(fixture.repository, 'db', 'index'))
+    if (note.line === 2) await rm(join(fixture.root, note.name));
   // The stream looks at the names when it begins again: then the schema has its name.
   const again = await stream(fixture, server);
   await again.reach(client);

@@ -50,7 +50,18 @@ test('a zone by its name – its offset at that time; where the clocks change, r
 
 test('a time without a zone, or nonsense – refused with what to write', () => {
   assert.throws(() => parseTarget('2026-11-25 14:03:00', now), { code: 'USAGE', message: /has no zone/ });
-  for (const wrong of ['', 'yesterday', '25.11.2026', 'xid:', 'name:', '2026-13-45 99:00Z', '0/']) {
+  for (const wrong of [
+    '',
+    'yesterday',
+    '25.11.2026',
+    'xid:',
+    'name:',
+    '2026-13-45 99:00Z',
+    '0/',
+    '2026-02-30 10:00Z',
+    '9999999 days ago',
+    `${'9'.repeat(400)} days ago`,
+  ]) {
     assert.throws(() => parseTarget(wrong, now), { code: 'USAGE' }, wrong);
   }
 });

@@ -38,7 +38,9 @@ export function parseTarget(text: string, now: Date): RecoveryTarget {
   const back = ago.exec(words);
   if (back) {
     const seconds = Number(back[1]) * unitSeconds[back[2]!.toLowerCase()]!;
-    return { kind: 'time', time: BigInt(Math.round(now.getTime() - seconds * 1000)) * 1000n };
+    const time = Math.round(now.getTime() - seconds * 1000);
+    if (time < 0) throw new HelvinoError('USAGE', `"${words}" is before 1970`);
+    return { kind: 'time', time: BigInt(time) * 1000n };
   }
   return { kind: 'time', time: parseTime(words) };
 }
@@ -69,7 +71,9 @@ function parseTime(words: string): bigint {
           : zone.replace(/^([+-]\d{2})(\d{2})$/, '$1:$2');
   const [whole = '', fraction = ''] = clock!.split('.');
   const time = new Date(`${date}T${whole.length === 5 ? `${whole}:00` : whole}${offset}`);
-  if (Number.isNaN(time.getTime())) throw new HelvinoError('USAGE', `"${words}" is not a time`);
+  // 30 February would be taken for a day in March.
+  const isDay = new Date(`${date}T00:00Z`).getUTCDate() === Number(date!.slice(8));
+  if (Number.isNaN(time.getTime()) || !isDay) throw new HelvinoError('USAGE', `"${words}" is not a time`);
   return BigInt(time.getTime()) * 1000n + BigInt(fraction.padEnd(6, '0').slice(0, 6));
 }
 

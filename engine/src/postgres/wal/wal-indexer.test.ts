@@ -56,7 +56,7 @@ function segmentOf(records: readonly Buffer[], magic: number): Buffer {
 const random = fc.record({
   xid: fc.integer({ min: 0, max: 20 }),
   info: fc.nat(255),
-  resourceManager: fc.constantFrom(0, 1, 2, 4, 8, 9, 10, 10, 10, 22),
+  resourceManager: fc.constantFrom(0, 1, 2, 4, 7, 8, 9, 10, 10, 10, 22),
   body: fc.oneof(
     fc.uint8Array({ maxLength: 120 }),
     // One block reference to a user's file, then main data.
@@ -126,4 +126,37 @@ test('a flipped bit – noted with its position; the next segment is read again'
   second.writeBigUInt64LE(start + BigInt(segmentSize), 8);
   indexer.push(second);
   assert.equal(indexer.take().transactions.length, 1);
+});
+
+test('transactions two thousand million numbers after the first WAL – still known to be whole', () => {
+  const running = (next: number, oldest: number) =>
+    recordBytes({
+      xid: 0,
+      info: 0x10,
+      resourceManager: 8,
+      body: Buffer.concat([
+        Buffer.from([255, 24]),
+        Buffer.from(Uint32Array.of(0, 0, 0, next, oldest, oldest - 1).buffer),
+      ]),
+    });
+  const commit = (xid: number) =>
+    recordBytes({
+      xid,
+      info: 0,
+      resourceManager: 1,
+      body: Buffer.concat([Buffer.from([255, 8]), Buffer.alloc(8)]),
+    });
+  const far = 1000 + 2 ** 31;
+  const bytes = segmentOf(
+    [running(1000, 990), commit(995), running(1010, 1005), commit(1006), commit(far + 10)],
+    0xd118,
+  );
+  const indexer = new WalIndexer({ start, segmentSize });
+  indexer.push(bytes);
+  const found = indexer.take().transactions.map(({ xid, partial }) => [xid, partial]);
+  assert.deepEqual(found, [
+    [995, true],
+    [1006, false],
+    [far + 10, false],
+  ]);
 });

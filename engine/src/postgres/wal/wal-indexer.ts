@@ -339,6 +339,8 @@ export class WalIndexer {
     if (data.length < 24) throw unexpectedRecord(record);
     this.#wholeFrom ??= data.readUInt32LE(12);
     const oldest = data.readUInt32LE(16);
+    // Kept, the number would be ahead of those that come after two thousand million more.
+    if (this.#wholeFrom !== 0 && !precedes(oldest, this.#wholeFrom)) this.#wholeFrom = 0;
     for (const xid of this.#open.keys()) if (precedes(xid, oldest)) this.#open.delete(xid);
   }
 
