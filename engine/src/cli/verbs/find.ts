@@ -31,7 +31,10 @@ export const findVerb: Verb = {
     copyOption,
     identityOption,
     repositoryOption,
-    { flags: '--since <time>', description: 'today, yesterday, "2 hours ago", or a time with its zone' },
+    {
+      flags: '--since <time>',
+      description: 'today, yesterday, a day (2026-11-25, local), "2 hours ago", or a time with its zone',
+    },
     { flags: '--until <time>', description: 'the same' },
     { flags: '--table <name...>', description: 'table, schema.table or database.schema.table' },
     { flags: '--drops', description: 'dropped tables and databases' },
