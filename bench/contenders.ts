@@ -96,7 +96,11 @@ export function pgBackRest({
   };
 }
 
-function pgBackRestConfig(cluster: Cluster, { repo, home }: { repo: string; home: string }): string {
+/** `more`: further lines of the global section. */
+export function pgBackRestConfig(
+  cluster: Cluster,
+  { repo, home, more = [] }: { repo: string; home: string; more?: readonly string[] },
+): string {
   return [
     '[global]',
     `repo1-path=${repo}`,
@@ -106,6 +110,7 @@ function pgBackRestConfig(cluster: Cluster, { repo, home }: { repo: string; home
     'compress-type=zst',
     'compress-level=3',
     'start-fast=y',
+    ...more,
     `log-path=${home}`,
     `lock-path=${home}`,
     '[bench]',

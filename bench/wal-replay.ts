@@ -2,9 +2,11 @@
  * Restore and recovery to the latest state: a small base backup and a given volume of WAL, both programs from their own
  * archive of the same WAL. pgBackRest's archive-get in async mode.
  */
+
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Cluster, ownFolder, startAt, stopAt } from './cluster.ts';
+import { pgBackRestConfig } from './contenders.ts';
 import { run, say } from './tools.ts';
 import { endOfWal, execute, HelvinoHome, makeWal, until, type WalOptions } from './wal-tools.ts';
 
@@ -88,26 +90,8 @@ async function setUpBackRest(cluster: Cluster, { home, account }: WalOptions) {
   const repo = await ownFolder(join(home, 'replay-pgbackrest'), account);
   const spool = await ownFolder(join(home, 'replay-spool'), account);
   const config = join(home, 'replay-pgbackrest.conf');
-  const lines = [
-    '[global]',
-    `repo1-path=${repo}`,
-    'repo1-bundle=y',
-    'repo1-retention-full=1',
-    'process-max=2',
-    'compress-type=zst',
-    'compress-level=3',
-    'start-fast=y',
-    'archive-async=y',
-    `spool-path=${spool}`,
-    `log-path=${home}`,
-    `lock-path=${home}`,
-    '[bench]',
-    `pg1-path=${cluster.dataDir}`,
-    `pg1-port=${cluster.port}`,
-    `pg1-socket-path=${cluster.socketDir}`,
-    '',
-  ];
-  await writeFile(config, lines.join('\n'));
+  const more = ['archive-async=y', `spool-path=${spool}`];
+  await writeFile(config, pgBackRestConfig(cluster, { repo, home, more }));
   const command = (words: readonly string[]) =>
     run('pgbackrest', [`--config=${config}`, '--stanza=bench', '--log-level-console=error', ...words], {
       as: 'postgres',

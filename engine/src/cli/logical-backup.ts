@@ -7,10 +7,10 @@ import { chooseDatabase, type LoadedConfig } from '../config/index.ts';
 import { dumpToFile, logicalBackup, type PlainFileResult } from '../operations/index.ts';
 import type { Manifest } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
-import { copiesExit, copiesText } from './copies.ts';
 import { openAsHost } from './open.ts';
 import { facts } from './output/table.ts';
 import { serverOf, urlOptions } from './server.ts';
+import { streamBackupResult } from './stream-backup-result.ts';
 import { listOption, type OptionValues, textOption, type VerbOption, type VerbResult } from './verb.ts';
 
 export const logicalOptions: readonly VerbOption[] = [
@@ -134,26 +134,7 @@ export async function runLogicalBackup(
     progress: context.progress,
     signal: context.signal,
   });
-  const seconds = (context.clock.monotonic() - begun) / 1000;
-  const { id, database, label, started, finished, totals, facts: source } = manifest;
-  const data = {
-    id,
-    database,
-    kind: 'logical',
-    label,
-    notes: manifest.notes,
-    started,
-    finished,
-    seconds,
-    totals,
-    source,
-    copies: host.mirrors?.states,
-  };
-  return {
-    data,
-    text: [...text(manifest, seconds), ...copiesText(host.mirrors)],
-    exit: copiesExit(host.mirrors),
-  };
+  return streamBackupResult(context, host, { kind: 'logical', manifest, begun, text });
 }
 
 export function jobsOption(options: OptionValues): number | undefined {

@@ -5,9 +5,9 @@ import { volumeFacts } from '../catalog/index.ts';
 import { volumeBackup } from '../operations/index.ts';
 import type { Manifest } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
-import { copiesExit, copiesText } from './copies.ts';
 import { openAsHost } from './open.ts';
 import { facts } from './output/table.ts';
+import { streamBackupResult } from './stream-backup-result.ts';
 import { type OptionValues, textOption, type VerbOption, type VerbResult } from './verb.ts';
 
 export const volumeOptions: readonly VerbOption[] = [
@@ -48,25 +48,7 @@ export async function runVolumeBackup(
     progress: context.progress,
     signal: context.signal,
   });
-  const seconds = (context.clock.monotonic() - begun) / 1000;
-  const { id, database, label, started, finished, totals, facts: source } = manifest;
-  const data = {
-    id,
-    database,
-    kind: 'volume',
-    label,
-    notes: manifest.notes,
-    started,
-    finished,
-    seconds,
-    totals,
-    source,
-  };
-  return {
-    data: { ...data, copies: host.mirrors?.states },
-    text: [...text(manifest, seconds), ...copiesText(host.mirrors)],
-    exit: copiesExit(host.mirrors),
-  };
+  return streamBackupResult(context, host, { kind: 'volume', manifest, begun, text });
 }
 
 function text(manifest: Manifest, seconds: number): string[] {
