@@ -62,6 +62,7 @@ function rowsOf(node: Node, path: string, needed: boolean): string[][] {
 function innerNodes(node: Node, path: string): [path: string, node: Node, needed: boolean][] {
   if (node.oneOf) return node.oneOf.flatMap((one) => innerNodes(one, path));
   const at = path === '' ? '' : `${path}.`;
+  if (node.items?.properties) return innerNodes(node.items, `${at}N`);
   const { properties, additionalProperties: any } = node;
   if (properties)
     return Object.entries(properties).map(([key, child]) => [
@@ -79,6 +80,7 @@ function shapeOf(node: Node): string {
     return node.anyOf
       .map(({ properties }) => code(`{ ${Object.keys(properties!).join(', ')} }`))
       .join(' or ');
+  if (node.type === 'array' && node.items?.properties) return 'a list of blocks';
   if (node.type === 'array') return `a list of ${shapeOf(node.items ?? {})}s`;
   if (node.minimum !== undefined && node.maximum !== undefined) return `${node.minimum} to ${node.maximum}`;
   if (node.oneOf) return 'a block';

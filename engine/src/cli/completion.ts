@@ -12,20 +12,26 @@ function longFlags(verb: Verb): string[] {
 export function completionScript(shell: Shell, verbs: readonly Verb[]): string {
   const firsts = [...new Set(verbs.map((verb) => verb.name.split(' ')[0]!))];
   if (shell === 'fish') return fish(verbs, firsts);
-  const cases = verbs.map((verb) => `    "${verb.name}") words="${longFlags(verb).join(' ')}" ;;`);
+  const cases: string[] = [];
+  for (const verb of verbs)
+    if (verb.name.includes(' ')) cases.push(`    "${verb.name}") words="${longFlags(verb).join(' ')}" ;;`);
   for (const first of firsts) {
-    const seconds = verbs.flatMap((verb) =>
-      verb.name.startsWith(`${first} `) ? [verb.name.split(' ')[1]!] : [],
-    );
-    if (seconds.length > 0) cases.push(`    "${first}") words="${seconds.join(' ')}" ;;`);
+    const own = verbs.find((verb) => verb.name === first);
+    const flags = own ? longFlags(own) : [];
+    cases.push(`    "${first}") words="${[...secondsOf(verbs, first), ...flags].join(' ')}" ;;`);
+    // What follows is no sub-verb, but an argument of the verb.
+    if (own) cases.push(`    "${first} "*) words="${flags.join(' ')}" ;;`);
   }
+  const groups = firsts.filter((first) => secondsOf(verbs, first).length > 0);
   // biome-ignore-start lint/suspicious/noTemplateCurlyInString: that is shell
   const body = [
     '_helvino() {',
     '  local cur words verb',
     '  cur="${COMP_WORDS[COMP_CWORD]}"',
     '  verb="${COMP_WORDS[1]}"',
-    '  [ "$COMP_CWORD" -gt 2 ] && [[ "$verb" =~ ^(key|config|swap|wal)$ ]] && verb="$verb ${COMP_WORDS[2]}"',
+    '  [ "$COMP_CWORD" -gt 2 ] && [[ "$verb" =~ ^(' +
+      groups.join('|') +
+      ')$ ]] && verb="$verb ${COMP_WORDS[2]}"',
     '  if [ "$COMP_CWORD" -eq 1 ]; then',
     `    words="${firsts.join(' ')} --help --version"`,
     '  else case "$verb" in',
@@ -40,6 +46,10 @@ export function completionScript(shell: Shell, verbs: readonly Verb[]): string {
   // biome-ignore-end lint/suspicious/noTemplateCurlyInString: that is shell
   const before = shell === 'zsh' ? ['autoload -U +X bashcompinit && bashcompinit'] : [];
   return [...before, ...body].join('\n');
+}
+
+function secondsOf(verbs: readonly Verb[], first: string): string[] {
+  return verbs.flatMap((verb) => (verb.name.startsWith(`${first} `) ? [verb.name.split(' ')[1]!] : []));
 }
 
 function fish(verbs: readonly Verb[], firsts: readonly string[]): string {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HelvinoError } from '../base/errors.ts';
 import { buildProgram, type ParsedCommand, parseArguments } from './program.ts';
+import type { Verb } from './verb.ts';
 import { verbs } from './verbs/index.ts';
 
 async function parse(line: string): Promise<{ parsed: ParsedCommand | undefined; output: string }> {
@@ -83,3 +84,32 @@ for (const verb of verbs) {
     }
   });
 }
+
+test('a verb that is a group, too – sub-verbs, and its own argument and options', async () => {
+  let seen: ParsedCommand | undefined;
+  const make = (name: string, more: Partial<Verb> = {}): Verb => ({
+    name,
+    summary: name,
+    examples: [],
+    run: () => assert.fail(),
+    ...more,
+  });
+  const table = [
+    make('try', {
+      arguments: [{ name: '[what]', description: 'what' }],
+      options: [{ flags: '--side <name>', description: 'side', default: 'left' }],
+    }),
+    make('try list', { options: [{ flags: '--side', description: 'another' }] }),
+  ];
+  const ask = async (line: string) => {
+    const program = buildProgram({ verbs: table, version: '1', write: () => undefined }, (command) => {
+      seen = command;
+    });
+    await parseArguments(program, line.split(' '));
+    return [seen?.verb.name, seen?.options.side, seen?.args[0], seen?.options.json];
+  };
+  assert.deepEqual(await ask('try'), ['try', 'left', undefined, undefined]);
+  assert.deepEqual(await ask('try it --side right'), ['try', 'right', 'it', undefined]);
+  assert.deepEqual(await ask('try list --json'), ['try list', undefined, undefined, true]);
+  assert.deepEqual(await ask('--json try list --side'), ['try list', true, undefined, true]);
+});

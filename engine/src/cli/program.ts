@@ -1,5 +1,5 @@
 /** Builds the command-line program from the table of verbs. */
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError, Help, Option } from 'commander';
 import { HelvinoError } from '../base/errors.ts';
 import type { OptionValues, Verb } from './verb.ts';
 
@@ -38,23 +38,31 @@ export function buildProgram(input: ProgramInput, onCommand: (parsed: ParsedComm
   // On the program itself, commander takes them before the verb and after it.
   for (const option of globalOptions) program.option(option.flags, option.description);
   const groups = new Map<string, Command>();
-  for (const verb of input.verbs) addVerb({ program, groups }, verb, onCommand);
+  for (const verb of input.verbs) addVerb({ program, groups, verbs: input.verbs }, verb, onCommand);
   inheritSettings(program);
   return program;
 }
 
+interface Building {
+  readonly program: Command;
+  readonly groups: Map<string, Command>;
+  readonly verbs: readonly Verb[];
+}
+
 function addVerb(
-  { program, groups }: { program: Command; groups: Map<string, Command> },
+  { program, groups, verbs }: Building,
   verb: Verb,
   onCommand: (parsed: ParsedCommand) => void,
 ): void {
   const [first = '', second] = verb.name.split(' ');
+  const isGroup = second === undefined && verbs.some(({ name }) => name.startsWith(`${first} `));
   let parent = program;
-  if (second !== undefined) {
+  if (second !== undefined || isGroup) {
     parent = groups.get(first) ?? program.command(first).description(groupSummaries[first] ?? '');
     groups.set(first, parent);
   }
-  const command = parent.command(second ?? first).description(verb.summary);
+  const command = isGroup ? ownVerb(parent, verb) : parent.command(second ?? first);
+  command.description(verb.summary);
   for (const argument of verb.arguments ?? []) command.argument(argument.name, argument.description);
   for (const option of verb.options ?? []) {
     const made = new Option(option.flags, option.description);
@@ -67,6 +75,21 @@ function addVerb(
     const args = values.slice(0, (verb.arguments ?? []).length) as (string | undefined)[];
     onCommand({ verb, options: command.optsWithGlobals(), args });
   });
+}
+
+/** For a verb like `drill`, under which there are others (`drill list`): what the group does when none of them is named. */
+function ownVerb(group: Command, verb: Verb): Command {
+  const command = group.command('this', { isDefault: true, hidden: true });
+  const help = new Help();
+  group
+    .description(verb.summary)
+    .usage(['[options]', ...(verb.arguments ?? []).map(({ name }) => name)].join(' '))
+    .configureHelp({
+      visibleArguments: () => help.visibleArguments(command),
+      visibleOptions: () => help.visibleOptions(command),
+    })
+    .addHelpText('after', helpTail(verb));
+  return command;
 }
 
 const groupSummaries: Readonly<Record<string, string>> = {

@@ -173,6 +173,7 @@ const knownKeys = [
   'fingerprint',
   'fingerprintMaxBytes',
   'drill',
+  'drills',
   'directory',
   'binDir',
   'fetchServers',
@@ -198,6 +199,7 @@ function editDistance(a: string, b: string): number {
 }
 
 function checkReferences(config: Config, file: string): void {
+  checkDrills(config, file);
   for (const [name, database] of Object.entries(config.databases)) {
     const wanted = [database.repository, ...database.copies];
     const unknown = wanted.find((repository) => !config.repositories[repository]);
@@ -209,6 +211,26 @@ function checkReferences(config: Config, file: string): void {
         hint: `repositories: ${Object.keys(config.repositories).join(', ') || 'none'}`,
       },
     );
+  }
+}
+
+function checkDrills(config: Config, file: string): void {
+  for (const [name, plan] of Object.entries(config.drills)) {
+    const fail = (problem: string, hint: string) =>
+      new HelvinoError('CONFIG_INVALID', `${file}: drills.${name}: ${problem}`, { hint });
+    const names = Object.keys(config.databases);
+    const wanted = plan.database ?? (names.length === 1 ? names[0]! : undefined);
+    const database = wanted === undefined ? undefined : config.databases[wanted];
+    if (!database)
+      throw fail(
+        wanted === undefined ? 'it does not say which database' : `there is no database "${wanted}"`,
+        `databases: ${names.join(', ') || 'none'}`,
+      );
+    const copies = [database.repository, ...database.copies];
+    if (plan.copy !== undefined && !copies.includes(plan.copy))
+      throw fail(`there is no copy "${plan.copy}" of ${wanted}`, `copies: ${copies.join(', ')}`);
+    if (plan.kind !== 'physical' && !['latest', 'backup'].includes(plan.target))
+      throw fail(`a ${plan.kind} backup has one state: no target`, 'leave `target` out');
   }
 }
 

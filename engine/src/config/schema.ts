@@ -2,6 +2,7 @@
  * The schema of `helvino.yaml`. Descriptions and defaults here are what `docs/reference/configuration.md` shows.
  */
 import { z } from 'zod';
+import { drillPlan } from './drills.ts';
 import { duration, size } from './quantities.ts';
 import { secret } from './secret.ts';
 import { storage } from './storage.ts';
@@ -328,6 +329,10 @@ export const configSchema = z.strictObject({
     .record(name, database)
     .prefault({})
     .describe('Protected databases by name. One is a whole PostgreSQL cluster.'),
+  drills: z
+    .record(name, drillPlan)
+    .prefault({})
+    .describe('Drill plans by name: `helvino drill --plan NAME`. See docs/operations/monthly-drill.md.'),
 });
 
 export type Config = z.infer<typeof configSchema>;

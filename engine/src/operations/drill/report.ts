@@ -11,6 +11,74 @@ export interface Check {
   readonly seconds: number;
   /** What is wrong, one line each: the first twenty. */
   readonly findings?: readonly string[];
+  /** What was asked and what was answered: counts and hashes, no rows. */
+  readonly queries?: readonly CheckQuery[];
+}
+
+export interface CheckQuery {
+  readonly sql: string;
+  readonly result: string;
+}
+
+/** The point that was recovered to. */
+export interface DrillTarget {
+  /** As it was asked for: `backup`, `latest`, `random`, or a target as `--to` takes it. */
+  readonly asked: string;
+  /** `backup`, `latest`, `time`, `lsn`, `xid` or `name`. */
+  readonly kind: string;
+  /** Where the WAL that was replayed ends. */
+  readonly lsn?: string;
+  /** ISO 8601, UTC. */
+  readonly time?: string;
+  /** The one along which was recovered. */
+  readonly timeline?: number;
+  readonly xid?: string;
+}
+
+export type PhaseName = 'prepare' | 'restore' | 'recover' | 'verify' | 'application' | 'clean up';
+
+export interface Phase {
+  readonly name: PhaseName;
+  readonly seconds: number;
+  /** Read from the repository. */
+  readonly bytes?: number;
+  /** Reads that the repository was asked for. */
+  readonly requests?: number;
+}
+
+export interface Objectives {
+  /** The most that it may take until the service is back. */
+  readonly rtoSeconds?: number;
+  /** The most that may be lost. */
+  readonly rpoSeconds?: number;
+}
+
+export interface Measured {
+  /** From the start of the preparation until the database, and the application where there is one, answered. */
+  readonly rtoSeconds?: number;
+  /** The wanted moment minus the newest commit, or row of the heartbeat, that was found after recovery. */
+  readonly rpoSeconds?: number;
+  readonly bytesRead?: number;
+  readonly requests?: number;
+  /** While it was restored. */
+  readonly bytesPerSecond?: number;
+}
+
+/** Where the drill ran. */
+export interface DrillEnvironment {
+  readonly host: string;
+  readonly os: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly node: string;
+}
+
+/** SHA-256, hex; `server`: its version in words. What was proven is stale when one of them is another. */
+export interface DrillFingerprint {
+  readonly config: string;
+  readonly keys: string;
+  readonly schema: string;
+  readonly server: string;
 }
 
 export type Verdict = 'proven' | 'partly proven' | 'failed';
@@ -31,6 +99,27 @@ export interface DrillReport {
   /** The server program: version and where it was found. */
   readonly server: string | undefined;
   readonly program: string;
+  // What follows is not in reports of old versions.
+  /** Its name in the configuration. */
+  readonly plan?: string;
+  /** Name of the copy of the repository that was read. */
+  readonly copy?: string;
+  readonly target?: DrillTarget;
+  readonly phases?: readonly Phase[];
+  readonly objectives?: Objectives;
+  readonly measured?: Measured;
+  /** Made from earlier drills, before this one. */
+  readonly prediction?: { readonly rtoSeconds: number; readonly basis: string; readonly drills: number };
+  readonly operator?: string;
+  readonly approver?: string;
+  readonly environment?: DrillEnvironment;
+  readonly issue?: {
+    readonly findings: readonly string[];
+    readonly remediation?: string;
+    /** Id of the failed drill that this one repeats. */
+    readonly retestOf?: string;
+  };
+  readonly fingerprint?: DrillFingerprint;
 }
 
 /** No check failed and none is missing: proven. Nothing that did not run counts as passed. */
