@@ -5,7 +5,7 @@ import { duration } from './quantities.ts';
 import { secret } from './secret.ts';
 
 /** Checks that a plan can leave out; they are then reported as unproven. */
-export const skippableChecks = [
+const skippableChecks = [
   'stored WAL',
   'row counts',
   'content',
@@ -101,7 +101,10 @@ const httpCheck = z.strictObject({
     .describe('Headers; a value can be in a variable or file: `{ env: NAME }`.'),
   status: z.number().int().min(100).max(599).default(200).describe('The status that must come.'),
   json: z
-    .record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]))
+    .record(
+      z.string(),
+      z.union([z.string(), z.number(), z.boolean(), z.null()]).describe('The value at this path.'),
+    )
     .prefault({})
     .describe(
       'What the answer must hold, by path: `status: ok`, `org.key: demo`, `items.0.id: 1`, `items.length: 3`.',
@@ -182,5 +185,3 @@ export const drillPlan = z.strictObject({
   operator: z.string().min(1).optional().describe('Who runs it, for the report; `--operator` wins.'),
   approver: z.string().min(1).optional().describe('Who has approved it; `--approver` wins.'),
 });
-
-export type DrillPlan = z.infer<typeof drillPlan>;
