@@ -17,6 +17,7 @@ export { type ClientPrograms, ClientRun, findClientPrograms, programEnvironment 
 export { compareFingerprints } from './compare-fingerprints.ts';
 export { connectSql } from './connect.ts';
 export { type ConnectionParams, describeConnection, resolveConnection } from './conninfo.ts';
+export { type CopyWriter, copyIn, copyOut } from './copy-rows.ts';
 export {
   applyDatabaseProperties,
   type DatabaseProperties,
@@ -38,6 +39,7 @@ export { type QuietPoint, takeQuietPoint } from './quiet-point.ts';
 export { type RelationFile, relationsByFile } from './relation-map.ts';
 export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';
 export { createScratch, type Scratch, sweepScratch } from './scratch.ts';
+export { execute, query } from './sql.ts';
 export { parseTimelineHistory, type TimelineSwitch } from './timeline-history.ts';
 export {
   decodeLogIndex,

@@ -26,7 +26,17 @@ export async function statements<Row>(
   }
 }
 
-function queryError(client: pg.Client, thrown: unknown): HelvinoError {
+/** How many rows a statement touched. Fails as `query` does. */
+export async function execute(client: pg.Client, text: string, values?: readonly unknown[]): Promise<number> {
+  try {
+    return (await client.query(text, values as unknown[] | undefined)).rowCount ?? 0;
+  } catch (thrown) {
+    throw queryError(client, thrown);
+  }
+}
+
+/** What a failed query throws, as a HelvinoError. */
+export function queryError(client: pg.Client, thrown: unknown): HelvinoError {
   if (thrown instanceof HelvinoError) return thrown;
   if (thrown instanceof pg.DatabaseError) {
     const { severity = 'ERROR', code = '', message, detail, hint } = thrown;

@@ -1,0 +1,256 @@
+/** Reads the catalogs of one database into a SchemaModel. https://www.postgresql.org/docs/current/catalogs.html */
+import type { Client } from 'pg';
+import { HelvinoError } from '../../base/errors.ts';
+import { query, quoteIdentifier } from '../../postgres/index.ts';
+import {
+  type ColumnModel,
+  type DeclaredReference,
+  type ModelOptions,
+  type ReferenceModel,
+  type SchemaModel,
+  type TableModel,
+  type TriggerModel,
+  tableName,
+  type UniqueModel,
+} from './schema-model.ts';
+
+/** In the transaction that is open, if one is. Throws what the server answers; USAGE for a declared reference that fits nothing. */
+export async function readSchema(client: Client, options: ModelOptions = {}): Promise<SchemaModel> {
+  const tables = await readTables(client);
+  const byOid = new Map(tables.map((table) => [table.oid, table.model]));
+  const map = new Map(tables.map(({ model }) => [model.id, model]));
+  const references = await readReferences(client, byOid);
+  const declared = (options.references ?? []).map((one) => declaredReference(map, one));
+  const shared = new Set((options.shared ?? []).map((name) => findTable(map, name).id));
+  return {
+    tables: map,
+    references: [...references, ...declared].filter((reference) => !shared.has(reference.child)),
+  };
+}
+
+/** `table`, `schema.table`, or quoted. Throws USAGE. */
+export function findTable(tables: SchemaModel['tables'], name: string): TableModel {
+  const all = [...tables.values()];
+  const found = all.filter((table) => table.id === name || tableName(table) === name);
+  const named = found.length > 0 ? found : all.filter((table) => table.name === name);
+  if (named.length === 1) return named[0]!;
+  const what = named.length === 0 ? 'there is no table' : `${named.length} tables are called`;
+  throw new HelvinoError('USAGE', `${what} ${name}`, {
+    hint: named.length === 0 ? 'write schema.table' : named.map(tableName).join(' or '),
+  });
+}
+
+/** Partitions are left out: their root stands for them. Foreign and temporary tables hold no rows of this database. */
+const tablesQuery = `
+  select c.oid::text as oid, n.nspname as schema, c.relname as name, c.relkind as kind,
+    c.relpersistence = 'u' as unlogged, c.relrowsecurity as "rowSecurity",
+    greatest(case when c.relkind = 'p' then (select coalesce(sum(greatest(l.reltuples, 0)), 0) from pg_partition_tree(c.oid) p
+      join pg_class l on l.oid = p.relid where p.isleaf) else c.reltuples end, 0)::float8 as rows
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence in ('p', 'u')
+    and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
+    and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
+      and d.deptype = 'e')
+  order by n.nspname, c.relname`;
+
+const columnsQuery = `
+  with recursive base(oid, mod, root) as (
+    select oid, -1, oid from pg_type where typtype = 'd'
+    union all
+    select t.typbasetype, t.typtypmod, b.root from base b join pg_type t on t.oid = b.oid where t.typtype = 'd')
+  select a.attrelid::text as oid, a.attname as name, format_type(a.atttypid, a.atttypmod) as type,
+    coalesce((select format_type(b.oid, b.mod) from base b join pg_type t on t.oid = b.oid
+      where b.root = a.atttypid and t.typtype <> 'd' limit 1), format_type(a.atttypid, a.atttypmod)) as base,
+    a.attnotnull as "notNull", a.atthasdef and a.attgenerated = '' as "hasDefault", a.attgenerated <> '' as generated,
+    a.attidentity as identity,
+    coalesce(
+      (select format('%I.%I', sn.nspname, s.relname) from pg_depend d join pg_class s on s.oid = d.objid
+        join pg_namespace sn on sn.oid = s.relnamespace
+        where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = a.attrelid
+          and d.refobjsubid = a.attnum and d.deptype in ('a', 'i') and s.relkind = 'S' limit 1),
+      (select format('%I.%I', sn.nspname, s.relname) from pg_attrdef ad
+        join pg_depend d on d.classid = 'pg_attrdef'::regclass and d.objid = ad.oid and d.refclassid = 'pg_class'::regclass
+        join pg_class s on s.oid = d.refobjid and s.relkind = 'S' join pg_namespace sn on sn.oid = s.relnamespace
+        where ad.adrelid = a.attrelid and ad.adnum = a.attnum limit 1)) as sequence
+  from pg_attribute a where a.attrelid = any($1::oid[]) and a.attnum > 0 and not a.attisdropped
+  order by a.attrelid, a.attnum`;
+
+/** A key may be any valid unique index over plain NOT NULL columns; the primary key comes first, then the fewest columns. */
+const indexesQuery = `
+  select i.indrelid::text as oid, c.relname as name, i.indisprimary as primary, i.indnullsnotdistinct_ as "nullsEqual",
+    pg_get_expr(i.indpred, i.indrelid) as predicate,
+    array(select pg_get_indexdef(i.indexrelid, k, false) from generate_series(1, i.indnkeyatts) k order by k) as expressions,
+    case when i.indpred is null and i.indimmediate is not null and 0 <> all(array(select i.indkey[k] from generate_series(0, i.indnkeyatts - 1) k))
+      then array(select a.attname::text from generate_series(0, i.indnkeyatts - 1) k
+        join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[k] and a.attnotnull and a.attgenerated = '' order by k)
+    end as columns, i.indnkeyatts::int as width
+  from (select *, coalesce((to_jsonb(x) ->> 'indnullsnotdistinct')::boolean, false) as indnullsnotdistinct_ from pg_index x) i
+  join pg_class c on c.oid = i.indexrelid
+  where i.indrelid = any($1::oid[]) and i.indisunique and i.indisvalid
+  order by i.indrelid, i.indisprimary desc, i.indnkeyatts, c.relname`;
+
+const triggersQuery = `
+  select t.tgrelid::text as oid, t.tgname as name, t.tgfoid::regprocedure::text as function, t.tgenabled in ('A', 'R') as always
+  from pg_trigger t where t.tgrelid = any($1::oid[]) and not t.tgisinternal and t.tgenabled <> 'D'
+  order by t.tgrelid, t.tgname`;
+
+/** Constraints that partitions have from their root (conparentid) are the root's. */
+const referencesQuery = `
+  select c.conname as name, c.conrelid::text as child, c.confrelid::text as parent, c.condeferrable as deferrable, c.confdeltype as "onDelete",
+    format('%I.%I', cn.nspname, cc.relname) as "childFrom", format('%I.%I', pn.nspname, pc.relname) as "parentFrom",
+    coalesce((select relid from pg_partition_ancestors(c.conrelid) with ordinality a(relid, n) order by n desc limit 1), c.conrelid)::oid::text as "childRoot",
+    coalesce((select relid from pg_partition_ancestors(c.confrelid) with ordinality a(relid, n) order by n desc limit 1), c.confrelid)::oid::text as "parentRoot",
+    array(select a.attname::text from unnest(c.conkey) with ordinality k(num, n) join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.num order by n) as "childColumns",
+    array(select a.attname::text from unnest(c.confkey) with ordinality k(num, n) join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.num order by n) as "parentColumns"
+  from pg_constraint c
+  join pg_class cc on cc.oid = c.conrelid join pg_namespace cn on cn.oid = cc.relnamespace
+  join pg_class pc on pc.oid = c.confrelid join pg_namespace pn on pn.oid = pc.relnamespace
+  where c.contype = 'f' and c.conparentid = 0
+  order by cn.nspname, cc.relname, c.conname`;
+
+interface TableRow {
+  readonly oid: string;
+  readonly schema: string;
+  readonly name: string;
+  readonly kind: string;
+  readonly unlogged: boolean;
+  readonly rowSecurity: boolean;
+  readonly rows: number;
+}
+
+interface IndexRow {
+  readonly oid: string;
+  readonly name: string;
+  readonly primary: boolean;
+  readonly nullsEqual: boolean;
+  readonly predicate: string | null;
+  readonly expressions: readonly string[];
+  readonly columns: readonly string[] | null;
+  readonly width: number;
+}
+
+async function readTables(client: Client): Promise<{ oid: string; model: TableModel }[]> {
+  const rows = await query<TableRow>(client, tablesQuery);
+  const oids = [rows.map((row) => row.oid)];
+  const columns = grouped(
+    await query<
+      { oid: string } & Omit<ColumnModel, 'identity' | 'sequence'> & {
+          identity: string;
+          sequence: string | null;
+        }
+    >(client, columnsQuery, oids),
+  );
+  const indexes = grouped(await query<IndexRow>(client, indexesQuery, oids));
+  const triggers = grouped(await query<{ oid: string } & TriggerModel>(client, triggersQuery, oids));
+  return rows.map((row) => ({
+    oid: row.oid,
+    model: {
+      id: quoted(row.schema, row.name),
+      schema: row.schema,
+      name: row.name,
+      kind: row.kind === 'p' ? 'partitioned' : 'table',
+      unlogged: row.unlogged,
+      columns: (columns.get(row.oid) ?? []).map(({ oid: _, ...column }) => ({
+        ...column,
+        identity: ({ a: 'always', d: 'by default' } as const)[column.identity],
+        sequence: column.sequence ?? undefined,
+      })),
+      ...keyAndUniques(indexes.get(row.oid) ?? []),
+      triggers: (triggers.get(row.oid) ?? []).map(({ oid: _, ...trigger }) => trigger),
+      rowSecurity: row.rowSecurity,
+      rows: row.rows,
+    },
+  }));
+}
+
+function keyAndUniques(indexes: readonly IndexRow[]): Pick<TableModel, 'key' | 'uniques'> {
+  const key = indexes.find((index) => index.columns !== null && index.columns.length === index.width);
+  const uniques = indexes
+    .filter((index) => index !== key)
+    .map(({ name, expressions, predicate, nullsEqual }) => ({
+      name,
+      expressions,
+      predicate: predicate ?? undefined,
+      nullsEqual,
+    })) satisfies UniqueModel[];
+  return { key: key?.columns ?? undefined, uniques };
+}
+
+type ReferenceRow = Pick<
+  ReferenceModel,
+  'name' | 'deferrable' | 'onDelete' | 'childColumns' | 'parentColumns'
+> &
+  Record<'child' | 'parent' | 'childRoot' | 'parentRoot' | 'childFrom' | 'parentFrom', string>;
+
+async function readReferences(
+  client: Client,
+  tables: ReadonlyMap<string, TableModel>,
+): Promise<ReferenceModel[]> {
+  const rows = await query<ReferenceRow>(client, referencesQuery);
+  return rows.flatMap((row) => {
+    const child = tables.get(row.childRoot);
+    const parent = tables.get(row.parentRoot);
+    if (!child || !parent) return [];
+    const { name, deferrable, onDelete, childColumns, parentColumns } = row;
+    return {
+      name,
+      child: child.id,
+      childColumns,
+      childFrom: row.child === row.childRoot ? child.id : row.childFrom,
+      parent: parent.id,
+      parentColumns,
+      parentFrom: row.parent === row.parentRoot ? parent.id : row.parentFrom,
+      enforced: true,
+      deferrable,
+      onDelete,
+      when: {},
+    };
+  });
+}
+
+function declaredReference(tables: SchemaModel['tables'], declared: DeclaredReference): ReferenceModel {
+  const child = findTable(tables, declared.from);
+  const parent = findTable(tables, declared.to);
+  const { columns, toColumns, when = {} } = declared;
+  const name = `${tableName(child)} (${columns.join(', ')}) → ${tableName(parent)}`;
+  if (columns.length !== toColumns.length || columns.length === 0)
+    throw new HelvinoError(
+      'CONFIG_INVALID',
+      `the reference ${name} names ${columns.length} columns for ${toColumns.length}`,
+    );
+  for (const [table, names] of [
+    [child, [...columns, ...Object.keys(when)]],
+    [parent, toColumns],
+  ] as const) {
+    const missing = names.find((column) => !table.columns.some((one) => one.name === column));
+    if (missing !== undefined)
+      throw new HelvinoError(
+        'CONFIG_INVALID',
+        `the reference ${name}: ${tableName(table)} has no column ${missing}`,
+        {
+          hint: 'correct `rescue.references` in helvino.yaml',
+        },
+      );
+  }
+  return {
+    name,
+    child: child.id,
+    childColumns: columns,
+    childFrom: child.id,
+    parent: parent.id,
+    parentColumns: toColumns,
+    parentFrom: parent.id,
+    enforced: false,
+    deferrable: false,
+    onDelete: 'a',
+    when,
+  };
+}
+
+function quoted(schema: string, name: string): string {
+  return `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
+}
+
+function grouped<Row extends { readonly oid: string }>(rows: readonly Row[]): Map<string, Row[]> {
+  return Map.groupBy(rows, (row) => row.oid);
+}

@@ -1,0 +1,106 @@
+/** What a database looks like to a rescue: tables, what identifies their rows, and what refers to what. */
+
+/** `"public"."messages"`: quoted, so it can stand in SQL as it is. */
+export type TableId = string;
+
+export interface ColumnModel {
+  readonly name: string;
+  /** As declared, with domain and modifiers, e.g. `public.email` or `numeric(10,2)`. */
+  readonly type: string;
+  /** The type under all domains, with modifiers: what temporary tables use, so that NULLs fit in. */
+  readonly base: string;
+  readonly notNull: boolean;
+  readonly hasDefault: boolean;
+  /** Computed by the server from others: never written, never compared. */
+  readonly generated: boolean;
+  readonly identity: 'always' | 'by default' | undefined;
+  /** The sequence that it takes its values from, quoted; owned, of an identity, or named in the default. */
+  readonly sequence: string | undefined;
+}
+
+/** A unique index that is not the key: by its expressions, as SQL over the table's columns. */
+export interface UniqueModel {
+  readonly name: string;
+  readonly expressions: readonly string[];
+  /** Of a partial index. */
+  readonly predicate: string | undefined;
+  readonly nullsEqual: boolean;
+}
+
+export interface TriggerModel {
+  readonly name: string;
+  readonly function: string;
+  /** Fires even with `session_replication_role = replica`. */
+  readonly always: boolean;
+}
+
+export interface TableModel {
+  readonly id: TableId;
+  readonly schema: string;
+  readonly name: string;
+  /** A partitioned table stands for all its partitions; a child by inheritance is a table of its own. */
+  readonly kind: 'table' | 'partitioned';
+  /** Its rows are in no physical backup. */
+  readonly unlogged: boolean;
+  readonly columns: readonly ColumnModel[];
+  /**
+   * Columns that identify a row: the primary key, else a unique index over NOT NULL columns. Undefined: none; then a row is
+   * its whole content, and equal rows are counted.
+   */
+  readonly key: readonly string[] | undefined;
+  readonly uniques: readonly UniqueModel[];
+  readonly triggers: readonly TriggerModel[];
+  readonly rowSecurity: boolean;
+  /** The server's estimate. */
+  readonly rows: number;
+}
+
+/** Rows of `child` refer to rows of `parent`: a foreign key, or one that the configuration declares. */
+export interface ReferenceModel {
+  readonly name: string;
+  readonly child: TableId;
+  readonly childColumns: readonly string[];
+  /** Where the child's rows are read: a partition, when the constraint is that of a partition alone; else `child`. */
+  readonly childFrom: TableId;
+  readonly parent: TableId;
+  readonly parentColumns: readonly string[];
+  readonly parentFrom: TableId;
+  /** The server checks it. */
+  readonly enforced: boolean;
+  readonly deferrable: boolean;
+  /** pg_constraint.confdeltype: a no action, r restrict, c cascade, n set null, d set default. */
+  readonly onDelete: string;
+  /** Polymorphic: it holds only where these columns of the child have these values (as text). */
+  readonly when: Readonly<Record<string, string>>;
+}
+
+export interface SchemaModel {
+  readonly tables: ReadonlyMap<TableId, TableModel>;
+  readonly references: readonly ReferenceModel[];
+}
+
+/** From the configuration: what no constraint says. Names as `schema.table`, or `table` where that is not ambiguous. */
+export interface DeclaredReference {
+  readonly from: string;
+  readonly columns: readonly string[];
+  readonly to: string;
+  readonly toColumns: readonly string[];
+  readonly when?: Readonly<Record<string, string>> | undefined;
+}
+
+export interface ModelOptions {
+  readonly references?: readonly DeclaredReference[];
+  /** Tables that belong to nobody: no row of them is a tenant's because it refers to one. */
+  readonly shared?: readonly string[];
+}
+
+/** The rows where the search begins: a table, by name, and what its columns must equal, as text. */
+export interface RescueRoot {
+  readonly table: string;
+  readonly where: Readonly<Record<string, string>>;
+}
+
+/** `public.messages`, for people. */
+export function tableName({ schema, name }: Pick<TableModel, 'schema' | 'name'>): string {
+  return `${schema}.${name}`;
+}
