@@ -99,6 +99,8 @@ async function main(): Promise<void> {
   const home = await ownFolder(await mkdtemp(join(given.dir, 'helvino-bench-')), account);
   // Servers of the second part, and scratch files of Helvino, go where all else is.
   process.env.TMPDIR = home;
+  // Compiled code is kept between runs, as by the launcher, `engine/bin/helvino.mjs`.
+  process.env.NODE_COMPILE_CACHE = join(home, 'node-cache');
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => stopAll(`stopped by ${signal}`));
   try {

@@ -6,6 +6,7 @@
  * more input it asks `congestion()`; when that is a promise it waits.
  */
 import { Worker } from 'node:worker_threads';
+import { alignedMemory } from '../base/aligned-memory.ts';
 import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
 import type { StorageDriver } from '../storage/index.ts';
@@ -76,7 +77,7 @@ export class EncoderPool {
     const slotCount = options.slots ?? 24;
     const bufferCount = options.workers + 2;
     this.#slots = new SharedArrayBuffer(slotCount * maxChunk);
-    this.#packs = new SharedArrayBuffer(bufferCount * packCapacity);
+    this.#packs = alignedMemory(bufferCount * packCapacity);
     for (let i = 0; i < slotCount; i++) this.#freeSlots.push(i);
     for (let i = 0; i < bufferCount; i++) this.#freeBuffers.push(i);
     for (let i = 0; i < options.workers; i++) this.#start(i);

@@ -2,6 +2,7 @@
  * Builds one pack in a buffer: compresses, encrypts and appends chunks. Synchronous, so that worker threads spend their
  * time in native code; the main thread uses it for the few structure chunks.
  */
+import { copyBytes, directAlignment } from '../base/aligned-memory.ts';
 import type { ContentHasher } from './crypto.ts';
 import { deriveKey, seal, tagLength } from './crypto.ts';
 import { freeBytes } from './free-bytes.ts';
@@ -19,8 +20,11 @@ import {
 export const packTarget = 16 << 20;
 /** The largest chunk, in plain bytes. */
 export const maxChunk = 1 << 20;
-/** A buffer of this size takes any pack: the last chunk may begin just below the target, and may not compress. */
-export const packCapacity = packTarget + maxChunk + 1024;
+/**
+ * A buffer of this size takes any pack: the last chunk may begin just below the target, and may not compress. A whole number
+ * of pages, so that buffers one after the other all begin at one.
+ */
+export const packCapacity = packTarget + maxChunk + directAlignment;
 
 export interface PlacedChunk {
   readonly index: number;
@@ -80,7 +84,7 @@ export class PackBuilder {
     );
     const offset = this.#length;
     const stored = body.length + tagLength;
-    this.#buffer.set(body, offset);
+    copyBytes(body, this.#buffer, offset);
     this.#buffer.set(tag, offset + body.length);
     freeBytes(packed);
     freeBytes(body);
@@ -94,7 +98,7 @@ export class PackBuilder {
   addCopy(sealed: Uint8Array, chunk: PackChunk & { origin: NonNullable<PackChunk['origin']> }): PlacedChunk {
     const index = this.#chunks.length;
     const offset = this.#length;
-    this.#buffer.set(sealed, offset);
+    copyBytes(sealed, this.#buffer, offset);
     this.#length += sealed.length;
     this.#chunks.push(chunk);
     return { index, offset, stored: chunk.stored, raw: chunk.raw };

@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { HelvinoError, systemCode } from '../base/errors.ts';
 import { mapParallel } from '../streams/index.ts';
 import type { ByteRange, Capabilities, ObjectFacts, PutOptions, StorageDriver } from './driver.ts';
-import { readBody, writeBody } from './fs-body.ts';
+import { readBody, readDirect, writeBody } from './fs-body.ts';
 import { fsError } from './fs-errors.ts';
 import { FsFolders } from './fs-folders.ts';
 import { type FsHooks, noHooks } from './fs-hooks.ts';
@@ -92,7 +92,8 @@ class FsDriver implements StorageDriver {
         if (into !== undefined) assertFits(name, length, into);
         // Not from Node's shared pool: a caller may hand the memory to a worker.
         const target = into === undefined ? Buffer.allocUnsafeSlow(length) : into.subarray(0, length);
-        const got = await readBody(file, target, offset);
+        const direct = await readDirect(this.#folders.path(name), target, offset);
+        const got = direct + (await readBody(file, target.subarray(direct), offset + direct));
         if (got < length) throw shortRead({ ...cut, size: offset + got });
         return target;
       } finally {
@@ -155,7 +156,7 @@ class FsDriver implements StorageDriver {
     const { path, file } = await createTemporary(this.#folders);
     try {
       try {
-        await writeBody(file, body, this.#hooks);
+        await writeBody({ file, path }, body, this.#hooks);
         await this.#hooks.point('put.sync');
         await file.sync();
       } finally {

@@ -2,6 +2,7 @@
  * Cuts files into segments, lays segments into slots of the encoder pool, and gathers the extents that come back. A slot
  * becomes one chunk: large files fill several, small files share one.
  */
+import { copyBytes } from '../../base/aligned-memory.ts';
 import type { EncodedSegment, EncoderPool, Extent, FileEntry, Slot } from '../../repository/index.ts';
 
 /** What one file needs until all its segments have come back. */
@@ -48,7 +49,7 @@ export class SegmentFeeder {
   write(bytes: Uint8Array): number {
     const open = this.#open!;
     const count = Math.min(bytes.length, open.length - open.filled);
-    this.#slot!.bytes.set(count === bytes.length ? bytes : bytes.subarray(0, count), this.#used);
+    copyBytes(count === bytes.length ? bytes : bytes.subarray(0, count), this.#slot!.bytes, this.#used);
     this.#used += count;
     open.filled += count;
     if (open.filled === open.length) {
