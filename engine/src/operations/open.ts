@@ -74,7 +74,7 @@ export async function s3OptionsOf(storage: S3Storage, surroundings: Surroundings
   const classes = [
     { prefix: 'packs/', storageClass: packs },
     { prefix: 'wal/', storageClass: storageClass.wal },
-    ...['backups/', 'keys/', 'ledger/', 'proofs/'].map((prefix) => ({
+    ...['backups/', 'keys/', 'ledger/', 'proofs/', 'evidence/'].map((prefix) => ({
       prefix,
       storageClass: storageClass.other,
     })),

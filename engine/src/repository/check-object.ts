@@ -1,8 +1,9 @@
 /** Whether the bytes of one object are what was written under its name, before they are stored anywhere else. */
 import { openMemoryDriver } from '../storage/index.ts';
 import { damagedObject, type Magic, openEnvelope } from './envelope.ts';
+import { checkPublicKey } from './evidence.ts';
 import { type CatalogRing, contentHasherOf } from './keys.ts';
-import { descriptorName, packsPrefix } from './layout.ts';
+import { descriptorName, evidenceKeysPrefix, packsPrefix } from './layout.ts';
 import { checkLogPiece, logPrefix } from './log-store.ts';
 import { readPackContents } from './pack-reader.ts';
 
@@ -13,6 +14,8 @@ const envelopes: readonly Magic[] = [
   'HVNOTE1\n',
   'HVHOLD1\n',
   'HVVERI1\n',
+  'HVREPT1\n',
+  'HVGONE1\n',
 ];
 /** https://github.com/C2SP/C2SP/blob/main/age.md */
 const sealing = 'age-encryption.org/v1';
@@ -31,6 +34,10 @@ export async function checkObject(name: string, bytes: Uint8Array, ring: Catalog
   if (name.startsWith('keys/')) {
     if (!whole.toString('latin1', 0, sealing.length).startsWith(sealing))
       throw damagedObject(name, 'it is no sealed key');
+    return;
+  }
+  if (name.startsWith(evidenceKeysPrefix)) {
+    checkPublicKey(name, whole);
     return;
   }
   if (name === descriptorName || whole.length === 0) return;

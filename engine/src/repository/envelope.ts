@@ -13,7 +13,15 @@ const headLength = 28;
 const largest = 1 << 30;
 
 /** Which kind of object: eight characters, the last a line feed. */
-export type Magic = 'HVMANF1\n' | 'HVPROOF\n' | 'HVHIST1\n' | 'HVNOTE1\n' | 'HVHOLD1\n' | 'HVVERI1\n';
+export type Magic =
+  | 'HVMANF1\n'
+  | 'HVPROOF\n'
+  | 'HVHIST1\n'
+  | 'HVNOTE1\n'
+  | 'HVHOLD1\n'
+  | 'HVVERI1\n'
+  | 'HVREPT1\n'
+  | 'HVGONE1\n';
 
 export function sealEnvelope(
   plain: Uint8Array,

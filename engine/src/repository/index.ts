@@ -21,6 +21,15 @@ export {
   DecoderPool,
 } from './decoder-pool.ts';
 export { type EncodedSegment, EncoderPool, type Slot, type StoredPack } from './encoder-pool.ts';
+export {
+  listPublicKeys,
+  listRemovedBackups,
+  listReports,
+  putPublicKey,
+  putReport,
+  type RemovedBackup,
+  type StoredReport,
+} from './evidence.ts';
 export { type ChunkRef, type Extent, type FileEntry, overlayExtents } from './extents.ts';
 export { readFileContent } from './file-reader.ts';
 export { addHold, assertNotHeld, type Hold, listHolds, removeHold } from './holds.ts';

@@ -10,6 +10,9 @@
  *     proofs/<backupId>/<drillId>         the result of a drill of this backup
  *     holds/<database>/<backupId>/<id>    this backup (`all`: every one) must not go
  *     verifications/<database>/<id>       the result of a verification
+ *     evidence/reports/<database>/<id>    the signed report of a drill: stays when the backup goes
+ *     evidence/removed/<database>/<id>    a note of a backup that was removed
+ *     evidence/keys/<keyId>               a public key of reports, plain PEM
  *     leases/<runId>/<n>                  a run is alive; the newest n counts
  *     trash/<packId>                      mark: this pack was garbage when this object was written
  */
@@ -23,6 +26,9 @@ export const leasesPrefix = 'leases/';
 export const holdsPrefix = 'holds/';
 export const verificationsPrefix = 'verifications/';
 export const proofsPrefix = 'proofs/';
+export const reportsPrefix = 'evidence/reports/';
+export const removedPrefix = 'evidence/removed/';
+export const evidenceKeysPrefix = 'evidence/keys/';
 export const trashPrefix = 'trash/';
 export const dataKeysPrefix = 'keys/data/';
 export const catalogKeysPrefix = 'keys/catalog/';

@@ -7,6 +7,7 @@ import { randomHex } from '../base/ids.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { newKey } from './crypto.ts';
 import { damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
+import { putRemovedBackup, type RemovedBackup } from './evidence.ts';
 import type { FileEntry } from './extents.ts';
 import { decodeFileBlock } from './file-block.ts';
 import { assertNotHeld } from './holds.ts';
@@ -292,10 +293,23 @@ export class Repository {
         context: { run: holder.run },
       });
     }
+    // That it was there is told for ever, and before it goes.
+    await putRemovedBackup(this, database, await this.#noteOf(database, id));
     // The ledger first: a removal that stops half-way must not look like a loss.
     await this.driver.remove(ledgerName(database, id));
     await this.driver.remove(name);
     for await (const proof of this.driver.list(proofPrefix(id))) await this.driver.remove(proof.name);
+  }
+
+  async #noteOf(database: string, id: string): Promise<RemovedBackup> {
+    const removed = (await this.driver.now()).toISOString();
+    try {
+      const { facts, label, started, finished, totals } = await this.manifest(database, id);
+      return { id, method: String(facts.method), label, started, finished, bytes: totals.bytes, removed };
+    } catch (thrown) {
+      if (!(thrown instanceof HelvinoError)) throw thrown;
+      return { id, method: 'unknown', removed };
+    }
   }
 
   /** Keeps the result of a drill of a backup: what a later `list` shows and what retention protects. */

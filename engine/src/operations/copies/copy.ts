@@ -70,6 +70,8 @@ export async function copy(options: CopyOptions): Promise<CopyReport> {
   }
   await run.backups(backups);
   await run.bring('proofs/');
+  for (const part of ['keys/', `reports/${options.database}/`, `removed/${options.database}/`])
+    await run.bring(`evidence/${part}`);
   await run.bring(`holds/${options.database}/`);
   await run.bring(`wal/${options.database}/`);
   return run.report;

@@ -1,0 +1,60 @@
+/** What a proof rests on, as hashes: a drill keeps it, and whoever asks later compares it with what there is then. */
+
+import { methodOf, physicalFacts } from '../../../catalog/index.ts';
+import type { DatabaseConfig, RepositoryConfig } from '../../../config/index.ts';
+import type { Manifest, Repository } from '../../../repository/index.ts';
+import type { DrillFingerprint } from '../report.ts';
+import { canonicalJson, sha256 } from './canonical-json.ts';
+
+export interface FingerprintSource {
+  readonly repository: Repository;
+  /** The backup that is drilled; later: the newest of its kind. */
+  readonly manifest: Manifest;
+  /** Undefined where there is no configuration: then it, and who can restore, are not known. */
+  readonly configured?: {
+    readonly database: DatabaseConfig;
+    readonly repository: Pick<RepositoryConfig, 'recipients' | 'storage'>;
+  };
+}
+
+/** Parts that cannot be told are left out. */
+export async function fingerprintOf(source: FingerprintSource): Promise<Partial<DrillFingerprint>> {
+  const { repository, manifest, configured } = source;
+  const schema = await schemaOf(repository, manifest);
+  const server = physicalFacts(manifest)?.serverVersionText ?? serverOf(manifest);
+  return {
+    ...(configured ? { config: configHash(configured), keys: keysHash(repository, configured) } : {}),
+    ...(schema === undefined ? {} : { schema }),
+    ...(server === undefined ? {} : { server }),
+  };
+}
+
+/** What bears on how backups are made and restored; not what is kept, and what is watched. */
+function configHash({ database, repository }: NonNullable<FingerprintSource['configured']>): string {
+  const { retention, health, wal, ...rest } = database;
+  return sha256(canonicalJson({ ...rest, slot: wal.slot, storage: repository.storage }));
+}
+
+function keysHash(
+  { ring }: Repository,
+  { repository }: NonNullable<FingerprintSource['configured']>,
+): string {
+  return sha256(canonicalJson({ recipients: [...repository.recipients].sort(), catalog: ring.currentId }));
+}
+
+/** Of the names of all tables, and of the structure where the backup recorded it. */
+async function schemaOf(repository: Repository, manifest: Manifest): Promise<string | undefined> {
+  const lines: string[] = [];
+  for await (const value of repository.section(manifest, 'tables')) {
+    const { database, schema, table } = value as { database: string; schema: string; table: string };
+    lines.push(canonicalJson([database, schema, table]));
+  }
+  for await (const value of repository.section(manifest, 'schema')) lines.push(canonicalJson(value));
+  return lines.length === 0 ? undefined : sha256(lines.sort().join('\n'));
+}
+
+function serverOf(manifest: Manifest): string | undefined {
+  if (methodOf(manifest) !== 'logical') return undefined;
+  const version = manifest.facts.serverVersionText;
+  return typeof version === 'string' ? version : undefined;
+}

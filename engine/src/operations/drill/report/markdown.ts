@@ -1,0 +1,67 @@
+/** A report as Markdown. Pure. */
+import type { SignedReport } from './document.ts';
+import { type Block, type Cell, type Retest, reportView } from './view.ts';
+
+export function reportMarkdown(signed: SignedReport, retests: readonly Retest[] = []): string {
+  const view = reportView(signed, retests);
+  const lines = [
+    `# ${view.title}: ${view.verdict.word.toUpperCase()}`,
+    '',
+    plain(view.subtitle),
+    '',
+    plain(view.verdict.sentence),
+    '',
+    ...table(
+      view.figures.map(({ label }) => ({ title: label })),
+      [view.figures.map(({ value, note }) => ({ text: `${value} (${note})` }))],
+    ),
+  ];
+  for (const { title, blocks } of view.sections)
+    lines.push('', `## ${title}`, ...blocks.flatMap((block) => ['', ...blockLines(block)]));
+  return `${lines.join('\n')}\n`;
+}
+
+function blockLines(block: Block): string[] {
+  switch (block.kind) {
+    case 'text':
+      return [plain(block.text)];
+    case 'list':
+      return block.items.map((item) => `- ${plain(item)}`);
+    case 'code':
+      return ['```sh', block.text, '```'];
+    case 'facts':
+      return table(
+        [{ title: '' }, { title: '' }],
+        block.rows.map(([name, value]) => [{ text: name }, value]),
+      );
+    case 'table':
+      return table(block.head, block.rows);
+  }
+}
+
+function table(
+  head: readonly { readonly title: string; readonly right?: boolean }[],
+  rows: readonly (readonly Cell[])[],
+): string[] {
+  // A column that is only drawn says nothing in text.
+  const kept = head.map((_, i) => !rows.every((row) => row[i]?.part !== undefined) || rows.length === 0);
+  const only = <T>(values: readonly T[]) => values.filter((_, i) => kept[i]);
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  return [
+    line(only(head).map(({ title }) => title)),
+    line(only(head).map(({ right }) => (right ? '---:' : '---'))),
+    ...rows.map((row) => line(only(row).map(shown))),
+  ];
+}
+
+function shown({ text, code }: Cell): string {
+  if (!code || text === '') return plain(text);
+  const flat = text.replace(/\s+/g, ' ').replaceAll('|', '\\|');
+  const fence = '`'.repeat(Math.max(0, ...(flat.match(/`+/g) ?? []).map((run) => run.length)) + 1);
+  return fence.length === 1 ? `\`${flat}\`` : `${fence} ${flat} ${fence}`;
+}
+
+/** What comes from a database must not become markup. */
+function plain(text: string): string {
+  return text.replace(/\s+/g, ' ').replace(/[\\`*_{}[\]<>#|~]/g, (char) => `\\${char}`);
+}

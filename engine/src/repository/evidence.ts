@@ -1,0 +1,138 @@
+/**
+ * What auditors ask for and what must outlive the backups: signed reports of drills, notes of the backups that were removed,
+ * and the public keys of the reports. Written once; no operation of Helvino removes them. What is kept of a proof with its
+ * backup (`proofs/`) goes with the backup.
+ */
+import { createHash, createPublicKey } from 'node:crypto';
+import { HelvinoError } from '../base/errors.ts';
+import { damagedObject, type Magic, openEnvelope, sealEnvelope } from './envelope.ts';
+import { evidenceKeysPrefix, removedPrefix, reportsPrefix } from './layout.ts';
+import type { Repository } from './repository.ts';
+
+/** One report, as it was signed. */
+export interface StoredReport {
+  /** Id of the drill. */
+  readonly id: string;
+  /** The text that the signature is over. */
+  readonly document: string;
+  /** Base64; undefined where the host had no signing key. */
+  readonly signature?: string;
+}
+
+/** A backup that is no longer there. */
+export interface RemovedBackup {
+  readonly id: string;
+  /** `physical`, `logical`, `volume`; `unknown` when its manifest could not be read. */
+  readonly method: string;
+  readonly label?: string;
+  /** ISO 8601, UTC; undefined when its manifest could not be read. */
+  readonly started?: string;
+  readonly finished?: string;
+  /** Bytes of the content. */
+  readonly bytes?: number;
+  /** By the store's clock; ISO 8601, UTC. */
+  readonly removed: string;
+}
+
+export async function putReport(
+  repository: Repository,
+  database: string,
+  report: StoredReport,
+): Promise<void> {
+  await putSealed(repository, `${reportsPrefix}${database}/${report.id}`, {
+    magic: 'HVREPT1\n',
+    value: report,
+  });
+}
+
+/** Oldest first; `wanted` of the id. Throws REPOSITORY_DAMAGED, KEY_WRONG. */
+export async function listReports(
+  repository: Repository,
+  database: string,
+  wanted: (id: string) => boolean = () => true,
+): Promise<StoredReport[]> {
+  const prefix = `${reportsPrefix}${database}/`;
+  return (await readSealed(repository, { prefix, magic: 'HVREPT1\n', wanted })) as StoredReport[];
+}
+
+export async function putRemovedBackup(
+  repository: Repository,
+  database: string,
+  backup: RemovedBackup,
+): Promise<void> {
+  await putSealed(repository, `${removedPrefix}${database}/${backup.id}`, {
+    magic: 'HVGONE1\n',
+    value: backup,
+  });
+}
+
+/** Oldest first. */
+export async function listRemovedBackups(
+  repository: Repository,
+  database: string,
+  wanted: (id: string) => boolean = () => true,
+): Promise<RemovedBackup[]> {
+  const prefix = `${removedPrefix}${database}/`;
+  return (await readSealed(repository, { prefix, magic: 'HVGONE1\n', wanted })) as RemovedBackup[];
+}
+
+/** In plain, so that whoever reads the store finds them; what a report proves rests on a key that was got elsewhere. */
+export async function putPublicKey(repository: Repository, key: { id: string; pem: string }): Promise<void> {
+  await putOnce(repository, `${evidenceKeysPrefix}${key.id}`, Buffer.from(key.pem));
+}
+
+/** In order of id. */
+export async function listPublicKeys(repository: Repository): Promise<{ id: string; pem: string }[]> {
+  const keys: { id: string; pem: string }[] = [];
+  for await (const { name } of repository.driver.list(evidenceKeysPrefix)) {
+    const bytes = Buffer.from(await repository.driver.get(name));
+    checkPublicKey(name, bytes);
+    keys.push({ id: name.slice(evidenceKeysPrefix.length), pem: bytes.toString('utf8') });
+  }
+  return keys;
+}
+
+/** The name says what the key is. Throws REPOSITORY_DAMAGED. */
+export function checkPublicKey(name: string, bytes: Buffer): void {
+  let id: string;
+  try {
+    id = createHash('sha256')
+      .update(createPublicKey(bytes).export({ type: 'spki', format: 'der' }))
+      .digest('hex');
+  } catch {
+    throw damagedObject(name, 'it is no public key');
+  }
+  if (id !== name.slice(evidenceKeysPrefix.length)) throw damagedObject(name, 'it is another key');
+}
+
+async function putSealed(
+  repository: Repository,
+  name: string,
+  { magic, value }: { magic: Magic; value: unknown },
+): Promise<void> {
+  const plain = Buffer.from(JSON.stringify(value));
+  await putOnce(repository, name, sealEnvelope(plain, { ring: repository.ring, name, magic }));
+}
+
+/** What is there already was written by a run that stopped half-way. */
+async function putOnce({ driver }: Repository, name: string, body: Buffer): Promise<void> {
+  try {
+    await driver.put(name, [body], { ifAbsent: true });
+  } catch (thrown) {
+    if (!(thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS')) throw thrown;
+  }
+}
+
+async function readSealed(
+  { driver, ring }: Repository,
+  { prefix, magic, wanted }: { prefix: string; magic: Magic; wanted: (id: string) => boolean },
+): Promise<unknown[]> {
+  const names: string[] = [];
+  for await (const { name } of driver.list(prefix)) if (wanted(name.slice(prefix.length))) names.push(name);
+  const values: unknown[] = [];
+  for (const name of names.sort()) {
+    const plain = openEnvelope(await driver.get(name), { ring, name, magic });
+    values.push(JSON.parse(Buffer.from(plain).toString('utf8')));
+  }
+  return values;
+}
