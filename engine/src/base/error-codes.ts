@@ -63,7 +63,7 @@ export const errorCodes = {
   TARGET_DENIED: { exit: 77, http: 403, retry: false, meaning: 'The directory cannot be written with the rights of this user.' },
   TARGET_IO: { exit: 74, http: 500, retry: true, meaning: 'Reading or writing failed in the target directory.' },
 
-  BINARIES_NOT_FOUND: { exit: 69, http: 503, retry: false, meaning: 'No PostgreSQL server program of the major version that is needed was found or could be fetched.' },
+  BINARIES_NOT_FOUND: { exit: 69, http: 503, retry: false, meaning: 'A program that is needed was not found or could not be fetched: a PostgreSQL server of the right major version, or Chromium for a PDF.' },
   ENGINE: { exit: 69, http: 502, retry: true, meaning: 'The Docker engine could not be reached, or did not do what was asked.' },
   LOCAL_SERVER: { exit: 69, http: 500, retry: false, meaning: 'A PostgreSQL server that Helvino started did not start, or stopped.' },
 } as const satisfies Record<string, ErrorCodeFacts>;

@@ -12,7 +12,13 @@ export {
   loadConfig,
   parseConfig as parseConfigText,
 } from './load.ts';
-export { configSchema, type DatabaseConfig, holdsPassword, type RepositoryConfig } from './schema.ts';
+export {
+  type Config,
+  configSchema,
+  type DatabaseConfig,
+  holdsPassword,
+  type RepositoryConfig,
+} from './schema.ts';
 export { readSecret, type SecretSource } from './secret.ts';
 export { parseStorage, type StorageInput, withDefaults } from './storage.ts';
 export { parseDuration, parseSize } from './units.ts';

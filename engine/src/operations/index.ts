@@ -8,6 +8,22 @@ export { type CopyOptions, type CopyPlan, type CopyReport, copy, copyLog, planCo
 export { heal, mendDescriptor, planHeal } from './copies/heal.ts';
 export { type DemoResult, demo } from './demo/demo.ts';
 export { drill } from './drill/drill.ts';
+export {
+  chooseDrill,
+  createSigningKey,
+  type EvidenceOptions,
+  type KnownDrill,
+  knownDrills,
+  type PublicKey,
+  predictionError,
+  type ReportFormat,
+  readPublicKey,
+  readSigningKey,
+  reportFormats,
+  signingKeyFile,
+  verifyReport,
+  writeReport,
+} from './drill/report/index.ts';
 export type { DrillReport } from './drill/report.ts';
 export {
   type FindResult,

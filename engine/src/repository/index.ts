@@ -27,7 +27,6 @@ export {
   listReports,
   putPublicKey,
   putReport,
-  type RemovedBackup,
   type StoredReport,
 } from './evidence.ts';
 export { type ChunkRef, type Extent, type FileEntry, overlayExtents } from './extents.ts';

@@ -3,6 +3,7 @@ import { HelvinoError } from '../../base/errors.ts';
 import type { BackupMethod } from '../../catalog/index.ts';
 import { drill } from '../../operations/index.ts';
 import type { Manifest } from '../../repository/index.ts';
+import { evidenceOf } from '../evidence.ts';
 import {
   chosenManifest,
   copyOption,
@@ -62,6 +63,7 @@ export const drillVerb: Verb = {
       clientDirs: clientDirs(access),
       env: context.env,
       program: context.program,
+      evidence: await evidenceOf(context, access),
       clock: context.clock,
       progress: context.progress,
       signal: context.signal,

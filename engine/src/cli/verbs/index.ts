@@ -8,6 +8,7 @@ import { copyVerb } from './copy.ts';
 import { demoVerb } from './demo.ts';
 import { doctorVerb } from './doctor.ts';
 import { drillVerb } from './drill.ts';
+import { drillReportVerbs } from './drill-report.ts';
 import { findVerb } from './find.ts';
 import { healVerb } from './heal.ts';
 import { healthVerb, statusVerb } from './health.ts';
@@ -40,6 +41,7 @@ export const verbs: readonly Verb[] = [
   listVerb,
   showVerb,
   drillVerb,
+  ...drillReportVerbs,
   restoreVerb,
   ...swapVerbs,
   openVerb,

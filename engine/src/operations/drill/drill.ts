@@ -25,6 +25,7 @@ import { restore } from '../restore/restore.ts';
 import { checkContent, type RecordedTable } from './check-content.ts';
 import { LogicalDrill } from './logical-drill.ts';
 import { amcheckServer, DrillRecorder } from './recorder.ts';
+import { type EvidenceOptions, keepReport } from './report/index.ts';
 import { type Check, type DrillReport, findings, recoveryEnd } from './report.ts';
 import { VolumeDrill } from './volume-drill.ts';
 
@@ -43,6 +44,8 @@ export interface DrillOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly readyTimeoutMs: number;
   readonly program: string;
+  /** The report is kept as evidence, too: signed where there is a key. */
+  readonly evidence?: EvidenceOptions;
   readonly clock: Clock;
   readonly progress: Progress;
   readonly signal: AbortSignal;
@@ -63,6 +66,7 @@ export async function drill(options: DrillOptions): Promise<DrillReport> {
   }
   const report = run.recorder.report();
   await keep(options, report);
+  await keepReport(report, { ...options, ...options.evidence });
   return report;
 }
 

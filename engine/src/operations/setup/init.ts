@@ -13,7 +13,14 @@ import {
   type StorageInput,
   withDefaults,
 } from '../../config/index.ts';
-import { createIdentity, createRepository, formatCatalogRing, recipientOf } from '../../repository/index.ts';
+import {
+  createIdentity,
+  createRepository,
+  formatCatalogRing,
+  putPublicKey,
+  recipientOf,
+} from '../../repository/index.ts';
+import { createSigningKey, signingKeyFile } from '../drill/report/index.ts';
 import { openStorage } from '../open.ts';
 
 export interface InitOptions {
@@ -73,12 +80,13 @@ async function extend(options: InitOptions, text: string): Promise<InitResult> {
 async function create(options: InitOptions): Promise<InitResult> {
   const directory = dirname(options.file);
   const keyFile = join(directory, 'helvino.catalog.key');
+  const drillKey = signingKeyFile(options.file);
   const { storage } = options;
   if (storage === undefined)
     throw new HelvinoError('USAGE', 'no place for the repository was given', {
       hint: '--path FOLDER or s3://bucket/prefix: where backups are kept',
     });
-  for (const file of [keyFile, ...(options.recipients.length === 0 ? [options.identityFile] : [])])
+  for (const file of [keyFile, drillKey, ...(options.recipients.length === 0 ? [options.identityFile] : [])])
     await refuseExisting(file);
   await mkdir(directory, { recursive: true });
   const recipients =
@@ -89,6 +97,7 @@ async function create(options: InitOptions): Promise<InitResult> {
     keyFile,
     `# Catalog key of ${driver.capabilities.place}. It opens structure, not data. Keep it on this host only.\n${formatCatalogRing(repository.ring.keys)}`,
   );
+  await putPublicKey(repository, await createSigningKey(drillKey));
   const text = newConfigText({
     repository: {
       name: options.repositoryName,
@@ -104,7 +113,7 @@ async function create(options: InitOptions): Promise<InitResult> {
     file: options.file,
     repository: options.repositoryName,
     recipients,
-    written: [options.file, keyFile, ...(made ? [made] : [])],
+    written: [options.file, keyFile, drillKey, ...(made ? [made] : [])],
     identityFile: made,
   };
 }

@@ -1,7 +1,6 @@
 /** What a proof rests on, as hashes: a drill keeps it, and whoever asks later compares it with what there is then. */
-
 import { methodOf, physicalFacts } from '../../../catalog/index.ts';
-import type { DatabaseConfig, RepositoryConfig } from '../../../config/index.ts';
+import type { ChosenDatabase, Config } from '../../../config/index.ts';
 import type { Manifest, Repository } from '../../../repository/index.ts';
 import type { DrillFingerprint } from '../report.ts';
 import { canonicalJson, sha256 } from './canonical-json.ts';
@@ -11,10 +10,7 @@ export interface FingerprintSource {
   /** The backup that is drilled; later: the newest of its kind. */
   readonly manifest: Manifest;
   /** Undefined where there is no configuration: then it, and who can restore, are not known. */
-  readonly configured?: {
-    readonly database: DatabaseConfig;
-    readonly repository: Pick<RepositoryConfig, 'recipients' | 'storage'>;
-  };
+  readonly configured?: { readonly config: Config; readonly chosen: ChosenDatabase };
 }
 
 /** Parts that cannot be told are left out. */
@@ -23,26 +19,28 @@ export async function fingerprintOf(source: FingerprintSource): Promise<Partial<
   const schema = await schemaOf(repository, manifest);
   const server = physicalFacts(manifest)?.serverVersionText ?? serverOf(manifest);
   return {
-    ...(configured ? { config: configHash(configured), keys: keysHash(repository, configured) } : {}),
+    ...(configured ? { config: configHash(configured), keys: keysHash(repository, configured.chosen) } : {}),
     ...(schema === undefined ? {} : { schema }),
     ...(server === undefined ? {} : { server }),
   };
 }
 
-/** What bears on how backups are made and restored; not what is kept, and what is watched. */
-function configHash({ database, repository }: NonNullable<FingerprintSource['configured']>): string {
-  const { retention, health, wal, ...rest } = database;
-  return sha256(canonicalJson({ ...rest, slot: wal.slot, storage: repository.storage }));
+/** What bears on how backups are made, restored and checked; not what is kept, watched, planned for when and by whom. */
+function configHash({ config, chosen }: NonNullable<FingerprintSource['configured']>): string {
+  const { retention, health, wal, copies, ...rest } = chosen.database;
+  const only = Object.keys(config.databases).length === 1 ? chosen.name : undefined;
+  const plans = Object.entries(config.drills)
+    .filter(([, plan]) => (plan.database ?? only) === chosen.name)
+    .map(([name, { schedule, timeZone, objectives, operator, approver, copy, ...plan }]) => [name, plan]);
+  const first = config.repositories[chosen.database.repository]?.storage;
+  return sha256(canonicalJson({ ...rest, slot: wal.slot, storage: first, plans }));
 }
 
-function keysHash(
-  { ring }: Repository,
-  { repository }: NonNullable<FingerprintSource['configured']>,
-): string {
+function keysHash({ ring }: Repository, { repository }: ChosenDatabase): string {
   return sha256(canonicalJson({ recipients: [...repository.recipients].sort(), catalog: ring.currentId }));
 }
 
-/** Of the names of all tables, and of the structure where the backup recorded it. */
+/** Of the names of all tables, and of their structure where the backup recorded it. */
 async function schemaOf(repository: Repository, manifest: Manifest): Promise<string | undefined> {
   const lines: string[] = [];
   for await (const value of repository.section(manifest, 'tables')) {

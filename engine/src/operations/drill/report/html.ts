@@ -4,7 +4,7 @@
  */
 import type { SignedReport } from './document.ts';
 import { pageStyle } from './page-style.ts';
-import { type Block, type Cell, type ReportView, type Retest, reportView } from './view.ts';
+import { type Block, type Cell, type ReportView, type Retest, reportView, visible } from './view.ts';
 
 export function reportHtml(signed: SignedReport, retests: readonly Retest[] = []): string {
   const view = reportView(signed, retests);
@@ -118,12 +118,6 @@ const entities: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-/** Control characters are shown as what they are: a name must not hide itself. */
 export function escapeHtml(text: string): string {
-  return text
-    .replace(/[&<>"']/g, (char) => entities[char]!)
-    .replace(
-      /[^\P{Cc}\n]|[\u202a-\u202e\u2066-\u2069]/gu,
-      (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
-    );
+  return visible(text).replace(/[&<>"']/g, (char) => entities[char]!);
 }

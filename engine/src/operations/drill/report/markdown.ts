@@ -1,6 +1,6 @@
 /** A report as Markdown. Pure. */
 import type { SignedReport } from './document.ts';
-import { type Block, type Cell, type Retest, reportView } from './view.ts';
+import { type Block, type Cell, type Retest, reportView, visible } from './view.ts';
 
 export function reportMarkdown(signed: SignedReport, retests: readonly Retest[] = []): string {
   const view = reportView(signed, retests);
@@ -56,12 +56,14 @@ function table(
 
 function shown({ text, code }: Cell): string {
   if (!code || text === '') return plain(text);
-  const flat = text.replace(/\s+/g, ' ').replaceAll('|', '\\|');
+  const flat = visible(text).replace(/\s+/g, ' ').replaceAll('|', '\\|');
   const fence = '`'.repeat(Math.max(0, ...(flat.match(/`+/g) ?? []).map((run) => run.length)) + 1);
   return fence.length === 1 ? `\`${flat}\`` : `${fence} ${flat} ${fence}`;
 }
 
 /** What comes from a database must not become markup. */
 function plain(text: string): string {
-  return text.replace(/\s+/g, ' ').replace(/[\\`*_{}[\]<>#|~]/g, (char) => `\\${char}`);
+  return visible(text)
+    .replace(/\s+/g, ' ')
+    .replace(/[\\`*_{}[\]<>#|~]/g, (char) => `\\${char}`);
 }

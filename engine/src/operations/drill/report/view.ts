@@ -460,3 +460,11 @@ function integrity({ document, signature, sha256 }: SignedReport): Block[] {
 export function reportFile(database: string, id: string): string {
   return `drill-${database}-${id}`;
 }
+
+/** Control characters, and those that turn the direction of text, as `\\u202e`: a name must not hide what it is. */
+export function visible(text: string): string {
+  return text.replace(
+    /[^\P{Cc}\n\t]|[\u202a-\u202e\u2066-\u2069]/gu,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}

@@ -1,0 +1,24 @@
+/** What verbs that make or show evidence begin with: the signing key of this host. */
+import { HelvinoError } from '../base/errors.ts';
+import { type EvidenceOptions, readSigningKey, signingKeyFile } from '../operations/index.ts';
+import type { CliContext } from './context.ts';
+import type { ReadAccess } from './open.ts';
+
+/** For a drill: its report is signed where this host has a key. A key that cannot be used is said, and keeps no drill from running. */
+export async function evidenceOf(
+  context: CliContext,
+  { loaded, chosen }: Pick<ReadAccess, 'loaded' | 'chosen'>,
+): Promise<EvidenceOptions> {
+  const cadenceSeconds = chosen?.database.health.drillEvery;
+  if (!loaded) return { cadenceSeconds };
+  try {
+    const key = await readSigningKey(signingKeyFile(loaded.file));
+    if (!key)
+      context.progress.note('warn', 'the report will not be signed: `helvino drill key` makes the key');
+    return { cadenceSeconds, key };
+  } catch (thrown) {
+    if (!(thrown instanceof HelvinoError)) throw thrown;
+    context.progress.note('warn', `the report will not be signed: ${thrown.message}`);
+    return { cadenceSeconds };
+  }
+}

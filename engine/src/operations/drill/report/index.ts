@@ -1,0 +1,19 @@
+/**
+ * Reports of drills: what was found, as evidence. A report is a record in canonical JSON with an Ed25519 signature over its
+ * bytes; pages, texts and PDFs are made from it and say nothing else. Invariants: a report is signed once, when the drill
+ * ends, never later; it names the one before it; it stays in the repository when its backup goes; "proven" expires.
+ */
+export { type SignedReport, verifyReport } from './document.ts';
+export { type FingerprintSource, fingerprintOf } from './fingerprint.ts';
+export { type EvidenceOptions, keepReport } from './keep-report.ts';
+export { chooseDrill, type KnownDrill, knownDrills } from './known-drills.ts';
+export { measureOf, type Prediction, predictionError, predictRecovery } from './prediction.ts';
+export { type ProofState, proofState, proofText } from './proof-state.ts';
+export {
+  createSigningKey,
+  type PublicKey,
+  readPublicKey,
+  readSigningKey,
+  signingKeyFile,
+} from './signing-key.ts';
+export { type ReportFormat, reportFormats, writeReport } from './write-report.ts';
