@@ -49,6 +49,9 @@ export interface StreamOptions {
 }
 
 const longestPauseMs = 30_000;
+const longestRestMs = 200;
+/** Bytes; a read that brought more may have left some. */
+const smallRead = 16 << 10;
 
 /** Runs until the signal; then what has come is stored and the stream ended in order. Throws what trying again cannot mend. */
 export async function streamWal(given: StreamOptions): Promise<void> {
@@ -246,6 +249,7 @@ class StreamRun {
       onSegment: () => index.storeWhole(),
       onDurable: () => report?.(),
     });
+    const calm = this.#calm();
     const stream = await replication.startPhysicalReplication(
       { slot, startLsn: place.start, timeline: place.timeline },
       {
@@ -254,7 +258,7 @@ class StreamRun {
           index.push(bytes);
           progress.advance(bytes.length);
         },
-        ready: () => shipper.congestion() ?? index.congestion(),
+        ready: () => shipper.congestion() ?? index.congestion() ?? calm(stream),
       },
     );
     report = () => {
@@ -282,6 +286,22 @@ class StreamRun {
       ended.abort(interrupted(signal));
       await shipping.catch(() => undefined);
     }
+  }
+
+  /**
+   * Asked after each read. When all that the server had is here, a moment's rest, so that the next read gets the WAL of many
+   * commits, not of one. Read at once, each commit of a busy server costs a wake-up, for WAL that is stored once an interval anyway.
+   */
+  #calm(): (stream: { readonly received: bigint; readonly serverEnd: bigint }) => Promise<void> | undefined {
+    const { synchronous = false, intervalMs, clock, signal } = this.#options;
+    const restMs = Math.min(longestRestMs, intervalMs / 5);
+    let before = 0n;
+    return ({ received, serverEnd }) => {
+      const isSmall = received - before < smallRead;
+      before = received;
+      if (synchronous || !isSmall || received < serverEnd) return undefined;
+      return clock.sleep(restMs, signal).catch(() => undefined);
+    };
   }
 
   /** Rejects when the store fails: then the stream must end, and nothing more is confirmed. */
