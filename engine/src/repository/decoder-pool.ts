@@ -1,6 +1,6 @@
 /**
  * The decoder pool: the main thread reads runs of packs into shared buffers, workers open the chunks and write them to
- * their places. Memory is fixed: one pack buffer more than workers.
+ * their places. Memory is fixed: one pack buffer more than workers, four more for a distant store.
  */
 import { Worker } from 'node:worker_threads';
 import { HelvinoError } from '../base/errors.ts';
@@ -39,8 +39,14 @@ export class DecoderPool {
   /** What ended a worker: its buffers are lost, so the pool is of no more use. */
   #crash: unknown;
 
-  constructor(options: { keys: ReadonlyMap<string, Uint8Array>; ring: CatalogRing; workers: number }) {
-    const count = options.workers + 1;
+  constructor(options: {
+    readonly keys: ReadonlyMap<string, Uint8Array>;
+    readonly ring: CatalogRing;
+    readonly workers: number;
+    /** What is decoded comes over a network: more is read at a time. */
+    readonly distant?: boolean;
+  }) {
+    const count = options.workers + (options.distant ? 4 : 1);
     this.#buffers = new SharedArrayBuffer(count * packCapacity);
     for (let i = 0; i < count; i++) this.#free.push(i);
     const contentKeys = new Map(options.ring.ids.map((id) => [id, contentKeyOf(options.ring.find(id)!)]));

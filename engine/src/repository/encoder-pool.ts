@@ -1,6 +1,6 @@
 /**
  * The encoder pool: the main thread lays plain bytes into slots, workers turn them into chunks of packs, full packs go to
- * the store. Memory is fixed: `slots` slots of 1 MiB and three pack buffers more than workers at most.
+ * the store. Memory is fixed: `slots` slots of 1 MiB, and two pack buffers more than workers, six more for a distant store.
  *
  * A caller takes a slot, fills it, submits it with its segments, and is told the outcome by a callback. Before it reads
  * more input it asks `congestion()`; when that is a promise it waits.
@@ -75,7 +75,7 @@ export class EncoderPool {
   constructor(options: EncoderOptions) {
     this.#options = options;
     const slotCount = options.slots ?? 24;
-    const bufferCount = options.workers + 2;
+    const bufferCount = options.workers + (options.driver.capabilities.distant ? 6 : 2);
     this.#slots = new SharedArrayBuffer(slotCount * maxChunk);
     this.#packs = alignedMemory(bufferCount * packCapacity);
     for (let i = 0; i < slotCount; i++) this.#freeSlots.push(i);

@@ -64,6 +64,7 @@ export {
 } from './log-store.ts';
 export type { Manifest } from './manifest.ts';
 export { type CopyState, Mirrors } from './mirrors.ts';
+export { packCapacity } from './pack-builder.ts';
 export { type PackContents, readPackContents } from './pack-reader.ts';
 export { readBack } from './read-back.ts';
 export { createRepository, openRepository, type Repository } from './repository.ts';

@@ -132,7 +132,12 @@ export class Mirrors {
   #capabilities(): StorageDriver['capabilities'] {
     const all = [this.#first, ...this.#mirrors.flatMap(({ driver }) => driver ?? [])];
     const keeps = all.flatMap(({ capabilities }) => capabilities.keepMs ?? []);
-    return { ...this.#first.capabilities, keepMs: keeps.length > 0 ? Math.max(...keeps) : undefined };
+    const distant = all.some(({ capabilities }) => capabilities.distant);
+    return {
+      ...this.#first.capabilities,
+      distant,
+      keepMs: keeps.length > 0 ? Math.max(...keeps) : undefined,
+    };
   }
 
   async #put(name: string, body: readonly Uint8Array[], how: PutOptions): Promise<void> {

@@ -41,6 +41,8 @@ export interface Capabilities {
   readonly place: string;
   /** Whether `retainUntil` and `extendRetention` are honoured. */
   readonly retention: boolean;
+  /** A network lies between: fewer and larger calls are better, and more at a time. */
+  readonly distant?: boolean;
   /** How long what is put now is retained by default (retain.ts). */
   readonly keepMs?: number;
 }

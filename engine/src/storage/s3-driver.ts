@@ -59,7 +59,8 @@ class S3Driver implements StorageDriver {
   #condition: Promise<boolean> | undefined;
 
   constructor(options: S3Options) {
-    this.capabilities = { kind: 's3', place: placeOf(options), retention: options.lock !== undefined };
+    const retention = options.lock !== undefined;
+    this.capabilities = { kind: 's3', place: placeOf(options), retention, distant: true };
     this.#options = options;
     this.#connection = connectS3(options);
   }

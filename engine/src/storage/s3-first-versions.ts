@@ -35,7 +35,7 @@ export function firstVersionsOf(current: StorageDriver, options: S3Options): Sto
     );
   };
   return {
-    capabilities: { kind: 's3', place, retention: false },
+    capabilities: { kind: 's3', place, retention: false, distant: true },
     put: refuse,
     remove: refuse,
     extendRetention: refuse,

@@ -7,16 +7,24 @@ import {
   type DecodeChunk,
   type DecodedPiece,
   DecoderPool,
+  packCapacity,
   packName,
   type Repository,
 } from '../../repository/index.ts';
 import type { RestoreIndex, WantedPiece } from './restore-index.ts';
 import { WriteBehind } from './write-behind.ts';
 
-/** Chunks that are nearer to each other than this are read in one go. */
-const gap = 128 << 10;
-/** A run is at most this long, so that reading and decoding overlap. */
-const longestRun = 8 << 20;
+interface Reach {
+  /** Chunks that are nearer to each other than this are read in one go. */
+  readonly gap: number;
+  /** A run is at most this long. */
+  readonly longest: number;
+}
+
+/** Short runs, so that reading and decoding overlap. */
+const near: Reach = { gap: 128 << 10, longest: 8 << 20 };
+/** Each run is a request, which is paid for and takes as long as megabytes of what lies between. */
+const far: Reach = { gap: 2 << 20, longest: packCapacity };
 
 export interface WriteOptions {
   readonly repository: Repository;
@@ -42,10 +50,11 @@ export async function writePacks(options: WriteOptions): Promise<number> {
   const { repository, keys, index, progress } = options;
   progress.phase('restoring', index.wantedBytes(), 'bytes');
   const workers = Math.max(2, Math.min(8, availableParallelism()));
-  const pool = new DecoderPool({ keys, ring: repository.ring, workers });
+  const { distant } = repository.driver.capabilities;
+  const pool = new DecoderPool({ keys, ring: repository.ring, workers, distant });
   const writer = new RunWriter(options, pool);
   try {
-    for (const run of runs(index.pieces())) await writer.start(run);
+    for (const run of runs(index.pieces(), distant ? far : near)) await writer.start(run);
     return await writer.end();
   } finally {
     await pool.close();
@@ -169,7 +178,7 @@ function job({ piece, pieces }: Run['chunks'][number], offset: number): DecodeCh
   };
 }
 
-function* runs(pieces: Iterable<WantedPiece>): Generator<Run> {
+function* runs(pieces: Iterable<WantedPiece>, { gap, longest }: Reach): Generator<Run> {
   let run: Run | undefined;
   for (const piece of pieces) {
     const { chunk, path, at, start, length } = piece;
@@ -180,7 +189,7 @@ function* runs(pieces: Iterable<WantedPiece>): Generator<Run> {
       continue;
     }
     const end = chunk.offset + chunk.stored;
-    if (run && run.pack === chunk.pack && chunk.offset - run.end <= gap && end - run.offset <= longestRun) {
+    if (run && run.pack === chunk.pack && chunk.offset - run.end <= gap && end - run.offset <= longest) {
       run.end = end;
       run.chunks.push({ piece, pieces: [part] });
       continue;
