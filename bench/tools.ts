@@ -19,17 +19,26 @@ export interface Ran {
 
 export interface RunOptions {
   readonly as?: 'postgres';
+  /** A list as of taskset(1): it runs on these alone. */
+  readonly processors?: string;
   /** Also after `stopAll`: for cleaning up. */
   readonly always?: boolean;
+}
+
+function commandOf(
+  program: string,
+  args: readonly string[],
+  { as, processors }: RunOptions,
+): [string, ...string[]] {
+  const account = as === undefined ? [] : ['runuser', '-u', as, '--'];
+  const pinned = processors === undefined ? [] : ['taskset', '-c', processors];
+  return [...pinned, ...account, program, ...args] as [string, ...string[]];
 }
 
 /** Runs a program, as `postgres` if asked. Throws with its output when it fails. */
 export async function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   if (stopped !== undefined && !options.always) throw new Error(stopped);
-  const [file, words] =
-    options.as === undefined
-      ? [program, args]
-      : ['runuser', ['-u', options.as, '--', program, ...args] as const];
+  const [file, ...words] = commandOf(program, args, options);
   const begun = performance.now();
   const child = spawn(file, words, {
     cwd: '/',
@@ -59,9 +68,8 @@ export interface Launched {
 /** Starts a program that runs until it is stopped. */
 export function launch(program: string, args: readonly string[], options: RunOptions = {}): Launched {
   if (stopped !== undefined) throw new Error(stopped);
-  const words =
-    options.as === undefined ? [program, ...args] : ['runuser', '-u', options.as, '--', program, ...args];
-  const child = spawn(words[0]!, words.slice(1), {
+  const [file, ...words] = commandOf(program, args, options);
+  const child = spawn(file, words, {
     cwd: '/',
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,11 +1,17 @@
 /**
  * How far behind the stored WAL is while pgbench does all that it can, and how many transactions that costs: rounds without
  * a receiver, with Helvino, with pg_receivewal, in turns.
+ *
+ * Twice, where there are two processors: with everything on all of them, and `apart`: server and pgbench on the first, the
+ * receiver on the others, as on a host of its own. The sender that the server runs for it stays with the server.
  */
+
+import { readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type Cluster, debianBin, ownFolder } from './cluster.ts';
 import { connect } from './data.ts';
-import { type Launched, launch, say } from './tools.ts';
+import { type Launched, launch, run, say } from './tools.ts';
 import { endOfWal, execute, HelvinoHome, pgbench, until, type WalOptions } from './wal-tools.ts';
 
 type Receiver = 'none' | 'helvino' | 'pg_receivewal';
@@ -19,17 +25,44 @@ export interface Lag {
   readonly rate: number;
 }
 
+/** Which processors are for whom; undefined: all for all. */
+interface Processors {
+  readonly server: string;
+  readonly receiver: string;
+}
+
+export interface Lags {
+  readonly together: Lag;
+  readonly apart?: Lag;
+}
+
+export async function lag(cluster: Cluster, options: WalOptions): Promise<Lags> {
+  const together = await measured(cluster, options, undefined);
+  const count = availableParallelism();
+  if (count < 2) return { together };
+  const apart = await measured(cluster, options, { server: '0', receiver: `1-${count - 1}` });
+  return { together, apart };
+}
+
 const order: readonly Receiver[] = ['none', 'helvino', 'pg_receivewal'];
 
-export async function lag(cluster: Cluster, options: WalOptions): Promise<Lag> {
+async function measured(
+  cluster: Cluster,
+  options: WalOptions,
+  processors: Processors | undefined,
+): Promise<Lag> {
   const { home, rounds, account, seconds } = options;
+  await using _ = await pinned(cluster, processors?.server);
   const place = await HelvinoHome.make(join(home, 'lag'), cluster);
   const folder = await ownFolder(join(home, 'lag-received'), account);
   const start = (receiver: Receiver): Launched | undefined => {
-    if (receiver === 'helvino') return place.stream('lag_helvino');
+    if (receiver === 'helvino') return place.stream('lag_helvino', processors?.receiver);
     if (receiver === 'none') return undefined;
     const words = ['-h', cluster.socketDir, '-p', String(cluster.port), '-D', folder, '-S', 'lag_receivewal'];
-    return launch(join(debianBin, 'pg_receivewal'), words, { as: 'postgres' });
+    return launch(join(debianBin, 'pg_receivewal'), words, {
+      as: 'postgres',
+      processors: processors?.receiver,
+    });
   };
   await execute(cluster, `select pg_create_physical_replication_slot('lag_receivewal', true)`);
   const tps: Record<Receiver, number[]> = { none: [], helvino: [], pg_receivewal: [] };
@@ -42,7 +75,7 @@ export async function lag(cluster: Cluster, options: WalOptions): Promise<Lag> {
       if (process) await caughtUp(cluster);
       await execute(cluster, 'checkpoint');
       const before = await endOfWal(cluster);
-      const load = pgbench(cluster, ['-n', '-c', '8', '-j', '2', '-T', String(seconds)]);
+      const load = pgbench(cluster, ['-n', '-c', '8', '-j', '2', '-T', String(seconds)], processors?.server);
       const watch = receiver === 'helvino' ? watched(cluster, load) : undefined;
       tps[receiver].push(Number(/tps = ([\d.]+)/.exec(await load)![1]));
       if (watch !== undefined) {
@@ -50,12 +83,30 @@ export async function lag(cluster: Cluster, options: WalOptions): Promise<Lag> {
         bytes += Number((await endOfWal(cluster)) - before);
       }
       await process?.stop();
-      say(`load ${round + 1} ${receiver}: ${tps[receiver].at(-1)!.toFixed(0)} tps`);
+      say(
+        `load ${round + 1} ${processors ? 'apart ' : ''}${receiver}: ${tps[receiver].at(-1)!.toFixed(0)} tps`,
+      );
     }
   }
   for (const slot of ['lag_helvino', 'lag_receivewal'])
     await execute(cluster, `select pg_drop_replication_slot('${slot}')`);
   return { tps, seconds: samples, rate: bytes / (rounds * seconds) };
+}
+
+/** Keeps a server, with what it starts later, on some processors; disposing lets it go. */
+async function pinned({ dataDir }: Cluster, processors: string | undefined): Promise<AsyncDisposable> {
+  const pin = async (list: string) => {
+    const postmaster = (await readFile(join(dataDir, 'postmaster.pid'), 'utf8')).split('\n')[0]!;
+    const { output } = await run('pgrep', ['-P', postmaster]);
+    for (const pid of [postmaster, ...output.trim().split('\n')])
+      await run('taskset', ['-a', '-c', '-p', list, pid]).catch(() => undefined);
+  };
+  if (processors !== undefined) await pin(processors);
+  return {
+    [Symbol.asyncDispose]: async () => {
+      if (processors !== undefined) await pin(`0-${availableParallelism() - 1}`);
+    },
+  };
 }
 
 /** All that was kept for it while others ran has been sent. */

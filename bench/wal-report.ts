@@ -4,7 +4,7 @@ import { table } from './report.ts';
 import { median } from './tools.ts';
 import type { WalResults } from './wal.ts';
 import type { Find } from './wal-find.ts';
-import type { Lag } from './wal-lag.ts';
+import type { Lag, Lags } from './wal-lag.ts';
 import type { Replay } from './wal-replay.ts';
 
 export function walReport(facts: readonly string[], { intake, lag, replay, find }: WalResults): string {
@@ -28,23 +28,31 @@ export function walReport(facts: readonly string[], { intake, lag, replay, find 
   ].join('\n\n');
 }
 
-function lagLines({ tps, seconds, rate }: Lag, lines: string[][], parts: string[][]): void {
+function lagLines({ together, apart }: Lags, lines: string[][], parts: string[][]): void {
+  partLines(together, { lines, parts, what: 'at full pgbench load' });
+  if (apart) partLines(apart, { lines, parts, what: 'at full load, receiver on a processor of its own' });
+}
+
+function partLines(
+  { tps, seconds, rate }: Lag,
+  { lines, parts, what }: { lines: string[][]; parts: string[][]; what: string },
+): void {
   const cost = (name: 'helvino' | 'pg_receivewal') => 100 * (1 - median(tps[name]) / median(tps.none));
   const sorted = [...seconds].sort((a, b) => a - b);
   const at = (share: number) => sorted[Math.floor((sorted.length - 1) * share)]!.toFixed(2);
-  lines.push(['lag at full pgbench load, p50', `${at(0.5)} s`, '', '']);
-  lines.push(['lag at full pgbench load, p99', `${at(0.99)} s`, '', '']);
+  lines.push([`lag ${what}, p50`, `${at(0.5)} s`, '', '']);
+  lines.push([`lag ${what}, p99`, `${at(0.99)} s`, '', '']);
   const [ours, theirs] = [cost('helvino'), cost('pg_receivewal')];
   lines.push([
-    'cost in transactions per second, helvino',
+    `cost in transactions per second ${what}, helvino`,
     `${ours.toFixed(1)} %`,
     '< 3 %',
     verdict(ours < 3),
   ]);
   lines.push(['the same, pg_receivewal', `${theirs.toFixed(1)} %`, '', '']);
   for (const [name, values] of Object.entries(tps))
-    parts.push([`pgbench, receiver: ${name}, tps`, ...numbers(values, 0)]);
-  parts.push([`lag: ${seconds.length} samples at ${megabytes(rate)}/s of WAL`, '', '']);
+    parts.push([`pgbench ${what}, receiver: ${name}, tps`, ...numbers(values, 0)]);
+  parts.push([`lag ${what}: ${seconds.length} samples at ${megabytes(rate)}/s of WAL`, '', '']);
 }
 
 function replayLines({ bytes, helvino, pgBackRest }: Replay, lines: string[][], parts: string[][]): void {

@@ -20,9 +20,14 @@ export interface WalOptions {
   readonly seconds: number;
 }
 
-export async function pgbench(cluster: Place, words: readonly string[]): Promise<string> {
+export async function pgbench(
+  cluster: Place,
+  words: readonly string[],
+  processors?: string,
+): Promise<string> {
   const where = ['-h', cluster.socketDir, '-p', String(cluster.port), '-U', 'postgres'];
-  const { output } = await run(join(debianBin, 'pgbench'), [...where, ...words, 'postgres']);
+  const all = [...where, ...words, 'postgres'];
+  const { output } = await run(join(debianBin, 'pgbench'), all, { processors });
   return output;
 }
 
@@ -112,8 +117,8 @@ export class HelvinoHome {
     ];
   }
 
-  stream(slot: string): Launched {
-    return launch(process.execPath, this.words(['wal', 'stream', '--slot', slot]));
+  stream(slot: string, processors?: string): Launched {
+    return launch(process.execPath, this.words(['wal', 'stream', '--slot', slot]), { processors });
   }
 }
 

@@ -5,13 +5,13 @@
 import { debianCluster, settle } from './cluster.ts';
 import { type Find, find } from './wal-find.ts';
 import { type Intake, intake } from './wal-intake.ts';
-import { type Lag, lag } from './wal-lag.ts';
+import { type Lags, lag } from './wal-lag.ts';
 import { type Replay, replay } from './wal-replay.ts';
 import { execute, pgbench, type WalOptions } from './wal-tools.ts';
 
 export interface WalResults {
   readonly intake?: Intake;
-  readonly lag?: Lag;
+  readonly lag?: Lags;
   readonly replay?: Replay;
   readonly find?: Find;
 }

@@ -4,6 +4,7 @@
  *
  * Whole segments are sealed and stored several at a time. They are reported, and all that comes after them, in order.
  */
+import { copyBytes } from '../../base/aligned-memory.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import {
   type LogPiece,
@@ -91,7 +92,7 @@ export class SegmentShipper {
     while (rest.length > 0) {
       const segment = this.#segment;
       const count = Math.min(rest.length, segment.bytes.length - segment.filled);
-      segment.bytes.set(rest.subarray(0, count), segment.filled);
+      copyBytes(rest.subarray(0, count), segment.bytes, segment.filled);
       segment.filled += count;
       rest = rest.subarray(count);
       if (segment.filled === segment.bytes.length) this.#close();
