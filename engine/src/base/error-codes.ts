@@ -41,6 +41,7 @@ export const errorCodes = {
   BACKUP_NOT_FOUND: { exit: 66, http: 404, retry: false, meaning: 'No such backup.' },
   BACKUP_HELD: { exit: 73, http: 409, retry: false, meaning: 'The backup is held: someone said that it must not go.' },
   PLAN_CHANGED: { exit: 75, http: 409, retry: false, meaning: 'What would be done is no longer what was shown: nothing was done.' },
+  PLAN_INVALID: { exit: 65, http: 409, retry: false, meaning: 'A file of `helvino rescue` is damaged or none, or what it says cannot be applied as it is.' },
   BACKUP_EXPIRED_LEASE: { exit: 75, http: 409, retry: true, meaning: 'The run lost its lease, so its backup was not committed.' },
   KEY_MISSING: { exit: 77, http: 403, retry: false, meaning: 'A key that is needed was not given.' },
   KEY_WRONG: { exit: 77, http: 403, retry: false, meaning: 'The key or identity given does not open this repository.' },

@@ -9,8 +9,13 @@
  * - A row that nobody named is never touched; what would be left without its parent, or its children, stops the whole.
  * - docs/design/rescue.md has the format of the files.
  */
+
+export { applyRescue, undoRescue } from './apply.ts';
+export type { RowCounts, TablePlan } from './changeset-header.ts';
 export { type Closure, closure } from './closure.ts';
+export { planRescue } from './plan.ts';
 export { readSchema } from './read-schema.ts';
+export { resolveRoot } from './root.ts';
 export type { ModelOptions, RescueRoot, SchemaModel } from './schema-model.ts';
 export type {
   AppliedTable,
@@ -19,7 +24,6 @@ export type {
   PlanOptions,
   PlanSummary,
   RescuePolicies,
-  TablePlan,
   TablePolicy,
   UndoOptions,
 } from './types.ts';

@@ -23,17 +23,48 @@ const pinned: Readonly<Record<string, string>> = {
   transaction_timeout: '0',
 };
 
-/** For this transaction, which must have begun. */
+/** For this transaction, which must have begun. Resolves to what they were. */
 export async function pinSettings(
   client: Client,
   more: Readonly<Record<string, string>> = {},
-): Promise<void> {
-  await query(
+): Promise<Readonly<Record<string, string>>> {
+  const rows = await query<{ name: string; was: string }>(
     client,
-    `select set_config(name, value, true) from pg_catalog.pg_settings
-     join json_each_text($1) on lower(name) = key`,
+    `with was as materialized (select lower(name) as name, setting as was from pg_catalog.pg_settings)
+     select was.name, was.was, set_config(was.name, value, true) from was join json_each_text($1) on was.name = key`,
     [JSON.stringify({ ...pinned, ...more })],
   );
+  return Object.fromEntries(rows.map(({ name, was }) => [name, was]));
+}
+
+/** What functions of the database may depend on, in triggers and checks. */
+const theirs = [
+  'search_path',
+  'datestyle',
+  'intervalstyle',
+  'timezone',
+  'extra_float_digits',
+  'bytea_output',
+  'lc_monetary',
+  'xmlbinary',
+  'xmloption',
+];
+
+/** Runs `work`, which fires triggers, with the settings that the session had. */
+export async function withTheirSettings(
+  client: Client,
+  was: Readonly<Record<string, string>>,
+  work: () => Promise<void>,
+): Promise<void> {
+  const set = (values: Readonly<Record<string, string>>) =>
+    query(client, 'select pg_catalog.set_config(key, value, true) from pg_catalog.json_each_text($1)', [
+      JSON.stringify(
+        Object.fromEntries(theirs.flatMap((name) => (name in values ? [[name, values[name]!]] : []))),
+      ),
+    ]);
+  await set(was);
+  await work();
+  await set(pinned);
 }
 
 /** Throws nothing: the connection may be broken. */

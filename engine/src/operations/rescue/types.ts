@@ -5,6 +5,7 @@
 import type { Client } from 'pg';
 import type { Clock } from '../../base/clock.ts';
 import type { Progress } from '../../base/progress.ts';
+import type { StoredSummary } from './changeset-header.ts';
 import type { ModelOptions, RescueRoot } from './schema-model.ts';
 
 /** What may be done with a table's rows. `insert` rows that are missing, `revert` rows that changed, `remove` rows that were added. */
@@ -52,66 +53,22 @@ export interface PlanOptions extends Working {
   readonly file: string;
   /** What the moments are, for people. */
   readonly moments?: { readonly before: string; readonly accident?: string | undefined };
+  /** Helvino's version, for the file. */
+  readonly program: string;
 }
 
-/** Rows of one table by what became of them. Without the state at the accident nothing is `…Since` and nothing `changedBoth`. */
-export interface RowCounts {
-  readonly equal: number;
-  /** There before, not now: lost in the accident, or nobody can tell. */
-  readonly missing: number;
-  /** There before and at the accident, not now. */
-  readonly missingSince: number;
-  readonly changed: number;
-  /** As before at the accident, and changed after it. */
-  readonly changedSince: number;
-  /** Changed by the accident, and again after it. */
-  readonly changedBoth: number;
-  readonly added: number;
-  /** Not there at the accident: others' work. */
-  readonly addedSince: number;
-}
-
-export interface TablePlan {
-  readonly table: string;
-  /** False: rows are told apart by their whole content. */
-  readonly keyed: boolean;
-  readonly rows: RowCounts;
-  readonly insert: number;
-  readonly revert: number;
-  readonly remove: number;
-  /** Of `insert`: rows that do not belong to the root, but are referred to, and are gone. */
-  readonly parents: number;
-  /** Rows left out by `onConflict: skip`. */
-  readonly skipped: number;
-  readonly samples: readonly { readonly kind: keyof RowCounts; readonly key: string }[];
-}
-
-export interface UniqueConflict {
-  readonly table: string;
-  readonly index: string;
-  readonly rows: number;
-  /** Key of the row of before, key of the row that is there now. */
-  readonly samples: readonly { readonly before: string; readonly now: string }[];
-}
-
-export interface PlanSummary {
+/**
+ * `problems`: why it cannot be applied as it is; empty when it can. `sideEffects`: what else will happen, or will not: triggers,
+ * columns that take their default, tables that are left out. `seconds`: about how long applying it takes.
+ */
+export interface PlanSummary extends StoredSummary {
   readonly id: string;
   readonly file: string;
   readonly bytes: number;
   readonly sha256: string;
   readonly database: string;
-  readonly root: RescueRoot;
-  readonly moments: { readonly before: string; readonly accident?: string | undefined };
   /** When the live database was read. */
   readonly made: string;
-  readonly tables: readonly TablePlan[];
-  readonly conflicts: readonly UniqueConflict[];
-  /** Why it cannot be applied as it is; empty when it can. */
-  readonly problems: readonly string[];
-  /** What else will happen, or will not: triggers, columns that take their default, tables that are left out. */
-  readonly sideEffects: readonly string[];
-  /** About how long applying it takes. */
-  readonly seconds: number;
 }
 
 export interface ApplyOptions extends Working {
@@ -131,6 +88,8 @@ export interface ApplyOptions extends Working {
   readonly lockTimeoutMs: number;
   /** 0: none. */
   readonly statementTimeoutMs: number;
+  /** Helvino's version, for the file. */
+  readonly program: string;
 }
 
 export interface AppliedTable {

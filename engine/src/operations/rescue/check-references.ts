@@ -1,0 +1,105 @@
+/**
+ * Foreign keys, checked by ourselves: with triggers off the server does not. Parents are locked as the server would lock them,
+ * so what is found at the end is still so at the commit.
+ */
+import type { Client } from 'pg';
+import { HelvinoError } from '../../base/errors.ts';
+import { query } from '../../postgres/index.ts';
+import { column, from } from './row-sql.ts';
+import { type ReferenceModel, type SchemaModel, tableName } from './schema-model.ts';
+import { joinStaged, type StagedTable } from './stage.ts';
+
+interface Work {
+  readonly staged: readonly StagedTable[];
+  /** Those with rows that go, or that are reverted. */
+  readonly disturbed: ReadonlySet<StagedTable>;
+  readonly model: SchemaModel;
+}
+
+/** FOR KEY SHARE on every row that a staged row refers to. */
+export async function lockParents(client: Client, work: Work): Promise<void> {
+  for (const { reference, child, parent } of referencesOf(work)) {
+    const values = valuesOf(reference, child);
+    if (values === undefined) continue;
+    const on = reference.parentColumns.map((name, index) => `${column('p', name)} = ${values[index]}`);
+    await query(
+      client,
+      `select count(*) from (select from ${from(parent, reference.parentFrom)} p where exists (
+         select from pg_temp.hv_s_${child.number} s where s.op in ('i', 'u') and ${on.join(' and ')}) for key share of p) x`,
+    );
+  }
+}
+
+/** Throws PLAN_CHANGED when a row refers to one that is not there, among all that were or could be affected. */
+export async function checkReferences(client: Client, work: Work): Promise<void> {
+  for (const { reference, child, parent } of referencesOf(work)) {
+    const exists = (
+      alias: (index: number) => string,
+    ) => `exists (select from ${from(parent, reference.parentFrom)} p
+      where ${reference.parentColumns.map((name, index) => `${column('p', name)} = ${alias(index)}`).join(' and ')})`;
+    const values = valuesOf(reference, child);
+    const own = reference.childColumns.map((name) => column('t', name));
+    const used = values ?? own;
+    const rows =
+      values === undefined
+        ? `pg_temp.hv_s_${child.number} s join ${from(child.table, reference.childFrom)} t on ${joinStaged(child)}`
+        : `pg_temp.hv_s_${child.number} s`;
+    if (values === undefined && child.table.key === undefined) continue;
+    const [row] = await query<{ count: number }>(
+      client,
+      `select count(*)::float8 as count from ${rows} where s.op in ('i', 'u')
+         and ${used.map((value) => `${value} is not null`).join(' and ')} and not ${exists((index) => used[index]!)}`,
+    );
+    if (row!.count > 0) throw dangling(row!.count, reference, tableName(child.table));
+  }
+  await checkChildren(client, work);
+}
+
+/** Rows that refer to what was removed, or to what a reverted row was called. */
+async function checkChildren(client: Client, { disturbed, model }: Work): Promise<void> {
+  for (const parent of disturbed) {
+    for (const reference of model.references) {
+      if (!reference.enforced || reference.parent !== parent.table.id) continue;
+      const child = model.tables.get(reference.child)!;
+      const parentTable = model.tables.get(reference.parent)!;
+      const places = reference.parentColumns.map((name) => parent.own.indexOf(name));
+      if (places.includes(-1)) continue;
+      const was = reference.childColumns.map((name, index) => `o.x${places[index]} = ${column('t', name)}`);
+      const is = reference.childColumns.map(
+        (name, index) => `${column('p', reference.parentColumns[index]!)} = ${column('t', name)}`,
+      );
+      const [row] = await query<{ count: number }>(
+        client,
+        `select count(*)::float8 as count from ${from(child, reference.childFrom)} t
+         where exists (select from pg_temp.hv_o_${parent.number} o where o.op in ('u', 'd') and ${was.join(' and ')})
+           and not exists (select from ${from(parentTable, reference.parentFrom)} p where ${is.join(' and ')})`,
+      );
+      if (row!.count > 0) throw dangling(row!.count, reference, tableName(child));
+    }
+  }
+}
+
+function referencesOf({ staged, model }: Work) {
+  return model.references.flatMap((reference) => {
+    const child = staged.find(({ table }) => table.id === reference.child);
+    const parent = model.tables.get(reference.parent);
+    return reference.enforced && child && parent ? [{ reference, child, parent }] : [];
+  });
+}
+
+/** As the file has them; undefined when it has not all, or when the constraint is that of a partition alone. */
+function valuesOf(reference: ReferenceModel, { changes }: StagedTable): string[] | undefined {
+  const places = reference.childColumns.map((name) => changes.columns.indexOf(name));
+  if (places.includes(-1) || reference.childFrom !== reference.child) return undefined;
+  return places.map((place) => `s.c${place}`);
+}
+
+function dangling(count: number, reference: ReferenceModel, child: string): HelvinoError {
+  return new HelvinoError(
+    'PLAN_CHANGED',
+    `${count} rows of ${child} would refer, by ${reference.name}, to rows of ${reference.parent} that are not there`,
+    {
+      hint: 'nothing was changed: someone wrote rows that refer to what would go, or deleted what is referred to; make a new plan',
+    },
+  );
+}
