@@ -135,7 +135,7 @@ test('drill – proven, exit 0, and list says so', async () => {
   assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
   assert.match(outcome.stdout, /passed +content .*equal to the source/);
   assert.match(outcome.stdout, /^PROVEN: /m);
-  assert.match((await helvino(['list', '-d', 'shop'], here())).stdout, /proven \d{4}-/);
+  assert.match((await helvino(['list', '-d', 'shop'], here())).stdout, /proven on \d{4}-/);
 });
 
 test('restore without the identity – refused with what is needed', async () => {

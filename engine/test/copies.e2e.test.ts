@@ -122,7 +122,7 @@ function registerTests(store: S3TestServer | string): void {
     assert.equal(drill.status, 0, drill.stdout + drill.stderr);
     // Each copy has its own state.
     const proofs = async (copy: string) =>
-      (await helvino(['list', '--copy', copy], here())).stdout.match(/proven \d{4}-/g)?.length ?? 0;
+      (await helvino(['list', '--copy', copy], here())).stdout.match(/proven on \d{4}-/g)?.length ?? 0;
     assert.deepEqual([await proofs(last), await proofs('main')], [1, 0]);
   });
 

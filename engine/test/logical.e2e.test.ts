@@ -90,7 +90,7 @@ test('restore --to-database – dry run, confirmation, swap, undo, confirm', { s
 test('drill – of the dump when there is nothing else, proven; then list says so', { skip }, async () => {
   const drill = await helvino(['drill', '--identity', identity], here());
   assert.equal(drill.status, 0, drill.stdout + drill.stderr);
-  assert.match((await helvino(['list'], here())).stdout, /proven \d{4}-/);
+  assert.match((await helvino(['list'], here())).stdout, /proven on \d{4}-/);
 });
 
 test('backup --to-folder without any configuration – by the PG variables', { skip }, async () => {

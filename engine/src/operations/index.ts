@@ -9,13 +9,17 @@ export { heal, mendDescriptor, planHeal } from './copies/heal.ts';
 export { type DemoResult, demo } from './demo/demo.ts';
 export { drill } from './drill/drill.ts';
 export {
+  CurrentFacts,
   chooseDrill,
   createSigningKey,
   type EvidenceOptions,
   type KnownDrill,
   knownDrills,
+  type ProofState,
   type PublicKey,
   predictionError,
+  proofState,
+  proofText,
   type ReportFormat,
   readPublicKey,
   readSigningKey,
@@ -65,6 +69,7 @@ export { planRestore, restore } from './restore/restore.ts';
 export { parseTarget } from './restore/target-words.ts';
 export { type AppliedRetention, applyRetention } from './retention/apply.ts';
 export { type KindPlan, planRetentionOf, type RetentionPlan } from './retention/plan.ts';
+export { checkProofs } from './setup/check-proofs.ts';
 export { checkServer, type Finding } from './setup/check-server.ts';
 export { checkStore } from './setup/check-store.ts';
 export { init } from './setup/init.ts';

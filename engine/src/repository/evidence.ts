@@ -55,6 +55,27 @@ export async function listReports(
   return (await readSealed(repository, { prefix, magic: 'HVREPT1\n', wanted })) as StoredReport[];
 }
 
+/** `report` is undefined when it is damaged. */
+export async function newestReport(
+  repository: Repository,
+  database: string,
+  wanted: (id: string) => boolean,
+): Promise<{ id: string; report: StoredReport | undefined } | undefined> {
+  const prefix = `${reportsPrefix}${database}/`;
+  let id: string | undefined;
+  for await (const { name } of repository.driver.list(prefix)) {
+    const found = name.slice(prefix.length);
+    if (wanted(found) && (id === undefined || found > id)) id = found;
+  }
+  if (id === undefined) return undefined;
+  try {
+    return { id, report: (await listReports(repository, database, (one) => one === id))[0] };
+  } catch (thrown) {
+    if (!(thrown instanceof HelvinoError) || thrown.code !== 'REPOSITORY_DAMAGED') throw thrown;
+    return { id, report: undefined };
+  }
+}
+
 export async function putRemovedBackup(
   repository: Repository,
   database: string,

@@ -25,6 +25,7 @@ export {
   listPublicKeys,
   listRemovedBackups,
   listReports,
+  newestReport,
   putPublicKey,
   putReport,
   type StoredReport,
@@ -43,7 +44,7 @@ export {
   parseCatalogRing,
   recipientOf,
 } from './keys.ts';
-export { packName } from './layout.ts';
+export { evidencePrefix, packName } from './layout.ts';
 export { Lease } from './lease.ts';
 export { type LogNote, type LogNoteKind, listLogNotes, openLogNote, putLogNote } from './log-notes.ts';
 export type { LogSlice } from './log-opener-messages.ts';

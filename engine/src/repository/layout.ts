@@ -26,6 +26,7 @@ export const leasesPrefix = 'leases/';
 export const holdsPrefix = 'holds/';
 export const verificationsPrefix = 'verifications/';
 export const proofsPrefix = 'proofs/';
+export const evidencePrefix = 'evidence/';
 export const reportsPrefix = 'evidence/reports/';
 export const removedPrefix = 'evidence/removed/';
 export const evidenceKeysPrefix = 'evidence/keys/';

@@ -1,4 +1,5 @@
 import {
+  checkProofs,
   checkServer,
   checkStore,
   defaultSlot,
@@ -32,7 +33,13 @@ export const doctorVerb: Verb = {
     const { applicationName } = streamConnection(connection, slot);
     const check = await checkServer(connection, { slot, streamName: applicationName });
     const store = await checkStore(host.repository.storage, surroundingsOf(host.loaded, context.env));
-    const findings = [own, ...store, ...check.findings];
+    const proofs = await checkProofs({
+      repository: host.repositoryHandle,
+      database: host.name,
+      loaded: host.loaded,
+      now: await host.repositoryHandle.driver.now(),
+    });
+    const findings = [own, ...proofs, ...store, ...check.findings];
     return { data: { ...check, findings }, text: findingsText(findings), exit: check.ready ? 0 : 1 };
   },
 };

@@ -115,6 +115,7 @@ async function reportOf(
   return health({
     repository: await openConfigured(chosen.repository, surroundings),
     database: name,
+    loaded,
     settings: { ...database, health: { ...database.health, ...given, kinds } },
     connection: options.server === false ? undefined : await connectionOf(database, surroundings),
     clock: context.clock,
@@ -184,7 +185,7 @@ function statusText(report: HealthReport): string[] {
     [
       'restore takes',
       restore
-        ? `about ${formatDuration(restore.seconds)} (${restore.basis})`
+        ? `about ${formatDuration(restore.seconds)} (${restore.basis}${errorWords(restore)})`
         : 'unknown: no drill has measured it',
     ],
     ...checks
@@ -200,6 +201,12 @@ function statusText(report: HealthReport): string[] {
     .filter((check) => check.state !== 'ok')
     .map((check) => `  ${check.state}: ${check.name}: ${check.detail}`);
   return [`${verdicts[state]}  ${database}`, ...lines.map((line) => `  ${line}`), ...attention];
+}
+
+function errorWords({ errorPercent, rangeSeconds }: NonNullable<HealthReport['restore']>): string {
+  if (errorPercent === undefined || !rangeSeconds) return '; not compared with another drill yet';
+  const [least, most] = rangeSeconds.map(formatDuration);
+  return `; ${least} to ${most}, as predictions were off by up to ${errorPercent} %`;
 }
 
 function backTo(

@@ -1,6 +1,12 @@
-import { formatBytes, formatTime } from '../../base/format.ts';
-import { kindOf } from '../../catalog/index.ts';
-import type { DrillReport } from '../../operations/index.ts';
+import { formatBytes } from '../../base/format.ts';
+import { kindOf, methodOf } from '../../catalog/index.ts';
+import {
+  CurrentFacts,
+  type DrillReport,
+  type ProofState,
+  proofState,
+  proofText,
+} from '../../operations/index.ts';
 import type { FileEntry } from '../../repository/index.ts';
 import {
   chosenManifest,
@@ -31,6 +37,11 @@ export const showVerb: Verb = {
     const access = await openToRead(context, options);
     const manifest = await chosenManifest(access, wanted);
     const proofs = (await access.repository.proofs(manifest.id)).map(({ proof }) => proof as DrillReport);
+    const now = await access.repository.driver.now();
+    const { repository, loaded } = access;
+    const current = new CurrentFacts({ repository, database: manifest.database, loaded, now });
+    const facts = await current.of(methodOf(manifest));
+    const states = proofs.map((proof) => proofState(proof, facts));
     const files: FileEntry[] = [];
     if (options.files) for await (const file of access.repository.files(manifest)) files.push(file);
     const tables: TableLine[] = [];
@@ -43,13 +54,22 @@ export const showVerb: Verb = {
       ...shown,
       kind: kindOf(manifest),
       packs: packs.length,
-      proofs,
+      proofs: proofs.map((proof, i) => ({
+        ...proof,
+        state: states[i]!.state,
+        staleBecause: states[i]!.reasons,
+      })),
       ...(options.files ? { fileList: listing } : {}),
       ...(options.tables ? { tables } : {}),
     };
     return {
       data,
-      text: [...factLines(manifest), ...proofLines(proofs), ...fileLines(files), ...tableLines(tables)],
+      text: [
+        ...factLines(manifest),
+        ...proofLines(proofs, states),
+        ...fileLines(files),
+        ...tableLines(tables),
+      ],
     };
   },
 };
@@ -63,9 +83,9 @@ interface TableLine {
   readonly skipped?: string;
 }
 
-function proofLines(proofs: readonly DrillReport[]): string[] {
+function proofLines(proofs: readonly DrillReport[], states: readonly ProofState[]): string[] {
   if (proofs.length === 0) return ['restore    unproven: no drill of this backup yet'];
-  return proofs.map((proof) => `drill      ${proof.verdict}, ${formatTime(new Date(proof.finished))}`);
+  return states.map((state, i) => `drill      ${proofText(state)} (${proofs[i]!.id})`);
 }
 
 function fileLines(files: readonly FileEntry[]): string[] {

@@ -4,11 +4,26 @@
  */
 import type { Clock } from '../../base/clock.ts';
 import { asHelvinoError, HelvinoError } from '../../base/errors.ts';
-import { formatBytes, formatDuration } from '../../base/format.ts';
-import { formatAge, type HealthCheck, judgeBackups, type Severity } from '../../catalog/index.ts';
-import type { DatabaseConfig } from '../../config/index.ts';
+import { formatBytes } from '../../base/format.ts';
+import {
+  type BackupMethod,
+  formatAge,
+  type HealthCheck,
+  judgeBackups,
+  type Severity,
+} from '../../catalog/index.ts';
+import type { DatabaseConfig, LoadedConfig } from '../../config/index.ts';
 import { type ConnectionParams, parseLsn } from '../../postgres/index.ts';
-import type { Repository } from '../../repository/index.ts';
+import type { LogPiece, Repository } from '../../repository/index.ts';
+import {
+  CurrentFacts,
+  measureOf,
+  type ProofState,
+  predictRecovery,
+  proofState,
+  proofText,
+  staleBecause,
+} from '../drill/report/index.ts';
 import type { DrillReport } from '../drill/report.ts';
 import { objectivesOf } from '../retention/plan.ts';
 import { type DatabaseState, type KnownBackup, readState, unknownKind } from '../retention/read-state.ts';
@@ -22,6 +37,8 @@ export interface HealthOptions {
   readonly repository: Repository;
   readonly database: string;
   readonly settings: Pick<DatabaseConfig, 'retention' | 'health' | 'wal'>;
+  /** With it, a proof is compared with what is configured now. */
+  readonly loaded?: LoadedConfig;
   /** Asked how far it is ahead of stored WAL; undefined: it is not asked. */
   readonly connection?: ConnectionParams;
   readonly clock: Clock;
@@ -58,9 +75,27 @@ export interface HealthReport {
         readonly how: 'any moment' | 'backups';
       }
     | undefined;
-  /** How long a restore would take, by the newest drill that came that far; seconds. */
-  readonly restore: { readonly seconds: number; readonly basis: string } | undefined;
+  /** The newest proof of each kind, and whether it still holds. */
+  readonly proofs: readonly KindProof[];
+  /** How long a recovery of the newest physical backup would take, as drills predict it; seconds. */
+  readonly restore:
+    | {
+        readonly seconds: number;
+        readonly basis: string;
+        readonly drills: number;
+        /** How far earlier predictions were off, at most; unknown with fewer than two drills. */
+        readonly errorPercent: number | undefined;
+        readonly rangeSeconds: readonly [number, number] | undefined;
+      }
+    | undefined;
   readonly lag: SourceState['lag'] | undefined;
+}
+
+export interface KindProof extends ProofState {
+  readonly kind: string;
+  readonly backup: string | undefined;
+  /** In words: `proven on 2026-11-25, stale because the schema changed since`. */
+  readonly text: string;
 }
 
 const rank: Readonly<Record<Severity, number>> = { ok: 0, unknown: 1, warning: 2, critical: 3 };
@@ -82,14 +117,15 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
   const walState = await walChecks(wal, options);
   const drills = state.backups.flatMap(({ kind, drill, bytes }) => (drill ? [{ kind, drill, bytes }] : []));
   drills.sort((a, b) => (a.drill.finished < b.drill.finished ? -1 : 1));
+  const every = settings.health.drillEvery;
+  const current = new CurrentFacts({ repository, database, loaded: options.loaded, now: state.now, every });
+  const proofs = await Promise.all(newest.map(({ kind }) => proofOf(kind, drills, current)));
   const checks = [
     ...kindChecks(state, settings),
     ...(await storedChecks(repository, newest)),
     ...(await copyChecks(options, newest)),
     verificationCheck(await newestVerification(repository, database), state.now, settings.health.verifyEvery),
-    ...newest.map(({ kind }) =>
-      drillCheck(kind, drills, { now: state.now, every: settings.health.drillEvery }),
-    ),
+    ...proofs.map(({ check }) => check),
     ...walState.checks,
   ];
   return {
@@ -102,7 +138,9 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
     restore: restoreTime(
       drills,
       newest.find(({ kind }) => kind === 'physical'),
+      state.pieces,
     ),
+    proofs: proofs.map(({ proof }) => proof),
     lag: walState.lag,
   };
 }
@@ -219,32 +257,38 @@ interface KnownDrill {
 }
 
 /** `drills`: in order of time. A drill of one kind says nothing of another. */
-function drillCheck(
+async function proofOf(
   kind: string,
   all: readonly KnownDrill[],
-  { now, every }: { now: Date; every: number },
-): HealthCheck {
-  const name = `${kind} drill`;
+  current: CurrentFacts,
+): Promise<{ proof: KindProof; check: HealthCheck }> {
   const drills = all.filter((known) => known.kind === kind).map(({ drill }) => drill);
   const last = drills.at(-1);
-  if (!last) return { name, state: 'warning', detail: 'no backup is proven yet: helvino drill' };
-  const ago = ({ finished }: DrillReport) => (now.getTime() - Date.parse(finished)) / 1000;
-  if (last.verdict === 'failed')
-    return {
-      name,
-      state: 'critical',
-      detail: `the last drill, ${formatAge(ago(last))} ago, failed: backup ${last.backup}`,
-    };
-  const proven = drills.findLast(({ verdict }) => verdict === 'proven');
-  if (!proven)
-    return {
-      name,
-      state: 'warning',
-      detail: `the last drill, ${formatAge(ago(last))} ago, proved backup ${last.backup} partly`,
-    };
-  const detail = `backup ${proven.backup} was proven ${formatAge(ago(proven))} ago`;
-  if (ago(proven) <= every) return { name, state: 'ok', detail };
-  return { name, state: 'warning', detail: `${detail}; the objective is every ${formatAge(every)}` };
+  const facts = await current.of(kind as BackupMethod);
+  const proven =
+    last?.verdict === 'failed' ? undefined : drills.findLast(({ verdict }) => verdict === 'proven');
+  const shown = proven ?? last;
+  const state = proofState(shown, facts);
+  const words = { kind, backup: shown?.backup, ...state, text: proofText(state) };
+  return { proof: words, check: { name: `${kind} drill`, ...judgeProof(words, facts.now) } };
+}
+
+function judgeProof({ state, on, backup, reasons }: KindProof, now: Date): Omit<HealthCheck, 'name'> {
+  const ago = on && `${formatAge((now.getTime() - Date.parse(on)) / 1000)} ago`;
+  switch (state) {
+    case 'unproven':
+      return { state: 'warning', detail: 'no backup is proven yet: helvino drill' };
+    case 'failed':
+      return { state: 'critical', detail: `the last drill, ${ago}, failed: backup ${backup}` };
+    case 'partly proven':
+      return { state: 'warning', detail: `the last drill, ${ago}, proved backup ${backup} partly` };
+    case 'proven':
+      return { state: 'ok', detail: `backup ${backup} was proven ${ago}` };
+    case 'stale': {
+      const why = staleBecause(reasons);
+      return { state: 'warning', detail: `backup ${backup} was proven ${ago}, stale because ${why}` };
+    }
+  }
 }
 
 /** Where WAL is stored at all. */
@@ -311,20 +355,20 @@ function recoverable(
   return { from: oldest.made.toISOString(), to: newest.made.toISOString(), how: 'backups' };
 }
 
+/** By the size of the newest backup, and by the WAL that would be replayed on it. */
 function restoreTime(
   drills: readonly KnownDrill[],
   newest: KnownBackup | undefined,
+  pieces: readonly LogPiece[],
 ): HealthReport['restore'] {
-  const measured = drills.findLast(
-    ({ kind, drill, bytes }) => kind === 'physical' && drill.recoverySeconds !== undefined && bytes > 0,
-  );
-  if (!measured || !newest) return undefined;
-  const { drill, bytes } = measured;
-  const seconds = drill.recoverySeconds!;
-  return {
-    seconds: seconds * Math.max(1, newest.bytes / bytes),
-    basis: `the drill of ${drill.finished.slice(0, 10)}: ${formatDuration(seconds)} for ${formatBytes(bytes)}`,
-  };
+  if (!newest) return undefined;
+  const measured = drills.flatMap(({ kind, drill }) => (kind === 'physical' ? (measureOf(drill) ?? []) : []));
+  const { start } = newest;
+  const walBytes = start && pieces.reduce((sum, one) => sum + (one.end > start.end ? one.size : 0), 0);
+  const made = predictRecovery(measured, { bytes: newest.bytes, walBytes });
+  if (!made) return undefined;
+  const { rtoSeconds, basis, errorPercent, rangeSeconds } = made;
+  return { seconds: rtoSeconds, basis, drills: made.drills, errorPercent, rangeSeconds };
 }
 
 /** For a database that could not be looked at. */
@@ -346,6 +390,7 @@ export function unknownHealth(database: string, thrown: unknown, now: Date): Hea
     kinds: [],
     recoverable: undefined,
     restore: undefined,
+    proofs: [],
     lag: undefined,
   };
 }

@@ -4,7 +4,14 @@
  */
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
-import type { FileEntry, Identities, Manifest, Repository } from '../../repository/index.ts';
+import {
+  checkObject,
+  evidencePrefix,
+  type FileEntry,
+  type Identities,
+  type Manifest,
+  type Repository,
+} from '../../repository/index.ts';
 import { tablesOf } from '../relation-names.ts';
 import { checkKeys } from './check-keys.ts';
 import { checkLog, type LogDamage } from './check-log.ts';
@@ -143,7 +150,7 @@ function damaged(
   return { database, id, state: 'damaged', damage };
 }
 
-/** What no restore reads, and what is worth keeping all the same: sealed catalog keys, results of drills. */
+/** What no restore reads, and what is worth keeping all the same: sealed catalog keys, results of drills, evidence. */
 async function checkOthers(
   repository: Repository,
   { opened, catalogFaults }: { opened: readonly Manifest[]; catalogFaults: ReadonlyMap<string, string> },
@@ -156,6 +163,15 @@ async function checkOthers(
       if (!(thrown instanceof HelvinoError) || !['REPOSITORY_DAMAGED', 'KEY_WRONG'].includes(thrown.code))
         throw thrown;
       others.push({ object: String(thrown.context.object ?? `proofs/${id}`), why: thrown.message });
+    }
+  }
+  for await (const { name } of repository.driver.list(evidencePrefix)) {
+    try {
+      await checkObject(name, await repository.driver.get(name), repository.ring);
+    } catch (thrown) {
+      if (!(thrown instanceof HelvinoError) || !['REPOSITORY_DAMAGED', 'KEY_WRONG'].includes(thrown.code))
+        throw thrown;
+      others.push({ object: name, why: thrown.message });
     }
   }
   return others;

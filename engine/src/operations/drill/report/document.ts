@@ -4,7 +4,7 @@
  */
 import { HelvinoError } from '../../../base/errors.ts';
 import { kindOf } from '../../../catalog/index.ts';
-import { listReports, type Manifest, type Repository } from '../../../repository/index.ts';
+import { type Manifest, newestReport, type Repository } from '../../../repository/index.ts';
 import type { DrillReport } from '../report.ts';
 import { canonicalJson, sha256 } from './canonical-json.ts';
 import { isSignedBy, type PublicKey, type SigningKey } from './signing-key.ts';
@@ -40,6 +40,8 @@ export interface Dataset {
   readonly databases: readonly { readonly name: string; readonly tables: number; readonly rows: string }[];
   /** Tables that have a content hash. */
   readonly hashed: number;
+  /** Why what was recorded could not be read. */
+  readonly problem?: string;
 }
 
 export interface ReportDocument {
@@ -78,14 +80,17 @@ export async function makeSignedReport(
     key?: SigningKey;
   },
 ): Promise<SignedReport> {
-  const previous = (await listReports(repository, report.database, (id) => id < report.id)).at(-1);
+  const previous = await newestReport(repository, report.database, (id) => id < report.id);
   const document: ReportDocument = {
     format: documentFormat,
     report,
     backup: identityOf(repository, manifest),
-    dataset: await datasetOf(repository, manifest),
+    dataset: await datasetOf(repository, manifest).catch(unreadable),
     cadenceSeconds,
-    previous: previous && { id: previous.id, sha256: sha256(previous.document) },
+    previous: previous && {
+      id: previous.id,
+      sha256: previous.report ? sha256(previous.report.document) : 'it is damaged',
+    },
     key: key?.id,
   };
   const text = canonicalJson(document);
@@ -159,6 +164,12 @@ function identityOf(repository: Repository, manifest: Manifest): BackupIdentity 
     stopLsn: text('stopLsn'),
     program,
   };
+}
+
+/** A backup that is damaged is drilled, too, and that it failed must be kept. */
+function unreadable(thrown: unknown): Dataset {
+  if (!(thrown instanceof HelvinoError) || thrown.code === 'INTERNAL') throw thrown;
+  return { databases: [], hashed: 0, problem: thrown.message };
 }
 
 async function datasetOf(repository: Repository, manifest: Manifest): Promise<Dataset> {

@@ -3,12 +3,13 @@
  * bytes; pages, texts and PDFs are made from it and say nothing else. Invariants: a report is signed once, when the drill
  * ends, never later; it names the one before it; it stays in the repository when its backup goes; "proven" expires.
  */
+export { CurrentFacts } from './current-facts.ts';
 export { type SignedReport, verifyReport } from './document.ts';
 export { type FingerprintSource, fingerprintOf } from './fingerprint.ts';
 export { type EvidenceOptions, keepReport } from './keep-report.ts';
 export { chooseDrill, type KnownDrill, knownDrills } from './known-drills.ts';
 export { measureOf, type Prediction, predictionError, predictRecovery } from './prediction.ts';
-export { type ProofState, proofState, proofText } from './proof-state.ts';
+export { type ProofState, proofState, proofText, staleBecause } from './proof-state.ts';
 export {
   createSigningKey,
   type PublicKey,

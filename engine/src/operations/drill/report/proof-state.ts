@@ -61,11 +61,12 @@ export function proofText({ state, on, reasons, unknown }: ProofState): string {
   const day = on.slice(0, 10);
   if (state === 'failed') return `the drill of ${day} failed`;
   if (state === 'partly proven') return `partly proven on ${day}`;
-  if (state === 'stale') return `proven on ${day}, stale because ${sentence(reasons)}`;
+  if (state === 'stale') return `proven on ${day}, stale because ${staleBecause(reasons)}`;
   const open = unknown.length === parts.length ? ' (what changed since is not known)' : '';
   return `proven on ${day}${open}`;
 }
 
-function sentence(reasons: readonly string[]): string {
+/** Reasons as one sentence. */
+export function staleBecause(reasons: readonly string[]): string {
   return reasons.length < 2 ? reasons.join('') : `${reasons.slice(0, -1).join(', ')} and ${reasons.at(-1)}`;
 }

@@ -220,8 +220,12 @@ function restored({ report, backup, dataset }: ReportDocument): Block[] {
       ['Content identity (SHA-256)', code(backup.contentSha256)],
     ],
   };
-  if (dataset.databases.length === 0)
-    return [facts, { kind: 'text', text: 'The backup recorded no tables.' }];
+  if (dataset.databases.length === 0) {
+    const text = dataset.problem
+      ? `What the backup recorded of its tables cannot be read: ${dataset.problem}.`
+      : 'The backup recorded no tables.';
+    return [facts, { kind: 'text', text }];
+  }
   return [
     facts,
     {
