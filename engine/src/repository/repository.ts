@@ -5,6 +5,7 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
 import type { StorageDriver } from '../storage/index.ts';
+import { mapParallel } from '../streams/index.ts';
 import { newKey } from './crypto.ts';
 import { damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
 import { putRemovedBackup, type RemovedBackup } from './evidence.ts';
@@ -35,10 +36,11 @@ import {
   type StructureRef,
 } from './manifest.ts';
 import { retainNeeds } from './retain-backup.ts';
-import { readStructure } from './structure.ts';
+import { readStructure, readStructures } from './structure.ts';
 
 /** The newest repository format that this version reads and writes. */
 const repositoryFormat = 1;
+const keysAtOnce = 8;
 
 export interface BackupName {
   readonly database: string;
@@ -353,27 +355,40 @@ export class Repository {
 
   /** Plain bytes of a block or of a part of a section. */
   async structure(manifest: Manifest, ref: StructureRef): Promise<Uint8Array> {
+    return readStructure(this.driver, this.#structureKey(manifest, ref), ref);
+  }
+
+  #structureKey(manifest: Manifest, ref: StructureRef): Uint8Array {
     const keyId = manifest.packs.find((pack) => pack.id === ref.pack)?.keyId ?? this.ring.currentId;
     const key = this.ring.find(keyId);
-    if (key === undefined)
-      throw new HelvinoError('KEY_WRONG', `the catalog key ${keyId} was not given`, { context: { keyId } });
-    return readStructure(this.driver, key, ref);
+    if (key !== undefined) return key;
+    throw new HelvinoError('KEY_WRONG', `the catalog key ${keyId} was not given`, { context: { keyId } });
+  }
+
+  #structures<Ref extends StructureRef>(manifest: Manifest, refs: readonly Ref[]) {
+    const keys = new Map<string, Uint8Array>();
+    const keyOf = (ref: Ref) => {
+      const key = keys.get(ref.pack) ?? this.#structureKey(manifest, ref);
+      keys.set(ref.pack, key);
+      return key;
+    };
+    return readStructures(this.driver, keyOf, refs);
   }
 
   /** Every file of a backup, in order of path. */
   async *files(manifest: Manifest): AsyncGenerator<FileEntry> {
-    for (const block of manifest.blocks) yield* this.block(manifest, block);
+    for await (const { ref, plain } of this.#structures(manifest, manifest.blocks))
+      yield* decodeFileBlock(plain, whatOf(manifest, ref));
   }
 
   async *block(manifest: Manifest, block: BlockRef): AsyncGenerator<FileEntry> {
-    const what = `block "${block.first}" of backup ${manifest.id}`;
-    yield* decodeFileBlock(await this.structure(manifest, block), what);
+    yield* decodeFileBlock(await this.structure(manifest, block), whatOf(manifest, block));
   }
 
   /** The values of a section; nothing when the backup has none of this name. */
   async *section(manifest: Manifest, name: string): AsyncGenerator<unknown> {
-    for (const ref of manifest.sections[name] ?? []) {
-      const text = Buffer.from(await this.structure(manifest, ref)).toString('utf8');
+    for await (const { plain } of this.#structures(manifest, manifest.sections[name] ?? [])) {
+      const text = Buffer.from(plain).toString('utf8');
       for (const line of text.split('\n')) if (line !== '') yield JSON.parse(line);
     }
   }
@@ -393,7 +408,10 @@ export class Repository {
   /** The data keys that a backup needs. Throws KEY_WRONG, STORAGE_NOT_FOUND. */
   async dataKeys(manifest: Manifest, identities: Identities): Promise<Map<string, Buffer>> {
     const keys = new Map<string, Buffer>();
-    for (const keyId of manifest.keys) keys.set(keyId, await this.dataKey(keyId, identities));
+    const opening = mapParallel(manifest.keys, keysAtOnce, async (keyId) => {
+      keys.set(keyId, await this.dataKey(keyId, identities));
+    });
+    for await (const _ of opening);
     return keys;
   }
 
@@ -417,4 +435,8 @@ export class Repository {
   dataKey(keyId: string, identities: Identities): Promise<Buffer> {
     return openKey(this.driver, { prefix: dataKeysPrefix, keyId, repositoryId: this.id, identities });
   }
+}
+
+function whatOf(manifest: Manifest, block: BlockRef): string {
+  return `block "${block.first}" of backup ${manifest.id}`;
 }
