@@ -11,6 +11,7 @@ import { debianBin, ownFolder, postgresAccount } from './cluster.ts';
 import { compare, type PartOptions } from './comparison.ts';
 import { incremental } from './incremental.ts';
 import { type Facts, type Results, ratioTable, report } from './report.ts';
+import { rescueBench, rescueReport } from './rescue.ts';
 import { s3Bench, s3Report } from './s3.ts';
 import { writeMain, writeSection } from './sections.ts';
 import { smallTables } from './small-tables.ts';
@@ -19,7 +20,8 @@ import { walBench } from './wal.ts';
 import { walReport } from './wal-report.ts';
 import type { WalOptions } from './wal-tools.ts';
 
-const usage = `node bench/run.ts [wal|s3] [options], as root
+const usage = `node bench/run.ts [wal|s3|rescue] [options], as root
+  rescue          one organization's million rows back into ten million: --rounds, --scale (default 1)
   s3              backup to and restore from S3 beside the local disk: --rounds, --scale of pgbench (default 70)
   wal             intake, lag, replay and search of WAL instead: --only of intake,lag,replay,find; --rounds, --scale of pgbench (default 20),
                   --wal-mb N for intake and replay (default 1500), --find-mb N to search (default 10000), --seconds N of a round of load (default 20)
@@ -89,7 +91,7 @@ type Values = Readonly<Record<Exclude<keyof typeof options, 'quick' | 'help'>, s
 async function main(): Promise<void> {
   const { values: given, positionals } = parseArgs({ options, allowPositionals: true });
   if (given.help) return console.log(usage);
-  if (positionals.some((word) => word !== 'wal' && word !== 's3')) throw new Error(usage);
+  if (positionals.some((word) => !['wal', 's3', 'rescue'].includes(word))) throw new Error(usage);
   if (process.getuid?.() !== 0)
     throw new Error('run as root: servers and pgBackRest run as the user postgres');
   const packages = await missing();
@@ -104,7 +106,8 @@ async function main(): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => stopAll(`stopped by ${signal}`));
   try {
-    if (positionals.includes('s3')) await s3(values, { home, account });
+    if (positionals.includes('rescue')) await rescue(values, { home, account });
+    else if (positionals.includes('s3')) await s3(values, { home, account });
     else if (positionals.length > 0) await wal(values, { home, account });
     else await backups(values, { home, account });
   } finally {
@@ -168,6 +171,13 @@ async function s3(values: Values, where: Pick<PartOptions, 'home' | 'account'>):
   const before = loadavg()[0]!.toFixed(2);
   const results = await s3Bench({ ...walOptions(values, where), scale: Number(values.scale ?? 70) });
   await section(values, 's3', s3Report(await factLines(values, before), results));
+}
+
+async function rescue(values: Values, where: Pick<PartOptions, 'home' | 'account'>): Promise<void> {
+  const before = loadavg()[0]!.toFixed(2);
+  const scale = Number(values.scale ?? (values.quick ? 0.02 : 1));
+  const results = await rescueBench({ ...walOptions(values, where), scale });
+  await section(values, 'rescue', rescueReport(await factLines(values, before), results));
 }
 
 async function factLines(values: Values, before: string): Promise<string[]> {

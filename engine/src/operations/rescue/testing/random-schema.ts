@@ -315,7 +315,8 @@ function addUnique(random: Random, table: TableSpec): void {
   if (!random.chance(0.4)) return;
   const code = oddName(random, 'code');
   const digits = (chance: Random) => chance.hex(16);
-  table.columns.push(column(code, 'text', { notNull: true, value: digits }));
+  // Without a primary key it must not be taken for the key.
+  table.columns.push(column(code, 'text', { notNull: table.keyClause === 'primary key', value: digits }));
   table.unique.push([code]);
   if (random.chance(0.3)) {
     table.columns.push(column('slug', 'text', { value: digits }));

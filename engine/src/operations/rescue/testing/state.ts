@@ -40,12 +40,19 @@ export async function readState(client: pg.Client, schema: SchemaSpec): Promise<
   return state;
 }
 
-/** Sequence → its last value, or null when it was never used. */
-export async function readSequences(client: pg.Client): Promise<ReadonlyMap<string, bigint | null>> {
-  const { rows } = await client.query<{ name: string; last: string | null }>(
-    `select format('%I.%I', schemaname, sequencename) as name, last_value::text as last from pg_sequences`,
+/** Sequence → the number that it gives next. */
+export async function readSequences(client: pg.Client): Promise<ReadonlyMap<string, bigint>> {
+  const { rows: names } = await client.query<{ name: string }>(
+    `select format('%I.%I', schemaname, sequencename) as name from pg_sequences`,
   );
-  return new Map(rows.map(({ name, last }) => [name, last === null ? null : BigInt(last)]));
+  const next = new Map<string, bigint>();
+  for (const { name } of names) {
+    const { rows } = await client.query<{ next: string }>(
+      `select last_value + case when is_called then 1 else 0 end as next from ${name}`,
+    );
+    next.set(name, BigInt(rows[0]!.next));
+  }
+  return next;
 }
 
 export function keyOf(row: Row, names: readonly string[]): string {
@@ -63,9 +70,15 @@ export function rowsBy(rows: readonly Row[], names: readonly string[]): Map<stri
   return new Map(rows.map((row) => [keyOf(row, names), row]));
 }
 
-/** The root's row and whatever refers to it, directly or not. */
-export function tenantRows(schema: SchemaSpec, state: State, root: string): ReadonlySet<Row> {
+/** The root's row and whatever refers to it, directly or not. `more`: rows that belong, too, if they are there. */
+export function tenantRows(
+  schema: SchemaSpec,
+  state: State,
+  root: string,
+  more: (table: TableSpec, row: Row) => boolean = () => false,
+): ReadonlySet<Row> {
   const found = new Set<Row>(state.get(schema.root)!.filter((row) => row[rootKey] === root));
+  for (const [table, rows] of state) for (const row of rows) if (more(table, row)) found.add(row);
   for (let size = -1; size !== found.size; ) {
     size = found.size;
     for (const table of schema.tables) {
