@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { drillPlan } from './drills.ts';
 import { duration, size } from './quantities.ts';
+import { rescue } from './rescue.ts';
 import { secret } from './secret.ts';
 import { storage } from './storage.ts';
 
@@ -318,6 +319,7 @@ const database = z.strictObject({
   application: application
     .prefault({})
     .describe('The application: stopped and started around `helvino restore --to-database`.'),
+  rescue: rescue.prefault({}).describe("How `helvino rescue` finds one tenant's rows."),
   retention: retention.prefault({}).describe('Which backups are kept: see `helvino retention preview`.'),
   health: health.prefault({}).describe('What `helvino health` and `helvino status` take for good.'),
 });

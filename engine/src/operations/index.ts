@@ -63,6 +63,21 @@ export {
   parsePlace,
   surroundingsOf,
 } from './open.ts';
+export {
+  type ApplyResult,
+  applyRescue,
+  type PlanOptions,
+  type PlanSummary,
+  planRescue,
+  type RescuePolicies,
+  type RescueRoot,
+  resolveRoot,
+  type ShownFile,
+  type ShownRow,
+  showChanges,
+  type TablePolicy,
+  undoRescue,
+} from './rescue/index.ts';
 export { findRecovery, type Recovery } from './restore/find-recovery.ts';
 export type { AfterRecovery } from './restore/finish.ts';
 export { planRestore, restore } from './restore/restore.ts';

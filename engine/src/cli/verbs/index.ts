@@ -20,6 +20,7 @@ import { listVerb } from './list.ts';
 import { lockVerb } from './lock.ts';
 import { openVerb } from './open.ts';
 import { removeVerb } from './remove.ts';
+import { rescueVerbs } from './rescue.ts';
 import { restoreVerb } from './restore.ts';
 import { retentionVerbs } from './retention.ts';
 import { showVerb } from './show.ts';
@@ -46,6 +47,7 @@ export const verbs: readonly Verb[] = [
   ...swapVerbs,
   openVerb,
   findVerb,
+  ...rescueVerbs,
   verifyVerb,
   ...retentionVerbs,
   ...holdVerbs,

@@ -94,7 +94,7 @@ async function applyChanges(options: Run, reader: ChangesetReader, undoFile: str
     const { sequences, warnings } = await change(options, work);
     if (dryRun)
       return { ...common, state: 'dry-run', undoFile: undefined, sequences, warnings, seconds: seconds() };
-    const facts = { file: undoFile, undoes: header.id, identity, program: options.program };
+    const facts = { file: undoFile, plan: header, identity, program: options.program };
     await writeUndo(now, work, facts);
     await commit(now, undoFile);
     return { ...common, state: 'applied', undoFile, sequences, warnings, seconds: seconds() };

@@ -38,7 +38,6 @@ const tablePlan = z.object({
 
 /** What planRescue found; a plan carries it, so that it can be shown again. */
 const summary = z.object({
-  root: z.object({ table: z.string(), where: z.record(z.string(), z.string()) }),
   moments,
   tables: z.array(tablePlan),
   conflicts: z.array(
@@ -65,7 +64,11 @@ const tableChanges = z.object({
   insert: count,
   revert: count,
   remove: count,
+  /** What apply runs, for people: rows are in temporary tables then. */
+  statements: z.array(z.string()).optional(),
 });
+
+const root = z.object({ table: z.string(), where: z.record(z.string(), z.string()) });
 
 export const headerSchema = z.object({
   kind: z.enum(['plan', 'undo', 'export']),
@@ -79,6 +82,8 @@ export const headerSchema = z.object({
   /** Those that are referred to first. */
   tables: z.array(tableChanges),
   summary: summary.optional(),
+  /** Whose rows these are. */
+  root: root.optional(),
   /** Of an undo: what it undoes, and the transaction that this was. */
   undoes: z.object({ id: z.string(), xid: z.string().regex(/^\d{1,20}$/) }).optional(),
 });

@@ -2,6 +2,7 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { randomHex } from '../../base/ids.ts';
 import { query } from '../../postgres/index.ts';
+import { statementsOf } from './change-rows.ts';
 import { ChangesetWriter } from './changeset-file.ts';
 import type {
   ChangesetHeader,
@@ -26,7 +27,7 @@ import { readSchema } from './read-schema.ts';
 import { from } from './row-sql.ts';
 import { type SchemaModel, tableName } from './schema-model.ts';
 import { identify, pinSettings, rollback, type ServerIdentity } from './session.ts';
-import { mayBeReplica, sideEffectsOf } from './side-effects.ts';
+import { sideEffectsOf } from './side-effects.ts';
 import type { PlanOptions, PlanSummary, RescuePolicies, TablePolicy } from './types.ts';
 import { type ActionCounts, countActions, writeRows } from './write-plan.ts';
 
@@ -171,8 +172,24 @@ async function writePlan(
     tables: written.map((pair) => {
       const { insert, revert, remove } = actions.get(pair)!;
       const { schema, name, key = null } = pair.now;
-      return { schema, name, key: key && [...key], columns: [...pair.columns], insert, revert, remove };
+      const changes = {
+        schema,
+        name,
+        key: key && [...key],
+        columns: [...pair.columns],
+        insert,
+        revert,
+        remove,
+      };
+      const statements = statementsOf({
+        number: pair.number,
+        changes,
+        table: pair.now,
+        own: changes.columns,
+      });
+      return { ...changes, statements };
     }),
+    root: { table: options.root.table, where: { ...options.root.where } },
     summary,
   };
   options.progress.phase('writing the plan', written.length, 'items');
@@ -185,7 +202,7 @@ async function writePlan(
     }
     const { bytes, sha256 } = await writer.close();
     const { id, made, database } = header;
-    return { ...summary, id, file: options.file, bytes, sha256, database, made };
+    return { ...summary, root: options.root, id, file: options.file, bytes, sha256, database, made };
   } catch (thrown) {
     await writer.abandon();
     throw thrown;
@@ -202,7 +219,7 @@ async function summarize(
   options: PlanOptions,
   { counts, actions, written, conflicts, problems }: Writing,
 ): Promise<StoredSummary> {
-  const { policies, root, moments = { before: 'before' } } = options;
+  const { policies, moments = { before: 'before' } } = options;
   const tables: TablePlan[] = [];
   for (const pair of space.pairs) {
     const rows = counts.get(pair)!;
@@ -223,9 +240,7 @@ async function summarize(
       (policies.onConflict === 'replace' &&
         space.pairs.find(({ now }) => tableName(now) === table)?.now.key === undefined),
   );
-  const replica = await mayBeReplica(space.clients.now);
   return {
-    root: { table: root.table, where: { ...root.where } },
     moments: { ...moments },
     tables,
     conflicts: [...conflicts],
@@ -242,10 +257,7 @@ async function summarize(
     sideEffects: [
       ...(stops ? [] : space.changes),
       ...space.notes,
-      ...sideEffectsOf(
-        written.map(({ now }) => now),
-        replica,
-      ),
+      ...sideEffectsOf(written.map(({ now }) => now)),
     ],
     seconds: estimate(written, actions),
   };

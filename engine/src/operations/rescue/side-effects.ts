@@ -19,10 +19,10 @@ export async function mayBeReplica(client: Client): Promise<boolean> {
 }
 
 /** Of tables whose rows will change. */
-export function sideEffectsOf(tables: readonly TableModel[], replica: boolean): string[] {
+export function sideEffectsOf(tables: readonly TableModel[]): string[] {
   return tables.flatMap((table) => {
     const name = tableName(table);
-    const fires = table.triggers.filter(({ always }) => always || !replica);
+    const fires = table.triggers.filter(({ always }) => always);
     const silent = table.triggers.filter((trigger) => !fires.includes(trigger));
     const list = (triggers: TableModel['triggers']) =>
       triggers.map((one) => `${one.name} (${one.function})`).join(', ');
@@ -30,7 +30,9 @@ export function sideEffectsOf(tables: readonly TableModel[], replica: boolean): 
     return [
       ...(fires.length > 0 ? [`${name}: these triggers fire for each row: ${list(fires)}`] : []),
       ...(silent.length > 0
-        ? [`${name}: these triggers do not fire, so what they would do is not done: ${list(silent)}`]
+        ? [
+            `${name}: these triggers do not fire (with --triggers fire they do), so what they would do is not done: ${list(silent)}`,
+          ]
         : []),
       ...(table.rowSecurity ? [`${name}: row security is bypassed, or the run ends with an error`] : []),
       ...objects.map((one) => `${name}.${one.name}: large objects that it may name are not brought back`),

@@ -67,6 +67,7 @@ export interface PlanSummary extends StoredSummary {
   readonly bytes: number;
   readonly sha256: string;
   readonly database: string;
+  readonly root: RescueRoot;
   /** When the live database was read. */
   readonly made: string;
 }

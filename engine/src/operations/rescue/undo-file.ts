@@ -16,7 +16,7 @@ export async function writeUndo(
   { staged, pending }: Pick<Changing, 'staged' | 'pending'>,
   facts: {
     readonly file: string;
-    readonly undoes: string;
+    readonly plan: ChangesetHeader;
     readonly identity: ServerIdentity;
     readonly program: string;
   },
@@ -33,7 +33,8 @@ export async function writeUndo(
     program: facts.program,
     database: facts.identity.database,
     system: facts.identity.system ?? null,
-    undoes: { id: facts.undoes, xid: row!.xid },
+    undoes: { id: facts.plan.id, xid: row!.xid },
+    root: facts.plan.root,
     tables: written.map((one) => {
       const { i, u, d } = pending.get(one)!;
       const { schema, name } = one.table;

@@ -1,0 +1,347 @@
+import { resolve } from 'node:path';
+import type { Client } from 'pg';
+import { HelvinoError } from '../../base/errors.ts';
+import { shellWord } from '../../base/format.ts';
+import { chooseDatabase, type DatabaseConfig, parseDuration } from '../../config/index.ts';
+import {
+  type ApplyResult,
+  applyRescue,
+  type PlanOptions,
+  planRescue,
+  type RescuePolicies,
+  type RescueRoot,
+  resolveRoot,
+  showChanges,
+  type TablePolicy,
+  undoRescue,
+} from '../../operations/index.ts';
+import type { CliContext } from '../context.ts';
+import { copyOption, databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
+import { appliedText, planText, rootText, showText } from '../output/rescue-text.ts';
+import { cancelOnAbort, connect, withPastServer } from '../rescue-servers.ts';
+import { serverOf, urlOptions } from '../server.ts';
+import { temporaryServerOptions } from '../temporary-server.ts';
+import { listOption, type OptionValues, textOption, type Verb, type VerbResult } from '../verb.ts';
+
+const dbnameOption = {
+  flags: '--dbname <name>',
+  description: 'which database of the server (default: that of the connection)',
+};
+
+const plan: Verb = {
+  name: 'rescue plan',
+  summary:
+    "compare one tenant's rows of before an accident with those of now, and write a plan to bring them back",
+  details: [
+    'Starts a throw-away server as of --before, finds there which rows belong to the root (what refers to it, and to that, over foreign',
+    'keys and what `rescue.references` in the configuration says), compares them with the live database, and writes a file. The live',
+    'database is only read: it must be a primary, as temporary tables are made there. The role needs to read the tables.',
+    'Missing rows come back; --revert also puts back rows that changed, --remove removes rows that were added. With --accident (a moment just',
+    'after it) only what the accident did is put back, and later work stays; without it nobody can tell one from the other.',
+  ],
+  options: [
+    databaseOption,
+    copyOption,
+    identityOption,
+    repositoryOption,
+    ...urlOptions,
+    dbnameOption,
+    { flags: '--root <table>', description: 'the table of the tenants: table or schema.table' },
+    {
+      flags: '--key <key...>',
+      description: 'which row: a value of a unique column, or column=value (again for more columns)',
+    },
+    {
+      flags: '--before <target>',
+      description:
+        'just before the accident: xid:N (before that transaction; `helvino find` names it), or what `restore --to` takes',
+    },
+    {
+      flags: '--accident <target>',
+      description: 'just after it, e.g. xid:N: tells its work from later work',
+    },
+    { flags: '--timeline <number>', description: 'the timeline to recover along (default: the newest)' },
+    { flags: '--revert', description: 'also put back rows that changed' },
+    { flags: '--remove', description: 'also remove rows that were added' },
+    { flags: '--no-insert', description: 'do not bring back missing rows' },
+    {
+      flags: '--table <table=words...>',
+      description: 'other words for one table: insert,revert,remove or none',
+    },
+    { flags: '--undo-since', description: 'with --accident: put back what was done after it, too' },
+    {
+      flags: '--on-conflict <choice>',
+      description:
+        'a unique value that another row has now: stop, skip (the row and what refers to it stay away), replace (the other row goes)',
+      default: 'stop',
+      choices: ['stop', 'skip', 'replace'],
+    },
+    {
+      flags: '--on-schema-change <choice>',
+      description:
+        'columns that were added or dropped since: stop, or default (added ones get their default)',
+      default: 'stop',
+      choices: ['stop', 'default'],
+    },
+    { flags: '-o, --out <file>', description: 'the plan (default: rescue-TABLE-TIME.plan)' },
+    ...temporaryServerOptions,
+  ],
+  examples: [
+    'helvino rescue plan --root organizations --key demo --before xid:4711 --identity identity.txt',
+    'helvino rescue plan --root organizations --key id=17 --before xid:4711 --accident xid:4711 --revert --identity identity.txt',
+  ],
+  exits: [{ status: 1, meaning: 'the plan was written and has problems: it cannot be applied as it is' }],
+  async run(context, options) {
+    const access = await openToRead(context, options);
+    const before = needed(options, 'before', 'a moment just before the accident: --before xid:N').replace(
+      /^xid:/,
+      'before:xid:',
+    );
+    const accident = textOption(options, 'accident');
+    const connection = await serverOf(context, options, access);
+    const database = textOption(options, 'dbname') ?? connection.database;
+    const target = { access, database };
+    const settings = access.chosen?.database.rescue;
+    const summary = await withPastServer(context, options, { ...target, target: before }, (past) => {
+      const go = (third?: { readonly client: Client; readonly moment: string }) =>
+        onLive(context, { connection, database }, (now) =>
+          planWith(context, options, {
+            before: past.client,
+            accident: third?.client,
+            now,
+            model: modelOf(settings),
+            policies: policiesOf(options, settings),
+            moments: { before: past.moment, accident: third?.moment },
+          }),
+        );
+      return accident === undefined
+        ? go()
+        : withPastServer(context, options, { ...target, target: accident }, go);
+    });
+    const next =
+      summary.problems.length === 0
+        ? [`next: helvino rescue apply ${shellWord(summary.file)} --dry-run`]
+        : [];
+    return {
+      data: summary,
+      text: [...planText(summary), ...next],
+      ...(summary.problems.length > 0 ? { exit: 1 } : {}),
+    };
+  },
+};
+
+type Servers = Pick<PlanOptions, 'before' | 'accident' | 'now' | 'model' | 'policies'> & {
+  readonly moments: NonNullable<PlanOptions['moments']>;
+};
+
+async function planWith(context: CliContext, options: OptionValues, servers: Servers) {
+  const table = needed(options, 'root', 'the table of the tenants: --root TABLE');
+  const root = await resolveRoot(servers.before, { table, keys: listOption(options, 'key') });
+  const time = context.clock
+    .now()
+    .toISOString()
+    .replace(/[-:]|\.\d+/g, '');
+  const name = `rescue-${table.replace(/\W+/g, '-')}-${time}.plan`;
+  return planRescue({
+    ...servers,
+    ...context,
+    root,
+    file: resolve(context.cwd, textOption(options, 'out') ?? name),
+  });
+}
+
+function needed(options: OptionValues, name: string, hint: string): string {
+  const value = textOption(options, name);
+  if (value !== undefined) return value;
+  throw new HelvinoError('USAGE', `--${name} was not given`, { hint });
+}
+
+function modelOf(settings: DatabaseConfig['rescue'] | undefined): PlanOptions['model'] {
+  return { references: settings?.references ?? [], shared: settings?.shared ?? [] };
+}
+
+const nothing: TablePolicy = { insert: false, revert: false, remove: false };
+
+function policiesOf(options: OptionValues, settings: DatabaseConfig['rescue'] | undefined): RescuePolicies {
+  const tables: Record<string, TablePolicy> = {};
+  for (const [name, words] of Object.entries(settings?.tables ?? {}))
+    tables[name] = { ...nothing, ...Object.fromEntries(words.map((word) => [word, true])) };
+  for (const text of listOption(options, 'table')) {
+    const [, name = '', list = ''] = /^(.+)=([a-z,]+)$/.exec(text) ?? [];
+    const words = list === 'none' ? [] : list.split(',');
+    if (name === '' || words.some((word) => !(word in nothing)))
+      throw new HelvinoError('USAGE', `"${text}" says nothing of a table`, {
+        hint: '--table public.messages=insert,revert, or =none',
+      });
+    tables[name] = { ...nothing, ...Object.fromEntries(words.map((word) => [word, true])) };
+  }
+  return {
+    all: {
+      insert: options.insert !== false,
+      revert: options.revert === true,
+      remove: options.remove === true,
+    },
+    tables,
+    undoSince: options.undoSince === true,
+    onConflict: textOption(options, 'onConflict') as RescuePolicies['onConflict'],
+    onSchemaChange: textOption(options, 'onSchemaChange') as RescuePolicies['onSchemaChange'],
+  };
+}
+
+async function onLive<T>(
+  context: CliContext,
+  { connection, database }: { connection: Awaited<ReturnType<typeof serverOf>>; database: string },
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
+  const client = await connect(connection, { database, signal: context.signal });
+  const free = cancelOnAbort(client, context.signal);
+  try {
+    return await work(client);
+  } catch (thrown) {
+    if (context.signal.aborted) throw context.signal.reason;
+    throw thrown;
+  } finally {
+    free();
+    await client.end().catch(() => undefined);
+  }
+}
+
+const show: Verb = {
+  name: 'rescue show',
+  summary: 'show what is in a plan, or in a file that undoes one',
+  details: ['Keys of a few rows are shown, values only with --show-values.'],
+  arguments: [{ name: '<file>', description: 'a plan, or an undo file' }],
+  options: [
+    { flags: '--show-values', description: 'three rows of each table, with their values' },
+    { flags: '--sql', description: 'the statements that apply runs' },
+  ],
+  examples: ['helvino rescue show rescue-organizations-20261125T153301Z.plan --sql'],
+  async run(context, options, [file = '']) {
+    const shown = await showChanges(resolve(context.cwd, file), options.showValues === true ? 3 : 0);
+    return { data: shown, text: showText(shown, options.sql === true) };
+  },
+};
+
+const applyOptions = [
+  databaseOption,
+  ...urlOptions,
+  dbnameOption,
+  { flags: '--dry-run', description: 'do everything, check it, and roll it back' },
+  { flags: '--confirm <key>', description: "the root's key again, instead of typing it" },
+  {
+    flags: '--on-moved <choice>',
+    description: 'rows that are no longer as the file expects: stop, or skip (they are left as they are)',
+    default: 'stop',
+    choices: ['stop', 'skip'],
+  },
+  {
+    flags: '--triggers <choice>',
+    description:
+      'off (session_replication_role = replica), fire, or auto: off where the role may, else only where there are none',
+    default: 'auto',
+    choices: ['auto', 'off', 'fire'],
+  },
+  { flags: '--lock-timeout <duration>', description: 'how long to wait for a lock', default: '5s' },
+  { flags: '--statement-timeout <duration>', description: 'how long one statement may take', default: '1h' },
+];
+
+const apply: Verb = {
+  name: 'rescue apply',
+  summary: 'write the rows of a plan into the live database, in one transaction',
+  details: [
+    'Every row is checked again: one that is no longer as the plan saw it stops the whole, or is left alone with --on-moved skip. The role needs',
+    'to write the tables: --url names one. The file that undoes it is durable before the commit. Run again, it does what is still to be done,',
+    'or says that nothing is. Foreign keys are checked, by the server or by Helvino; sequences only go forward.',
+  ],
+  arguments: [{ name: '<plan>', description: 'the file that `rescue plan` has written' }],
+  options: [
+    ...applyOptions,
+    { flags: '--undo <file>', description: 'what undoes it (default: the plan with .undo)' },
+  ],
+  examples: [
+    'helvino rescue apply rescue-organizations-20261125T153301Z.plan --dry-run',
+    'helvino rescue apply rescue-organizations-20261125T153301Z.plan --url postgresql://app@db.internal/app --confirm demo',
+  ],
+  async run(context, options, [file = '']) {
+    const planFile = resolve(context.cwd, file);
+    const undoFile = resolve(context.cwd, textOption(options, 'undo') ?? `${planFile}.undo`);
+    return change(context, options, {
+      file: planFile,
+      undo: false,
+      work: (common) => applyRescue({ ...common, planFile, undoFile }),
+    });
+  },
+};
+
+const undo: Verb = {
+  name: 'rescue undo',
+  summary: 'put back what was there before a rescue',
+  details: [
+    'Refuses when rows were changed since the rescue, or when others refer to what came with it. The undo has an undo file, too.',
+  ],
+  arguments: [{ name: '<file>', description: 'the undo file that `rescue apply` has written' }],
+  options: [
+    ...applyOptions,
+    { flags: '--redo <file>', description: 'what undoes the undo (default: the file with .redo)' },
+  ],
+  examples: ['helvino rescue undo rescue-organizations-20261125T153301Z.plan.undo --dry-run'],
+  async run(context, options, [file = '']) {
+    const undoFile = resolve(context.cwd, file);
+    const redoFile = resolve(context.cwd, textOption(options, 'redo') ?? `${undoFile}.redo`);
+    return change(context, options, {
+      file: undoFile,
+      undo: true,
+      work: (common) => undoRescue({ ...common, undoFile, redoFile }),
+    });
+  },
+};
+
+type Common = Omit<Parameters<typeof applyRescue>[0], 'planFile' | 'undoFile'>;
+
+async function change(
+  context: CliContext,
+  options: OptionValues,
+  request: {
+    readonly file: string;
+    readonly undo: boolean;
+    readonly work: (common: Common) => Promise<ApplyResult>;
+  },
+): Promise<VerbResult> {
+  const { file, undo: isUndo, work } = request;
+  const shown = await showChanges(file, 0);
+  const loaded = textOption(options, 'url') === undefined ? await context.config() : undefined;
+  const chosen = loaded && chooseDatabase(loaded, textOption(options, 'database'));
+  const connection = await serverOf(context, options, { chosen, loaded });
+  const database =
+    textOption(options, 'dbname') ?? (shown.kind === 'export' ? connection.database : shown.database);
+  const dryRun = options.dryRun === true;
+  if (!dryRun && (shown.summary?.problems ?? []).length === 0) {
+    if (!context.options.json) context.tell({}, showText(shown, false));
+    const name = confirmationOf(shown.root, database);
+    const whose = shown.root === undefined ? '' : `, rows of ${rootText(shown.root)}`;
+    await context.confirm(
+      `${isUndo ? 'Undo a rescue' : 'Write these rows'} in the live database ${database}${whose}`,
+      name,
+      textOption(options, 'confirm'),
+    );
+  }
+  const result = await onLive(context, { connection, database }, (now) =>
+    work({
+      ...context,
+      now,
+      dryRun,
+      onMoved: textOption(options, 'onMoved') as Common['onMoved'],
+      triggers: textOption(options, 'triggers') as Common['triggers'],
+      lockTimeoutMs: Math.round(parseDuration(textOption(options, 'lockTimeout') ?? '5s') * 1000),
+      statementTimeoutMs: Math.round(parseDuration(textOption(options, 'statementTimeout') ?? '1h') * 1000),
+    }),
+  );
+  return { data: result, text: appliedText(result, isUndo) };
+}
+
+function confirmationOf(root: RescueRoot | undefined, database: string): string {
+  const values = Object.values(root?.where ?? {});
+  return values.length === 0 ? database : values.join(',');
+}
+
+export const rescueVerbs: readonly Verb[] = [plan, show, apply, undo];
