@@ -1,4 +1,4 @@
-/** Runs the launcher as a user would, on the Node.js that is there. `signal` ends it, with SIGTERM. */
+/** Runs the launcher as a user would, on the Node.js that is there. `signal` ends it, with SIGTERM; `kill` as a power cut does. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
@@ -12,7 +12,7 @@ export interface CliOutcome {
 
 export function helvino(
   args: readonly string[],
-  options: { cwd: string; env?: Record<string, string>; signal?: AbortSignal },
+  options: { cwd: string; env?: Record<string, string>; signal?: AbortSignal; kill?: AbortSignal },
 ): Promise<CliOutcome> {
   return new Promise((resolve, reject) => {
     const { HELVINO_CONFIG: _, HELVINO_IDENTITY: __, ...inherited } = process.env;
@@ -20,12 +20,15 @@ export function helvino(
       cwd: options.cwd,
       env: { ...inherited, ...options.env },
       stdio: ['ignore', 'pipe', 'pipe'],
+      // A group of its own: the launcher and the program that it starts.
+      detached: options.kill !== undefined,
     });
     const output = { stdout: '', stderr: '' };
     child.stdout.on('data', (chunk) => (output.stdout += chunk));
     child.stderr.on('data', (chunk) => (output.stderr += chunk));
     child.on('error', reject);
     options.signal?.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
+    options.kill?.addEventListener('abort', () => process.kill(-child.pid!, 'SIGKILL'), { once: true });
     child.on('close', (status) => resolve({ status, ...output }));
   });
 }

@@ -176,7 +176,14 @@ async function copyLibraries(program: string, root: string): Promise<void> {
 /** A PostgreSQL in a container, on a named volume; its socket is in a folder of this machine. */
 export async function startPostgresContainer(
   docker: Docker,
-  options: { image: string; name: string; volume: string; sockets: string; user?: string },
+  options: {
+    image: string;
+    name: string;
+    volume: string;
+    sockets: string;
+    user?: string;
+    autoRemove?: boolean;
+  },
 ): Promise<Docker.Container> {
   await mkdir(options.sockets, { recursive: true });
   await chmod(options.sockets, 0o777);
@@ -187,6 +194,7 @@ export async function startPostgresContainer(
     HostConfig: {
       Binds: [`${options.volume}:${dataPlace}`, `${options.sockets}:/tmp`],
       NetworkMode: 'none',
+      AutoRemove: options.autoRemove ?? false,
     },
   });
   await container.start();

@@ -23,6 +23,14 @@ export interface JudgedBackup {
   readonly stored: number;
 }
 
+/** A run that left no backup, after the newest one. */
+export interface JudgedRun {
+  readonly began: Date;
+  readonly end: 'failed' | 'cut off' | 'stopped';
+  readonly code?: string;
+  readonly message?: string;
+}
+
 export type Severity = 'ok' | 'warning' | 'critical' | 'unknown';
 
 export interface HealthCheck {
@@ -36,10 +44,10 @@ export interface HealthCheck {
 const trendLength = 10;
 const shortestTrend = 3;
 
-/** Checks `age`, `size`, `trend` and `drill result` of backups of one kind, in order of time. */
+/** Checks `age`, `last run`, `size`, `trend` and `drill result` of backups of one kind, in order of time. */
 export function judgeBackups(
   backups: readonly JudgedBackup[],
-  { objectives, now }: { objectives: HealthObjectives; now: Date },
+  { objectives, now, badRun }: { objectives: HealthObjectives; now: Date; badRun?: JudgedRun },
 ): HealthCheck[] {
   const unreadable = backups.filter(({ state }) => state === 'unreadable');
   const readable = backups.filter(({ state }) => state !== 'unreadable');
@@ -49,6 +57,7 @@ export function judgeBackups(
     const names = unreadable.map(({ id }) => id).join(', ');
     checks.push({ name: 'manifests', state: 'critical', detail: `${names} cannot be read` });
   }
+  if (badRun) checks.push(judgeRun(badRun, now));
   if (!newest) return [{ name: 'age', state: 'critical', detail: 'there is no backup' }, ...checks];
   checks.unshift(judgeAge(newest, objectives.maxAge, now));
   checks.push(judgeSize(newest, objectives.minSize), judgeTrend(newest, readable, objectives));
@@ -73,6 +82,20 @@ function judgeAge(newest: JudgedBackup, maxAge: number, now: Date): HealthCheck 
   return age <= maxAge
     ? { name: 'age', state: 'ok', detail }
     : { name: 'age', state: 'critical', detail: `${detail}, the objective is ${formatAge(maxAge)}` };
+}
+
+/** A failed run is known at once, not only when the newest backup is too old. */
+function judgeRun({ began, end, code, message }: JudgedRun, now: Date): HealthCheck {
+  const name = 'last run';
+  const said = message === undefined ? '' : `: ${message} (${code})`;
+  const age = `${formatAge((now.getTime() - began.getTime()) / 1000)} ago`;
+  if (end === 'stopped')
+    return { name, state: 'warning', detail: `the last run, begun ${age}, was stopped before it was done` };
+  return {
+    name,
+    state: 'critical',
+    detail: `the last run, begun ${age}, ${end === 'failed' ? 'failed' : 'was cut off'}${said}`,
+  };
 }
 
 /** A drill that was passed says more than a size. */

@@ -4,7 +4,7 @@ import { HelvinoError } from '../base/errors.ts';
 import { formatBytes, formatDuration, plural } from '../base/format.ts';
 import { logicalFacts } from '../catalog/index.ts';
 import { chooseDatabase, type LoadedConfig } from '../config/index.ts';
-import { dumpToFile, logicalBackup, type PlainFileResult } from '../operations/index.ts';
+import { dumpToFile, logicalBackup, type PlainFileResult, recordRun } from '../operations/index.ts';
 import type { Manifest } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import { openAsHost } from './open.ts';
@@ -111,29 +111,38 @@ export async function runLogicalBackup(
   const inConfig = (path: string) => resolve(host.loaded.directory, path);
   const named = listOption(options, 'dbname');
   const begun = context.clock.monotonic();
-  const manifest = await logicalBackup({
+  const run = {
+    ...context,
     repository: host.repositoryHandle,
-    recipients: host.repository.recipients,
     database: host.name,
-    connection: await host.connection(),
-    databases: named.length > 0 ? named : logical.databases,
-    format: (textOption(options, 'format') as typeof logical.format | undefined) ?? logical.format,
-    jobs: jobsOption(options) ?? logical.jobs,
-    globals: logical.globals,
-    binDirs: logical.binDir === undefined ? [] : [inConfig(logical.binDir)],
-    stagingDirectory: logical.stagingDirectory && inConfig(logical.stagingDirectory),
-    fingerprint:
-      (textOption(options, 'fingerprint') as typeof settings.fingerprint | undefined) ?? settings.fingerprint,
-    fingerprintMaxBytes: settings.fingerprintMaxBytes,
-    label: textOption(options, 'label'),
-    notes,
-    level: host.repository.compression.level,
-    program: context.program,
-    env: context.env,
-    clock: context.clock,
-    progress: context.progress,
-    signal: context.signal,
-  });
+    kind: 'logical' as const,
+  };
+  const manifest = await recordRun(run, async () =>
+    logicalBackup({
+      repository: host.repositoryHandle,
+      recipients: host.repository.recipients,
+      database: host.name,
+      connection: await host.connection(),
+      databases: named.length > 0 ? named : logical.databases,
+      format: (textOption(options, 'format') as typeof logical.format | undefined) ?? logical.format,
+      jobs: jobsOption(options) ?? logical.jobs,
+      globals: logical.globals,
+      binDirs: logical.binDir === undefined ? [] : [inConfig(logical.binDir)],
+      stagingDirectory: logical.stagingDirectory && inConfig(logical.stagingDirectory),
+      fingerprint:
+        (textOption(options, 'fingerprint') as typeof settings.fingerprint | undefined) ??
+        settings.fingerprint,
+      fingerprintMaxBytes: settings.fingerprintMaxBytes,
+      label: textOption(options, 'label'),
+      notes,
+      level: host.repository.compression.level,
+      program: context.program,
+      env: context.env,
+      clock: context.clock,
+      progress: context.progress,
+      signal: context.signal,
+    }),
+  );
   return streamBackupResult(context, host, { kind: 'logical', manifest, begun, text });
 }
 

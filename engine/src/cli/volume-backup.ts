@@ -2,7 +2,7 @@
 import { HelvinoError } from '../base/errors.ts';
 import { formatBytes, formatDuration, plural } from '../base/format.ts';
 import { volumeFacts } from '../catalog/index.ts';
-import { volumeBackup } from '../operations/index.ts';
+import { recordRun, volumeBackup } from '../operations/index.ts';
 import type { Manifest } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import { openAsHost } from './open.ts';
@@ -31,23 +31,32 @@ export async function runVolumeBackup(
       hint: '--volume NAME, or volume.name in helvino.yaml; `docker volume ls` lists them',
     });
   const begun = context.clock.monotonic();
-  const manifest = await volumeBackup({
+  const record = {
+    ...context,
     repository: host.repositoryHandle,
-    recipients: host.repository.recipients,
     database: host.name,
-    volume,
-    engine: settings.engine,
-    stop: options.stop !== false && settings.stop,
-    stopTimeout: Math.ceil(settings.stopTimeout),
-    label: textOption(options, 'label'),
-    notes,
-    level: host.repository.compression.level,
-    program: context.program,
-    env: context.env,
-    clock: context.clock,
-    progress: context.progress,
-    signal: context.signal,
-  });
+    kind: 'volume' as const,
+  };
+  const manifest = await recordRun(record, async (run) =>
+    volumeBackup({
+      run,
+      repository: host.repositoryHandle,
+      recipients: host.repository.recipients,
+      database: host.name,
+      volume,
+      engine: settings.engine,
+      stop: options.stop !== false && settings.stop,
+      stopTimeout: Math.ceil(settings.stopTimeout),
+      label: textOption(options, 'label'),
+      notes,
+      level: host.repository.compression.level,
+      program: context.program,
+      env: context.env,
+      clock: context.clock,
+      progress: context.progress,
+      signal: context.signal,
+    }),
+  );
   return streamBackupResult(context, host, { kind: 'volume', manifest, begun, text });
 }
 

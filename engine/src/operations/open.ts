@@ -51,8 +51,8 @@ export async function openStorage(
     const current = await openS3Driver(options);
     const driver = storage.versions === 'first' ? firstVersionsOf(current, options) : current;
     const keepMs = (storage.objectLock?.keep ?? surroundings.lockSeconds ?? defaultLockSeconds) * 1000;
-    // Leases, marks and holds come and go.
-    const except = ['leases/', 'trash/', 'holds/'];
+    // Leases, marks, holds and notes of runs come and go.
+    const except = ['leases/', 'trash/', 'holds/', 'runs/'];
     return withRetention(decorate(driver, storage.connections), { keepMs, except, clock: systemClock });
   }
   return decorate(await openFsDriver({ root: resolve(surroundings.directory, storage.path) }), 8);

@@ -20,6 +20,7 @@ export type Magic =
   | 'HVNOTE1\n'
   | 'HVHOLD1\n'
   | 'HVVERI1\n'
+  | 'HVRUN_1\n'
   | 'HVREPT1\n'
   | 'HVGONE1\n';
 

@@ -32,6 +32,7 @@ export {
 } from './evidence.ts';
 export { type ChunkRef, type Extent, type FileEntry, overlayExtents } from './extents.ts';
 export { readFileContent } from './file-reader.ts';
+export { type Holder, isDead, thisProcess } from './holder.ts';
 export { addHold, assertNotHeld, type Hold, listHolds, removeHold } from './holds.ts';
 export { addCatalogKey, planReseal, type ResealPlan, reseal } from './key-ring-changes.ts';
 export {
@@ -45,7 +46,7 @@ export {
   recipientOf,
 } from './keys.ts';
 export { evidencePrefix, packName } from './layout.ts';
-export { Lease } from './lease.ts';
+export { Lease, leaseLifetimeMs, liveLeases } from './lease.ts';
 export { type LogNote, type LogNoteKind, listLogNotes, openLogNote, putLogNote } from './log-notes.ts';
 export type { LogSlice } from './log-opener-messages.ts';
 export { LogOpenerPool } from './log-opener-pool.ts';
@@ -70,6 +71,7 @@ export { type PackContents, readPackContents } from './pack-reader.ts';
 export { readBack } from './read-back.ts';
 export { createRepository, openRepository, type Repository } from './repository.ts';
 export { retainBackup } from './retain-backup.ts';
+export { listRuns, putRunNote, type RunNotes, readRunNote, removeOldRuns } from './run-notes.ts';
 export { StructureWriter } from './structure.ts';
 export { lastVerification, putVerification, removeOldVerifications } from './verifications.ts';
 export { WorkIndex } from './work-index.ts';

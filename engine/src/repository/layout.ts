@@ -10,6 +10,7 @@
  *     proofs/<backupId>/<drillId>         the result of a drill of this backup
  *     holds/<database>/<backupId>/<id>    this backup (`all`: every one) must not go
  *     verifications/<database>/<id>       the result of a verification
+ *     runs/<database>/<runId>/<what>      a backup run: that it began, that it failed, which containers it stopped
  *     evidence/reports/<database>/<id>    the signed report of a drill: stays when the backup goes
  *     evidence/removed/<database>/<id>    a note of a backup that was removed
  *     evidence/keys/<keyId>               a public key of reports, plain PEM
@@ -25,6 +26,7 @@ export const ledgerPrefix = 'ledger/';
 export const leasesPrefix = 'leases/';
 export const holdsPrefix = 'holds/';
 export const verificationsPrefix = 'verifications/';
+export const runsPrefix = 'runs/';
 export const proofsPrefix = 'proofs/';
 export const evidencePrefix = 'evidence/';
 export const reportsPrefix = 'evidence/reports/';

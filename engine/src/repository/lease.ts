@@ -7,12 +7,11 @@
  * - a pack marked as garbage while a lease was live is not removed before that lease has ended, and a backup that began
  *   after the mark does not use the pack.
  */
-import { readFileSync, readlinkSync } from 'node:fs';
-import { hostname } from 'node:os';
 import type { Clock } from '../base/clock.ts';
-import { HelvinoError, systemCode } from '../base/errors.ts';
+import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
 import type { StorageDriver } from '../storage/index.ts';
+import { type Holder, isDead, thisProcess } from './holder.ts';
 import { leasesPrefix } from './layout.ts';
 
 /** A lease that was not renewed for this long is dead. */
@@ -189,35 +188,5 @@ async function readLease(driver: StorageDriver, name: string): Promise<LeaseBody
     if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_NOT_FOUND') return undefined;
     // A lease that cannot be read still says that someone is alive.
     return { kind: 'unknown', uses: [] };
-  }
-}
-
-interface Holder {
-  /** Host, boot and process namespace: process numbers are only comparable within one. */
-  readonly place: string;
-  readonly pid: number;
-}
-
-function thisProcess(): Holder {
-  return { place: processPlace(), pid: process.pid };
-}
-
-/** True only when the holder ran where this process runs, and its process is gone. */
-function isDead(holder: Holder | undefined): boolean {
-  if (holder === undefined || holder.place !== processPlace()) return false;
-  try {
-    process.kill(holder.pid, 0);
-    return false;
-  } catch (thrown) {
-    return systemCode(thrown) === 'ESRCH';
-  }
-}
-
-function processPlace(): string {
-  try {
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-    return `${hostname()}/${boot}/${readlinkSync('/proc/self/ns/pid')}`;
-  } catch {
-    return `${hostname()}/unknown/${randomHex(8)}`;
   }
 }

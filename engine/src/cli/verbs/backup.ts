@@ -2,7 +2,7 @@ import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes, formatDuration } from '../../base/format.ts';
 import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
 import { parseSize } from '../../config/index.ts';
-import { backup } from '../../operations/index.ts';
+import { backup, recordRun } from '../../operations/index.ts';
 import type { Manifest } from '../../repository/index.ts';
 import { copiesExit, copiesText } from '../copies.ts';
 import { logicalOptions, runLogicalBackup } from '../logical-backup.ts';
@@ -70,30 +70,39 @@ export const backupVerb: Verb = {
     const maxRate = textOption(options, 'maxRate');
     const rate = maxRate === undefined ? settings.maxRate : parseSize(maxRate);
     const begun = context.clock.monotonic();
-    const manifest = await backup({
+    const run = {
+      ...context,
       repository: host.repositoryHandle,
-      mirrors: host.mirrors,
-      recipients: host.repository.recipients,
       database: host.name,
-      connection: await host.connection(),
-      kind: options.full ? 'full' : options.incremental ? 'incremental' : settings.kind,
-      fullEverySeconds: settings.fullEvery,
-      checkpoint: (textOption(options, 'checkpoint') as 'fast' | 'spread' | undefined) ?? settings.checkpoint,
-      maxRateKiB: rate === undefined ? undefined : rateKiB(rate),
-      verifyChecksums: options.verifyChecksums !== false && settings.verifyChecksums,
-      fingerprint:
-        (textOption(options, 'fingerprint') as typeof settings.fingerprint | undefined) ??
-        settings.fingerprint,
-      fingerprintMaxBytes: settings.fingerprintMaxBytes,
-      label: textOption(options, 'label'),
-      notes,
-      newCluster: options.newCluster === true,
-      level: host.repository.compression.level,
-      program: context.program,
-      clock: context.clock,
-      progress: context.progress,
-      signal: context.signal,
-    });
+      kind: 'physical' as const,
+    };
+    const manifest = await recordRun(run, async () =>
+      backup({
+        repository: host.repositoryHandle,
+        mirrors: host.mirrors,
+        recipients: host.repository.recipients,
+        database: host.name,
+        connection: await host.connection(),
+        kind: options.full ? 'full' : options.incremental ? 'incremental' : settings.kind,
+        fullEverySeconds: settings.fullEvery,
+        checkpoint:
+          (textOption(options, 'checkpoint') as 'fast' | 'spread' | undefined) ?? settings.checkpoint,
+        maxRateKiB: rate === undefined ? undefined : rateKiB(rate),
+        verifyChecksums: options.verifyChecksums !== false && settings.verifyChecksums,
+        fingerprint:
+          (textOption(options, 'fingerprint') as typeof settings.fingerprint | undefined) ??
+          settings.fingerprint,
+        fingerprintMaxBytes: settings.fingerprintMaxBytes,
+        label: textOption(options, 'label'),
+        notes,
+        newCluster: options.newCluster === true,
+        level: host.repository.compression.level,
+        program: context.program,
+        clock: context.clock,
+        progress: context.progress,
+        signal: context.signal,
+      }),
+    );
     const seconds = (context.clock.monotonic() - begun) / 1000;
     return {
       data: { ...backupData(manifest, seconds), copies: host.mirrors?.states },

@@ -1,4 +1,5 @@
 import {
+  checkContainers,
   checkProofs,
   checkServer,
   checkStore,
@@ -39,7 +40,12 @@ export const doctorVerb: Verb = {
       loaded: host.loaded,
       now: await host.repositoryHandle.driver.now(),
     });
-    const findings = [own, ...proofs, ...store, ...check.findings];
-    return { data: { ...check, findings }, text: findingsText(findings), exit: check.ready ? 0 : 1 };
+    const containers = await checkContainers(host.repositoryHandle, host.name, {
+      engine: host.database.volume.engine,
+      env: context.env,
+    });
+    const findings = [own, ...proofs, ...store, ...containers, ...check.findings];
+    const ready = check.ready && containers.length === 0;
+    return { data: { ...check, ready, findings }, text: findingsText(findings), exit: ready ? 0 : 1 };
   },
 };

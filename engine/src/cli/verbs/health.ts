@@ -119,6 +119,7 @@ async function reportOf(
     settings: { ...database, health: { ...database.health, ...given, kinds } },
     connection: options.server === false ? undefined : await connectionOf(database, surroundings),
     clock: context.clock,
+    env: context.env,
     copies: chosen.others.map(({ name: copy, config }) => ({
       name: copy,
       open: () => openConfigured(config, surroundings),

@@ -46,6 +46,7 @@ describe('health', { concurrency: 1 }, () => {
       database: 'main',
       settings: config(''),
       clock: systemClock,
+      env: {},
       copies: [],
       ...overrides,
     });

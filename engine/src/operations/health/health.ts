@@ -28,6 +28,7 @@ import type { DrillReport } from '../drill/report.ts';
 import { objectivesOf } from '../retention/plan.ts';
 import { type DatabaseState, type KnownBackup, readState, unknownKind } from '../retention/read-state.ts';
 import { newestVerification, type VerificationRecord } from '../verify/record.ts';
+import { checkContainers } from '../volume/left-containers.ts';
 import { type WalAlarm, walAlarms } from '../wal/alarms.ts';
 import { defaultSlot } from '../wal/slot.ts';
 import { readSourceState, type SourceState } from '../wal/source-state.ts';
@@ -36,12 +37,14 @@ import { type WalStatus, walStatus } from '../wal/status.ts';
 export interface HealthOptions {
   readonly repository: Repository;
   readonly database: string;
-  readonly settings: Pick<DatabaseConfig, 'retention' | 'health' | 'wal'>;
+  readonly settings: Pick<DatabaseConfig, 'retention' | 'health' | 'wal' | 'volume'>;
   /** With it, a proof is compared with what is configured now. */
   readonly loaded?: LoadedConfig;
   /** Asked how far it is ahead of stored WAL; undefined: it is not asked. */
   readonly connection?: ConnectionParams;
   readonly clock: Clock;
+  /** DOCKER_HOST and the like. */
+  readonly env: Readonly<Record<string, string | undefined>>;
   /** Further copies of the repository. */
   readonly copies: readonly { readonly name: string; readonly open: () => Promise<Repository> }[];
 }
@@ -127,6 +130,7 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
     verificationCheck(await newestVerification(repository, database), state.now, settings.health.verifyEvery),
     ...proofs.map(({ check }) => check),
     ...walState.checks,
+    ...(await containerChecks(options)),
   ];
   return {
     database,
@@ -169,13 +173,19 @@ function kindHealth(
 }
 
 /** Kinds that there are, and those that the configuration wants. */
-function kindChecks({ backups, now }: DatabaseState, settings: HealthOptions['settings']): HealthCheck[] {
-  const kinds = new Set([...backups.map(({ kind }) => kind), ...Object.keys(settings.health.kinds)]);
+function kindChecks(state: DatabaseState, settings: HealthOptions['settings']): HealthCheck[] {
+  const { backups, now } = state;
+  const kinds = new Set([
+    ...backups.map(({ kind }) => kind),
+    ...Object.keys(settings.health.kinds),
+    ...state.badRuns.keys(),
+  ]);
   kinds.delete(unknownKind);
   if (kinds.size === 0) kinds.add('physical');
   return [...kinds].sort().flatMap((kind) => {
     const own = backups.filter((backup) => backup.kind === kind || backup.kind === unknownKind);
-    return judgeBackups(own, { objectives: objectivesOf(settings, kind), now }).map((check) => ({
+    const badRun = state.badRuns.get(kind);
+    return judgeBackups(own, { objectives: objectivesOf(settings, kind), now, badRun }).map((check) => ({
       ...check,
       name: `${kind} ${check.name}`,
     }));
@@ -323,6 +333,16 @@ async function walChecks(
     checks.push({ name: 'WAL lag', state: 'ok', detail });
   }
   return { checks, lag };
+}
+
+async function containerChecks({
+  repository,
+  database,
+  settings,
+  env,
+}: HealthOptions): Promise<HealthCheck[]> {
+  const left = await checkContainers(repository, database, { engine: settings.volume.engine, env });
+  return left.map(({ name, detail, hint }) => ({ name, state: 'critical', detail: `${detail}: ${hint}` }));
 }
 
 const alarmStates: Readonly<Record<WalAlarm['name'], Severity>> = {

@@ -1,5 +1,6 @@
 /** The end of a backup that is made of streams (a dump, a volume): everything durable, then the manifest. */
 import type { Clock } from '../../base/clock.ts';
+import type { Progress } from '../../base/progress.ts';
 import {
   type EncoderPool,
   type Lease,
@@ -11,16 +12,26 @@ import {
 } from '../../repository/index.ts';
 import type { StreamTarget } from './stored-stream.ts';
 
-export interface CommitStreams {
+/** What every backup that is made of streams is told. */
+export interface StreamBackupOptions {
   readonly repository: Repository;
+  readonly recipients: readonly string[];
+  /** The name of the protected database in the configuration. */
   readonly database: string;
-  readonly id: string;
-  readonly started: Date;
   readonly label?: string;
   readonly notes: Readonly<Record<string, string>>;
+  /** zstd level. */
+  readonly level: number;
   readonly program: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
+  readonly progress: Progress;
   readonly signal: AbortSignal;
+}
+
+export interface CommitStreams extends Omit<StreamBackupOptions, 'recipients' | 'level' | 'env'> {
+  readonly id: string;
+  readonly started: Date;
   readonly pool: EncoderPool;
   readonly index: WorkIndex;
   readonly target: StreamTarget;

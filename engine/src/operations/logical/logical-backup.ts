@@ -2,10 +2,8 @@
  * `helvino backup --kind logical`: dumps by pg_dump, streamed into the repository. The order is that of every backup: keys
  * and lease before data, data before manifest. A dump whose program did not end well, or whose end is missing, is no backup.
  */
-import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { backupId } from '../../base/ids.ts';
-import type { Progress } from '../../base/progress.ts';
 import { type LogicalFacts, majorOf } from '../../catalog/index.ts';
 import {
   type ClientPrograms,
@@ -16,19 +14,15 @@ import {
   findClientPrograms,
   programEnvironment,
 } from '../../postgres/index.ts';
-import { Lease, type Manifest, type Repository, WorkIndex } from '../../repository/index.ts';
+import { Lease, type Manifest, WorkIndex } from '../../repository/index.ts';
 import { openPool } from '../backup/open-pool.ts';
 import type { FingerprintMode } from '../backup/source-fingerprint.ts';
-import { commitStreams } from './commit-streams.ts';
+import { commitStreams, type StreamBackupOptions } from './commit-streams.ts';
 import { type DumpedDatabase, dumpDatabase } from './dump-database.ts';
 import { type LogicalSource, readLogicalSource } from './logical-source.ts';
 import { StoredStream, type StreamTarget, streamTarget } from './stored-stream.ts';
 
-export interface LogicalBackupOptions {
-  readonly repository: Repository;
-  readonly recipients: readonly string[];
-  /** The name of the protected database in the configuration. */
-  readonly database: string;
+export interface LogicalBackupOptions extends StreamBackupOptions {
   readonly connection: ConnectionParams;
   /** Undefined: all databases of the server that are no templates. */
   readonly databases?: readonly string[];
@@ -43,15 +37,6 @@ export interface LogicalBackupOptions {
   readonly stagingDirectory?: string;
   readonly fingerprint: FingerprintMode;
   readonly fingerprintMaxBytes: number;
-  readonly label?: string;
-  readonly notes: Readonly<Record<string, string>>;
-  /** zstd level. */
-  readonly level: number;
-  readonly program: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly clock: Clock;
-  readonly progress: Progress;
-  readonly signal: AbortSignal;
 }
 
 /** Throws BINARIES_NOT_FOUND, SERVER_*, STORAGE_*, PROTOCOL. */

@@ -10,6 +10,7 @@ import {
   assertNotHeld,
   planCollect,
   type Repository,
+  removeOldRuns,
   removeOldVerifications,
 } from '../../repository/index.ts';
 import { mapParallel } from '../../streams/index.ts';
@@ -41,6 +42,7 @@ export interface AppliedRetention {
 
 const parallel = 8;
 const keptVerifications = 100;
+const keptRuns = 100;
 
 /** Throws PLAN_CHANGED, REPOSITORY_DAMAGED; STORAGE_DENIED where packs are locked. */
 export async function applyRetention(options: ApplyRetentionOptions): Promise<AppliedRetention> {
@@ -65,6 +67,7 @@ export async function applyRetention(options: ApplyRetentionOptions): Promise<Ap
   await removeStaleNotes(repository, database);
   await repository.removeOrphanProofs();
   await removeOldVerifications(repository, { database, keep: keptVerifications });
+  await removeOldRuns(repository, { database, keep: keptRuns });
   progress.phase('looking for garbage');
   const garbage = await planCollect(repository, options);
   const collected = await applyCollect(repository, garbage, options);

@@ -103,8 +103,9 @@ export function objectivesOf({ health }: RetentionSettings, kind: string): Healt
 /** Why nothing of a kind may be removed now. */
 function troubleOf(state: DatabaseState, kind: string, settings: RetentionSettings): string[] {
   const backups = state.backups.filter((backup) => backup.kind === kind || backup.kind === unknownKind);
-  return judgeBackups(backups, { objectives: objectivesOf(settings, kind), now: state.now })
-    .filter(({ state: severity }) => severity === 'critical')
+  const badRun = state.badRuns.get(kind);
+  return judgeBackups(backups, { objectives: objectivesOf(settings, kind), now: state.now, badRun })
+    .filter(({ name, state: severity }) => severity === 'critical' || name === 'last run')
     .map(({ detail }) => detail);
 }
 

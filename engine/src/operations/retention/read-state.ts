@@ -13,6 +13,7 @@ import {
   type Repository,
 } from '../../repository/index.ts';
 import type { DrillReport } from '../drill/report.ts';
+import { type BadRun, badRuns } from '../runs/last-runs.ts';
 
 export interface KnownBackup extends RetentionBackup, Omit<JudgedBackup, 'state'> {
   /** Where recovery from it begins; of a physical one. */
@@ -30,6 +31,8 @@ export interface DatabaseState {
   readonly pieces: readonly LogPiece[];
   /** Timeline history files by name. */
   readonly histories: ReadonlyMap<string, Uint8Array>;
+  /** Of each kind the newest run that is over, where it has left no backup. */
+  readonly badRuns: ReadonlyMap<string, BadRun>;
 }
 
 /** The kind of a backup whose manifest cannot be read. */
@@ -58,7 +61,15 @@ export async function readState(repository: Repository, database: string): Promi
   for await (const piece of listLog(repository.driver, database)) pieces.push(piece);
   const histories = await logFiles(repository, database);
   backups.sort((a, b) => a.made.getTime() - b.made.getTime() || (a.id < b.id ? -1 : 1));
-  return { database, now, backups, pieces, histories };
+  const bad = await badRuns(repository, database, newestCommitted(backups));
+  return { database, now, backups, pieces, histories, badRuns: bad };
+}
+
+function newestCommitted(backups: readonly KnownBackup[]): Map<string, Date> {
+  const newest = new Map<string, Date>();
+  for (const { kind, committed } of backups)
+    if (committed > (newest.get(kind) ?? new Date(0))) newest.set(kind, committed);
+  return newest;
 }
 
 function known(

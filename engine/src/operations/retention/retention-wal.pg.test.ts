@@ -107,7 +107,14 @@ test('WAL of an applied plan – every moment of the window is recoverable, what
   assert.deepEqual(await recover(fixture, inWindow), [1, 2, 3]);
   assert.deepEqual(await recover(fixture, 'latest'), [1, 2, 3, 4]);
   await assert.rejects(recover(fixture, before), hasCode('TARGET_UNREACHABLE'));
-  const report = await health({ repository, database: 'main', settings, clock: systemClock, copies: [] });
+  const report = await health({
+    repository,
+    database: 'main',
+    settings,
+    clock: systemClock,
+    copies: [],
+    env: {},
+  });
   assert.deepEqual([report.recoverable?.how, report.recoverable?.from], ['any moment', second.finished]);
   // The stream goes on where it was.
   await add(server, stream, 5);

@@ -2,15 +2,15 @@
  * `helvino backup --kind volume`: a named volume of a Docker engine, streamed into the repository. Containers that use it are
  * stopped while it is read and started again as soon as it was, or left running: then nobody can say that it is consistent.
  */
-import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { backupId } from '../../base/ids.ts';
-import type { Progress } from '../../base/progress.ts';
 import type { VolumeFacts } from '../../catalog/index.ts';
-import { Lease, type Manifest, type Repository, WorkIndex } from '../../repository/index.ts';
+import { Lease, type Manifest, WorkIndex } from '../../repository/index.ts';
 import { openPool } from '../backup/open-pool.ts';
-import { commitStreams } from '../logical/commit-streams.ts';
+import { commitStreams, type StreamBackupOptions } from '../logical/commit-streams.ts';
 import { StoredStream, type StreamTarget, streamTarget } from '../logical/stored-stream.ts';
+import type { StoppedContainers } from '../runs/notes.ts';
+import type { Run } from '../runs/record-run.ts';
 import {
   asked,
   type Engine,
@@ -22,13 +22,10 @@ import {
   type VolumeUser,
   withHelper,
 } from './engine.ts';
+import { startLeft } from './left-containers.ts';
 import { type ArchiveFacts, VolumeArchive } from './volume-archive.ts';
 
-export interface VolumeBackupOptions {
-  readonly repository: Repository;
-  readonly recipients: readonly string[];
-  /** The name of the protected database in the configuration. */
-  readonly database: string;
+export interface VolumeBackupOptions extends StreamBackupOptions {
   readonly volume: string;
   /** As in DOCKER_HOST; undefined: what that says. */
   readonly engine?: string;
@@ -36,15 +33,8 @@ export interface VolumeBackupOptions {
   readonly stop: boolean;
   /** Seconds until a container that does not stop is killed. */
   readonly stopTimeout: number;
-  readonly label?: string;
-  readonly notes: Readonly<Record<string, string>>;
-  /** zstd level. */
-  readonly level: number;
-  readonly program: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly clock: Clock;
-  readonly progress: Progress;
-  readonly signal: AbortSignal;
+  /** Told before a container is stopped, and when all run again. */
+  readonly run: Run;
 }
 
 /** The stream in the backup. */
@@ -58,6 +48,7 @@ export async function volumeBackup(options: VolumeBackupOptions): Promise<Manife
   progress.phase('asking the Docker engine');
   const engine = await openEngine(options.engine, options.env);
   const { Driver: driver, Labels: labels } = await neededVolume(engine, volume);
+  await startLeft(repository, options.database, { engine, progress });
 
   const lease = await Lease.acquire(repository.driver, clock, { kind: 'backup', uses: [] });
   cleanup.defer(() => lease.release());
@@ -129,7 +120,7 @@ class VolumeReader {
       );
     const stopped: VolumeUser[] = [];
     try {
-      if (stop) for (const user of running) await this.#stop(user, stopped);
+      if (stop && running.length > 0) await this.#stopAll(running, stopped);
       const archive = await this.#archive(target);
       const busy = (await usersOf(this.#engine, volume)).filter((user) => user.running);
       if (stop && busy.length > 0) this.#warn(`${names(busy)} was started while the volume was read`);
@@ -147,6 +138,34 @@ class VolumeReader {
     } finally {
       // However it ended, and the last one stopped first.
       for (const user of stopped.reverse()) await this.#start(user);
+      if (stopped.length > 0 && this.notStarted.length === 0) await this.#allStarted();
+    }
+  }
+
+  /** Noted before: whoever comes after a run that was killed must know what to start. */
+  async #stopAll(running: readonly VolumeUser[], stopped: VolumeUser[]): Promise<void> {
+    const { docker, place } = this.#engine;
+    const containers: StoppedContainers['containers'] = [];
+    for (const { id, name } of running) {
+      const { State: state, HostConfig: host } = await asked(place, docker.getContainer(id).inspect());
+      if (host.AutoRemove)
+        throw new HelvinoError('ENGINE', `${name} was made with --rm: once stopped it would be gone`, {
+          hint: 'make it without --rm, stop it yourself, or use --no-stop',
+          context: { container: name },
+        });
+      containers.push({ id, name, startedAt: state.StartedAt });
+    }
+    await this.#options.run.stopping({ engine: place, containers });
+    for (const user of running) await this.#stop(user, stopped);
+  }
+
+  /** A note that is missing makes the next run look at containers that run: no harm. */
+  async #allStarted(): Promise<void> {
+    try {
+      await this.#options.run.started();
+    } catch (thrown) {
+      if (!(thrown instanceof HelvinoError)) throw thrown;
+      this.#warn(`that the containers run again could not be noted in the repository: ${thrown.message}`);
     }
   }
 

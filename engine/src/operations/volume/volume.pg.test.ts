@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { type Fixture, makeFixture, notPassed, query } from '../../../test/backup-fixture.ts';
 import { helvino } from '../../../test/cli.ts';
@@ -18,6 +19,7 @@ import { systemClock } from '../../base/clock.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { volumeFacts } from '../../catalog/index.ts';
 import { formatCatalogRing, type Manifest } from '../../repository/index.ts';
+import { recordRun } from '../runs/record-run.ts';
 import { verify } from '../verify/verify.ts';
 import { type RestoreVolumeOptions, restoreVolume } from './restore-volume.ts';
 import { type VolumeBackupOptions, volumeBackup } from './volume-backup.ts';
@@ -69,20 +71,21 @@ const common = () => ({
   engine: engine.place,
 });
 
-const take = (overrides: Partial<VolumeBackupOptions> = {}): Promise<Manifest> =>
-  volumeBackup({
+const take = (overrides: Partial<VolumeBackupOptions> = {}): Promise<Manifest> => {
+  const where = { repository: fixture.repository, database: 'main', program: 'test' };
+  const options = {
     ...common(),
-    repository: fixture.repository,
+    ...where,
     recipients: [fixture.recipient],
-    database: 'main',
     volume,
     stop: true,
     stopTimeout: 60,
     notes: {},
     level: 1,
-    program: 'test',
     ...overrides,
-  });
+  };
+  return recordRun({ ...options, kind: 'volume' }, (run) => volumeBackup({ ...options, run }));
+};
 
 const restoreTo = (name: string, overrides: Partial<RestoreVolumeOptions> = {}) =>
   restoreVolume({
@@ -196,7 +199,8 @@ test('without stopping – read, and the warning says what that means', { skip }
   assert.equal(report.checks.find((check) => check.name === 'consistency')?.state, 'unproven');
 });
 
-test('through the command line – backup, list, show, restore, drill', { skip }, async () => {
+/** A folder with a configuration of the volume, and the command line in it. */
+async function withCli(work: (home: string) => Promise<void>): Promise<void> {
   const home = await serverFolder('hv-volume-cli-');
   try {
     await writeFile(join(home, 'catalog.key'), formatCatalogRing(fixture.repository.ring.keys), {
@@ -214,6 +218,58 @@ test('through the command line – backup, list, show, restore, drill', { skip }
       `    volume: { name: ${volume}, engine: "${engine.place}" }`,
     ];
     await writeFile(join(home, 'helvino.yaml'), lines.join('\n'));
+    await work(home);
+  } finally {
+    await rm(home, { recursive: true });
+  }
+}
+
+test('killed while the container is stopped – doctor and health say so, the next backup starts it', {
+  skip,
+}, async () => {
+  await withCli(async (home) => {
+    const powerCut = new AbortController();
+    const running = helvino(['backup', '--kind', 'volume'], { cwd: home, kill: powerCut.signal });
+    while ((await container.inspect()).State.Running) await sleep(5);
+    powerCut.abort();
+    assert.equal((await running).status, null);
+    const cli = (...args: string[]) => helvino(args, { cwd: home });
+    const doctor = await cli('doctor');
+    assert.equal(doctor.status, 1);
+    assert.match(doctor.stdout, /which was cut off, stopped helvino-postgres, not running since/);
+    const health = await cli('health', '--no-server');
+    assert.equal(health.status, 2);
+    assert.match(health.stdout, /critical {2}containers: .*docker start helvino-postgres/);
+    assert.match(health.stdout, /critical {2}volume last run: the last run, begun .* ago, was cut off/);
+    assert.equal((await container.inspect()).State.Running, false);
+    const again = await cli('backup', '--kind', 'volume');
+    assert.equal(again.status, 0, again.stderr);
+    assert.match(again.stderr, /helvino-postgres was stopped by the run of .*: it is started now/);
+    assert.equal((await container.inspect()).State.Running, true);
+    const after = await cli('health', '--no-server');
+    assert.doesNotMatch(after.stdout, /containers|volume last run/);
+  });
+});
+
+test('a container that was made with --rm – not stopped, for then it would be gone', { skip }, async () => {
+  const sockets = join(fixture.home, 'sockets-rm');
+  const passing = await startPostgresContainer(engine.docker, {
+    image,
+    name: 'passing',
+    volume: 'passing_data',
+    sockets,
+    autoRemove: true,
+  });
+  await assert.rejects(take({ volume: 'passing_data' }), {
+    code: 'ENGINE',
+    message: /passing was made with --rm/,
+  });
+  assert.equal((await passing.inspect()).State.Running, true);
+  await passing.remove({ force: true });
+});
+
+test('through the command line – backup, list, show, restore, drill', { skip }, async () => {
+  await withCli(async (home) => {
     const cli = (...args: string[]) => helvino(args, { cwd: home });
     const taken = await cli('backup', '--kind', 'volume');
     assert.equal(taken.status, 0, taken.stderr);
@@ -229,9 +285,7 @@ test('through the command line – backup, list, show, restore, drill', { skip }
     assert.match(wrong.stderr, /there is no physical backup of cli/);
     const drilled = await cli('drill', '--kind', 'volume', '--identity', 'identity');
     assert.equal(drilled.status, 0, drilled.stdout + drilled.stderr);
-  } finally {
-    await rm(home, { recursive: true });
-  }
+  });
 });
 
 test('verify – every byte of a volume, too', { skip }, async () => {

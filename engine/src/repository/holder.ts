@@ -1,0 +1,35 @@
+/** Which process holds something: so that another process on the same machine can tell at once that it is gone. */
+import { readFileSync, readlinkSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { systemCode } from '../base/errors.ts';
+import { randomHex } from '../base/ids.ts';
+
+export interface Holder {
+  /** Host, boot and process namespace: process numbers are only comparable within one. */
+  readonly place: string;
+  readonly pid: number;
+}
+
+export function thisProcess(): Holder {
+  return { place: processPlace(), pid: process.pid };
+}
+
+/** True only when the holder ran where this process runs, and its process is gone. */
+export function isDead(holder: Holder | undefined): boolean {
+  if (holder === undefined || holder.place !== processPlace()) return false;
+  try {
+    process.kill(holder.pid, 0);
+    return false;
+  } catch (thrown) {
+    return systemCode(thrown) === 'ESRCH';
+  }
+}
+
+function processPlace(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    return `${hostname()}/${boot}/${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    return `${hostname()}/unknown/${randomHex(8)}`;
+  }
+}
