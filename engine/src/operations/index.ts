@@ -9,15 +9,21 @@ export { heal, mendDescriptor, planHeal } from './copies/heal.ts';
 export { type DemoResult, demo } from './demo/demo.ts';
 export { drill } from './drill/drill.ts';
 export {
+  bundleName,
   CurrentFacts,
   chooseDrill,
+  collectEvidence,
   createSigningKey,
   type EvidenceOptions,
   type KnownDrill,
   knownDrills,
+  makeBundle,
+  measureOf,
+  openPoints,
   type ProofState,
   type PublicKey,
   predictionError,
+  predictRecovery,
   proofState,
   proofText,
   type ReportFormat,
@@ -25,6 +31,7 @@ export {
   readSigningKey,
   reportFormats,
   signingKeyFile,
+  verifyBundle,
   verifyReport,
   writeReport,
 } from './drill/report/index.ts';
@@ -83,7 +90,7 @@ export type { AfterRecovery } from './restore/finish.ts';
 export { planRestore, restore } from './restore/restore.ts';
 export { parseTarget } from './restore/target-words.ts';
 export { type AppliedRetention, applyRetention } from './retention/apply.ts';
-export { type KindPlan, planRetentionOf, type RetentionPlan } from './retention/plan.ts';
+export { type KindPlan, objectivesOf, planRetentionOf, type RetentionPlan } from './retention/plan.ts';
 export { recordRun } from './runs/record-run.ts';
 export { checkProofs } from './setup/check-proofs.ts';
 export { checkServer, type Finding } from './setup/check-server.ts';

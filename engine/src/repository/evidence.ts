@@ -97,6 +97,17 @@ export async function listRemovedBackups(
   return (await readSealed(repository, { prefix, magic: 'HVGONE1\n', wanted })) as RemovedBackup[];
 }
 
+/** Reads names only. */
+export async function hasRemovedBackup(
+  { driver }: Repository,
+  database: string,
+  wanted: (id: string) => boolean,
+): Promise<boolean> {
+  const prefix = `${removedPrefix}${database}/`;
+  for await (const { name } of driver.list(prefix)) if (wanted(name.slice(prefix.length))) return true;
+  return false;
+}
+
 /** In plain, so that whoever reads the store finds them; what a report proves rests on a key that was got elsewhere. */
 export async function putPublicKey(repository: Repository, key: { id: string; pem: string }): Promise<void> {
   await putOnce(repository, `${evidenceKeysPrefix}${key.id}`, Buffer.from(key.pem));

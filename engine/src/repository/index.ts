@@ -22,6 +22,7 @@ export {
 } from './decoder-pool.ts';
 export { type EncodedSegment, EncoderPool, type Slot, type StoredPack } from './encoder-pool.ts';
 export {
+  hasRemovedBackup,
   listPublicKeys,
   listRemovedBackups,
   listReports,
@@ -73,5 +74,10 @@ export { createRepository, openRepository, type Repository } from './repository.
 export { retainBackup } from './retain-backup.ts';
 export { listRuns, putRunNote, type RunNotes, readRunNote, removeOldRuns } from './run-notes.ts';
 export { StructureWriter } from './structure.ts';
-export { lastVerification, putVerification, removeOldVerifications } from './verifications.ts';
+export {
+  lastVerification,
+  listVerifications,
+  putVerification,
+  removeOldVerifications,
+} from './verifications.ts';
 export { WorkIndex } from './work-index.ts';

@@ -26,6 +26,21 @@ export async function lastVerification(repository: Repository, database: string)
   return JSON.parse(Buffer.from(plain).toString('utf8'));
 }
 
+/** Oldest first; `wanted` of the id. Throws REPOSITORY_DAMAGED, KEY_WRONG. */
+export async function listVerifications(
+  repository: Repository,
+  database: string,
+  wanted: (id: string) => boolean,
+): Promise<unknown[]> {
+  const results: unknown[] = [];
+  for (const name of await verificationNames(repository, database)) {
+    if (!wanted(name.slice(name.lastIndexOf('/') + 1))) continue;
+    const plain = openEnvelope(await repository.driver.get(name), { ring: repository.ring, name, magic });
+    results.push(JSON.parse(Buffer.from(plain).toString('utf8')));
+  }
+  return results;
+}
+
 /** All but the newest `keep`. */
 export async function removeOldVerifications(
   repository: Repository,

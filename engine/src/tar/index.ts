@@ -6,3 +6,4 @@
  */
 export { type TarEntry, type TarHandler, TarReader } from './tar-reader.ts';
 export { TarWalker, type WalkedEntry } from './tar-walker.ts';
+export { type WrittenFile, writeTar } from './tar-writer.ts';

@@ -15,6 +15,7 @@ import {
   readSigningKey,
   reportFormats,
   signingKeyFile,
+  verifyBundle,
   verifyReport,
   writeReport,
 } from '../../operations/index.ts';
@@ -30,7 +31,7 @@ import {
   repositoryOption,
 } from '../open.ts';
 import { table } from '../output/table.ts';
-import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
+import { listOption, type OptionValues, textOption, type Verb, type VerbResult } from '../verb.ts';
 
 const readOptions = [databaseOption, copyOption, identityOption, repositoryOption];
 const keyOption = {
@@ -169,7 +170,10 @@ const verify: Verb = {
     keyOption,
     { flags: '--signature <file>', description: 'its signature (default: the same name with .sig)' },
   ],
-  examples: ['helvino drill verify-report drill-main-20261125T120302Z-1f4a01bc.json --key drill-key.pem'],
+  examples: [
+    'helvino drill verify-report drill-main-20261125T120302Z-1f4a01bc.json --key drill-key.pem',
+    'helvino drill verify-report q4.tar.gz --key drill-key.pem',
+  ],
   exits: [{ status: 65, meaning: 'the record or its signature was changed' }],
   async run(context, options, [file = '']) {
     const keys = await publicKeys(context, options);
@@ -177,6 +181,7 @@ const verify: Verb = {
       throw new HelvinoError('USAGE', `${file} is made from the record; the record is what is signed`, {
         hint: 'give the .json file; pages carry its SHA-256',
       });
+    if (/\.(tar\.gz|tgz)$/.test(file)) return bundleResult(file, await readInput(context, file), keys);
     const signatureFile = textOption(options, 'signature') ?? file.replace(/(\.json)?$/, '.sig');
     const bytes = await readInput(context, file);
     const { document, sha256, key } = verifyReport(bytes, {
@@ -196,6 +201,29 @@ const verify: Verb = {
     };
   },
 };
+
+/** Throws REPOSITORY_DAMAGED, KEY_WRONG. */
+function bundleResult(file: string, bytes: Buffer, keys: readonly PublicKey[]): VerbResult {
+  const { key, reports, unsigned, index } = verifyBundle(bytes, keys);
+  const { from, to } = index.period;
+  const records = reports.map(({ document }) => `  ${document.report.id}  ${document.report.verdict}`);
+  return {
+    data: {
+      valid: true,
+      key: key.id,
+      period: index.period,
+      reports: reports.map(({ sha256 }) => sha256),
+      unsigned,
+      index,
+    },
+    text: [
+      `valid      ${file} is what was signed, by the key ${key.id}`,
+      `period     ${formatTime(new Date(from))} to ${formatTime(new Date(to))}, database ${index.database}`,
+      `records    ${reports.length} signed${unsigned.length > 0 ? `, ${unsigned.length} NOT SIGNED: ${unsigned.join(', ')}` : ''}`,
+      ...records,
+    ],
+  };
+}
 
 async function publicKeys(context: CliContext, options: OptionValues): Promise<PublicKey[]> {
   const files = listOption(options, 'key');

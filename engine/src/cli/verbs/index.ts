@@ -8,6 +8,7 @@ import { copyVerb } from './copy.ts';
 import { demoVerb } from './demo.ts';
 import { doctorVerb } from './doctor.ts';
 import { drillVerb } from './drill.ts';
+import { drillEvidenceVerbs } from './drill-evidence.ts';
 import { drillReportVerbs } from './drill-report.ts';
 import { findVerb } from './find.ts';
 import { healVerb } from './heal.ts';
@@ -43,6 +44,7 @@ export const verbs: readonly Verb[] = [
   showVerb,
   drillVerb,
   ...drillReportVerbs,
+  ...drillEvidenceVerbs,
   restoreVerb,
   ...swapVerbs,
   openVerb,

@@ -3,8 +3,12 @@
  * bytes; pages, texts and PDFs are made from it and say nothing else. Invariants: a report is signed once, when the drill
  * ends, never later; it names the one before it; it stays in the repository when its backup goes; "proven" expires.
  */
+
 export { CurrentFacts } from './current-facts.ts';
 export { type SignedReport, verifyReport } from './document.ts';
+export { collectEvidence, type Evidence } from './evidence.ts';
+export { bundleName, makeBundle, verifyBundle } from './evidence-bundle.ts';
+export { openPoints } from './evidence-page.ts';
 export { type FingerprintSource, fingerprintOf } from './fingerprint.ts';
 export { type EvidenceOptions, keepReport } from './keep-report.ts';
 export { chooseDrill, type KnownDrill, knownDrills } from './known-drills.ts';

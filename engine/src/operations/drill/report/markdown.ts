@@ -1,24 +1,37 @@
-/** A report as Markdown. Pure. */
+/** Reports as Markdown. Pure. */
 import type { SignedReport } from './document.ts';
-import { type Block, type Cell, type Retest, reportView, visible } from './view.ts';
+import { type Block, type Cell, type Retest, reportView, type Section, visible } from './view.ts';
 
 export function reportMarkdown(signed: SignedReport, retests: readonly Retest[] = []): string {
   const view = reportView(signed, retests);
-  const lines = [
-    `# ${view.title}: ${view.verdict.word.toUpperCase()}`,
-    '',
-    plain(view.subtitle),
-    '',
-    plain(view.verdict.sentence),
-    '',
-    ...table(
-      view.figures.map(({ label }) => ({ title: label })),
-      [view.figures.map(({ value, note }) => ({ text: `${value} (${note})` }))],
-    ),
-  ];
-  for (const { title, blocks } of view.sections)
-    lines.push('', `## ${title}`, ...blocks.flatMap((block) => ['', ...blockLines(block)]));
-  return `${lines.join('\n')}\n`;
+  const figures: Block = {
+    kind: 'table',
+    head: view.figures.map(({ label }) => ({ title: label })),
+    rows: [view.figures.map(({ value, note }) => ({ text: `${value} (${note})` }))],
+  };
+  return markdownOf({
+    title: `${view.title}: ${view.verdict.word.toUpperCase()}`,
+    lines: [view.subtitle, view.verdict.sentence],
+    blocks: [figures],
+    sections: view.sections,
+  });
+}
+
+export interface MarkdownPage {
+  readonly title: string;
+  readonly lines: readonly string[];
+  readonly blocks?: readonly Block[];
+  readonly sections: readonly Section[];
+}
+
+export function markdownOf({ title, lines, blocks = [], sections }: MarkdownPage): string {
+  const spaced = (all: readonly Block[]) => all.flatMap((block) => ['', ...blockLines(block)]);
+  return `${[
+    `# ${plain(title)}`,
+    ...lines.flatMap((line) => ['', plain(line)]),
+    ...spaced(blocks),
+    ...sections.flatMap((section) => ['', `## ${plain(section.title)}`, ...spaced(section.blocks)]),
+  ].join('\n')}\n`;
 }
 
 function blockLines(block: Block): string[] {
