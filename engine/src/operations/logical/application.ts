@@ -103,9 +103,9 @@ export async function awaitHealth(
         signal: AbortSignal.any([signal, AbortSignal.timeout(10_000)]),
         redirect: 'manual',
       });
-      await answer.body?.cancel();
+      const said = await answer.text();
       if (answer.ok) return `${url} answers ${answer.status}`;
-      last = `it answers ${answer.status}`;
+      last = `it answers ${answer.status} ${said.slice(0, keptBytes)}`.trim();
     } catch (thrown) {
       signal.throwIfAborted();
       const { cause, message } = thrown as Error;
