@@ -140,6 +140,7 @@ class PgStream extends EventEmitter {
       if (cause) this.emit('error', cause);
       this.emit('close');
     };
+    transport.socket.on('drain', () => this.emit('drain'));
     if (transport.socket instanceof TLSSocket) {
       const socket = transport.socket;
       this.getPeerCertificate = () => socket.getPeerCertificate();
@@ -150,6 +151,18 @@ class PgStream extends EventEmitter {
 
   get writable(): boolean {
     return this.transport.socket.writable;
+  }
+
+  get writableNeedDrain(): boolean {
+    return this.transport.socket.writableNeedDrain;
+  }
+
+  pause(): void {
+    this.transport.pause();
+  }
+
+  resume(): void {
+    this.transport.resume();
   }
 
   /** It is connected: `pg` waits for the event. */

@@ -72,12 +72,14 @@ export async function copyOut(
   let busy: Promise<void> = Promise.resolve();
   let pending = 0;
   let failure: { readonly thrown: unknown } | undefined;
+  let paused: Wire | undefined;
   const flush = (wire: Wire | undefined) => {
     const rows = batch.length === 1 ? batch[0]! : Buffer.concat(batch, bytes);
     batch = [];
     bytes = 0;
     if (failure) return;
     pending++;
+    paused ??= wire;
     wire?.stream.pause();
     busy = busy
       .then(() => (failure ? undefined : sink(rows)))
@@ -85,7 +87,8 @@ export async function copyOut(
         failure ??= { thrown };
       })
       .then(() => {
-        if (--pending === 0) wire?.stream.resume();
+        // Also after the last batch, which came with the end: the connection is to be read again.
+        if (--pending === 0) paused?.stream.resume();
       });
   };
   const rows = await submit(
