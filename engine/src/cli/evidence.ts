@@ -9,16 +9,17 @@ export async function evidenceOf(
   context: CliContext,
   { loaded, chosen }: Pick<ReadAccess, 'loaded' | 'chosen'>,
 ): Promise<EvidenceOptions> {
-  const cadenceSeconds = chosen?.database.health.drillEvery;
-  if (!loaded) return { cadenceSeconds };
+  if (!loaded || !chosen) return {};
+  const cadenceSeconds = chosen.database.health.drillEvery;
+  const configured = { config: loaded.config, chosen };
   try {
     const key = await readSigningKey(signingKeyFile(loaded.file));
     if (!key)
       context.progress.note('warn', 'the report will not be signed: `helvino drill key` makes the key');
-    return { cadenceSeconds, key };
+    return { cadenceSeconds, configured, key };
   } catch (thrown) {
     if (!(thrown instanceof HelvinoError)) throw thrown;
     context.progress.note('warn', `the report will not be signed: ${thrown.message}`);
-    return { cadenceSeconds };
+    return { cadenceSeconds, configured };
   }
 }

@@ -45,14 +45,15 @@ export async function putReport(
   });
 }
 
-/** Oldest first; `wanted` of the id. Throws REPOSITORY_DAMAGED, KEY_WRONG. */
+/** Oldest first; `wanted` of the id, and of these the newest so many. Throws REPOSITORY_DAMAGED, KEY_WRONG. */
 export async function listReports(
   repository: Repository,
   database: string,
   wanted: (id: string) => boolean = () => true,
+  newest?: number,
 ): Promise<StoredReport[]> {
   const prefix = `${reportsPrefix}${database}/`;
-  return (await readSealed(repository, { prefix, magic: 'HVREPT1\n', wanted })) as StoredReport[];
+  return (await readSealed(repository, { prefix, magic: 'HVREPT1\n', wanted, newest })) as StoredReport[];
 }
 
 /** `report` is undefined when it is damaged. */
@@ -157,12 +158,18 @@ async function putOnce({ driver }: Repository, name: string, body: Buffer): Prom
 
 async function readSealed(
   { driver, ring }: Repository,
-  { prefix, magic, wanted }: { prefix: string; magic: Magic; wanted: (id: string) => boolean },
+  {
+    prefix,
+    magic,
+    wanted,
+    newest,
+  }: { prefix: string; magic: Magic; wanted: (id: string) => boolean; newest?: number },
 ): Promise<unknown[]> {
   const names: string[] = [];
   for await (const { name } of driver.list(prefix)) if (wanted(name.slice(prefix.length))) names.push(name);
   const values: unknown[] = [];
-  for (const name of names.sort()) {
+  const chosen = newest === undefined ? names.sort() : names.sort().slice(-newest);
+  for (const name of chosen) {
     const plain = openEnvelope(await driver.get(name), { ring, name, magic });
     values.push(JSON.parse(Buffer.from(plain).toString('utf8')));
   }

@@ -25,7 +25,7 @@ import { restore } from '../restore/restore.ts';
 import { checkContent, type RecordedTable } from './check-content.ts';
 import { LogicalDrill } from './logical-drill.ts';
 import { amcheckServer, DrillRecorder } from './recorder.ts';
-import { type EvidenceOptions, keepReport } from './report/index.ts';
+import { type EvidenceOptions, foretell, keepReport } from './report/index.ts';
 import { type Check, type DrillReport, findings, recoveryEnd } from './report.ts';
 import { VolumeDrill } from './volume-drill.ts';
 
@@ -56,6 +56,7 @@ const checkNames = ['restore', 'start', 'recovery', 'row counts', 'content', 'am
 /** The report is also kept in the repository. Throws only for what says nothing about the backup (no key, no disk). */
 export async function drill(options: DrillOptions): Promise<DrillReport> {
   const run = drillOf(options);
+  const foretold = await foretell({ ...options, ...options.evidence });
   await sweepScratch({ parent: options.parent });
   const scratch = await createScratch({ parent: options.parent, purpose: 'drill' });
   try {
@@ -64,7 +65,7 @@ export async function drill(options: DrillOptions): Promise<DrillReport> {
     await run.stop();
     await scratch.remove();
   }
-  const report = run.recorder.report();
+  const report = { ...run.recorder.report(), ...foretold };
   await keep(options, report);
   await keepReport(report, { ...options, ...options.evidence });
   return report;

@@ -112,7 +112,7 @@ function sections(index: EvidenceIndex, files: ReadonlyMap<string, string>): Sec
     },
     { title: 'Drills', blocks: drillBlocks(index) },
     { title: 'Failures and what became of them', blocks: failureBlocks(index.drills.failures) },
-    { title: 'Backups', blocks: backupBlocks(index) },
+    { title: 'Backups', blocks: [...backupBlocks(index), ...failedRunBlocks(index.backups.failedRuns)] },
     { title: 'Verifications of stored bytes', blocks: verificationBlocks(index) },
     { title: 'What is not in here', blocks: [{ kind: 'list', items: notHere }] },
     { title: 'How to check this bundle', blocks: howToCheck(files) },
@@ -120,7 +120,7 @@ function sections(index: EvidenceIndex, files: ReadonlyMap<string, string>): Sec
 }
 
 const notHere = [
-  'Backup runs that failed leave no backup and no record here; they show as gaps where they mattered.',
+  'Backup runs of versions before runs were recorded, and runs that never began (a schedule that did not fire): they show as gaps where they mattered.',
   'The backup policy, the list of who may delete backups, and the immutability settings of the store: see the configuration (helvino.yaml) and the bucket.',
   'Drills that people did without Helvino.',
 ];
@@ -241,6 +241,22 @@ function backupBlocks({ backups }: EvidenceIndex): Block[] {
         cell(finished ? utc(finished) : '–'),
         cell(bytes === undefined ? '–' : formatBytes(bytes)),
         damaged ? cell('damaged', 'bad') : cell(removed ? `removed by retention ${utc(removed)}` : 'kept'),
+      ]),
+    },
+  ];
+}
+
+function failedRunBlocks(runs: EvidenceIndex['backups']['failedRuns']): Block[] {
+  if (runs.length === 0) return [{ kind: 'text', text: 'No backup run failed.' }];
+  return [
+    {
+      kind: 'table',
+      head: [{ title: 'Failed run' }, { title: 'Kind' }, { title: 'When' }, { title: 'Why' }],
+      rows: runs.map(({ run, kind, at, code: error, message }) => [
+        code(run),
+        cell(kind),
+        cell(at ? utc(at) : '–'),
+        cell(error ? `${error}: ${message}` : 'its note is damaged'),
       ]),
     },
   ];

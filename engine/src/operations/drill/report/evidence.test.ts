@@ -7,10 +7,12 @@ import { after, before, test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { memoryRepository } from '../../../../test/repository-fixture.ts';
+import { systemClock } from '../../../base/clock.ts';
 import { HelvinoError } from '../../../base/errors.ts';
 import { silentProgress } from '../../../base/progress.ts';
 import { putPublicKey, type Repository } from '../../../repository/index.ts';
 import { TarReader, writeTar } from '../../../tar/index.ts';
+import { recordRun } from '../../runs/record-run.ts';
 import type { DrillReport } from '../report.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { collectEvidence, type Evidence, idStamp } from './evidence.ts';
@@ -68,6 +70,19 @@ before(async () => {
   await runDrill(37, { issue: { findings: [], remediation: 'a new disk', retestOf: idOf(35, 'd') } });
   await runDrill(88, {});
   for (let i = 0; i < 60; i++) if (i < 40 || i >= 44) await repository.remove('db', idOf(i, 'b'));
+  await assert.rejects(
+    recordRun(
+      {
+        repository,
+        database: 'db',
+        kind: 'physical',
+        program: 'test',
+        clock: { ...systemClock, now: () => at(41) },
+        progress: silentProgress,
+      },
+      () => Promise.reject(new HelvinoError('STORAGE_FULL', 'no space is left')),
+    ),
+  );
   removedReport = `evidence/reports/db/${idOf(35, 'd')}`;
   evidence = await collect();
 });
@@ -118,6 +133,15 @@ test('days without a backup – a gap, with its begin and end', () => {
   assert.deepEqual(
     [gap!.from, gap!.to, gap!.seconds],
     [at(39.01).toISOString(), at(44.01).toISOString(), 5 * 86_400],
+  );
+});
+
+test('a run that failed – is told with its reason', () => {
+  const [run, ...more] = evidence.index.backups.failedRuns;
+  assert.deepEqual(more, []);
+  assert.deepEqual(
+    [run!.kind, run!.at, run!.code, run!.message],
+    ['physical', at(41).toISOString(), 'STORAGE_FULL', 'no space is left'],
   );
 });
 

@@ -11,6 +11,7 @@ import {
   listVerifications,
   type Repository,
 } from '../../../repository/index.ts';
+import { type FailedRun, failedRuns } from '../../runs/failed-runs.ts';
 import type { VerificationRecord } from '../../verify/record.ts';
 import type { DrillReport, Measured, Objectives, Verdict } from '../report.ts';
 import { type KnownDrill, knownDrills } from './known-drills.ts';
@@ -96,6 +97,7 @@ export interface EvidenceIndex {
       readonly gaps: readonly Gap[];
     }[];
     readonly list: readonly EvidenceBackup[];
+    readonly failedRuns: readonly FailedRun[];
   };
   readonly verifications: readonly VerificationRecord[];
 }
@@ -148,6 +150,7 @@ export async function collectEvidence(request: EvidenceRequest): Promise<Evidenc
       backups: {
         kinds: kindsOf(made, request),
         list: backups.filter(({ id }) => id >= first),
+        failedRuns: await failedRuns(repository, database, (run) => run >= first && run < end),
       },
       verifications,
     },

@@ -14,7 +14,7 @@ export interface FingerprintSource {
   readonly configured?: Configured;
 }
 
-interface Configured {
+export interface Configured {
   readonly config: Config;
   readonly chosen: ChosenDatabase;
 }

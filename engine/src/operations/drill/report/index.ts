@@ -9,7 +9,7 @@ export { type SignedReport, verifyReport } from './document.ts';
 export { collectEvidence, type Evidence } from './evidence.ts';
 export { bundleName, makeBundle, verifyBundle } from './evidence-bundle.ts';
 export { openPoints } from './evidence-page.ts';
-export { type FingerprintSource, fingerprintOf } from './fingerprint.ts';
+export { foretell } from './foretell.ts';
 export { type EvidenceOptions, keepReport } from './keep-report.ts';
 export { chooseDrill, type KnownDrill, knownDrills } from './known-drills.ts';
 export { measureOf, type Prediction, predictionError, predictRecovery } from './prediction.ts';

@@ -11,6 +11,7 @@ import {
 } from '../../../repository/index.ts';
 import type { DrillReport } from '../report.ts';
 import { makeSignedReport, openReport, type SignedReport } from './document.ts';
+import type { Configured } from './fingerprint.ts';
 import type { SigningKey } from './signing-key.ts';
 
 /** What the one who runs a drill signs with and is measured by. */
@@ -18,6 +19,8 @@ export interface EvidenceOptions {
   readonly key?: SigningKey;
   /** How often drills are to prove a backup; seconds. */
   readonly cadenceSeconds?: number;
+  /** What is compared later with what there is then. */
+  readonly configured?: Configured;
 }
 
 /** A store that cannot be written, or lacks room, takes nothing from what the drill found: it is only said. */
@@ -41,13 +44,13 @@ export async function keepReport(
   }
 }
 
-/** Oldest first; of ids that are wanted. */
+/** Oldest first; of ids that are wanted, and of these the newest so many. */
 export async function keptReports(
   repository: Repository,
   database: string,
-  wanted?: (id: string) => boolean,
+  { wanted, newest }: { wanted?: (id: string) => boolean; newest?: number } = {},
 ): Promise<SignedReport[]> {
-  return (await listReports(repository, database, wanted)).map(openStored);
+  return (await listReports(repository, database, wanted, newest)).map(openStored);
 }
 
 function openStored({ document, signature }: StoredReport): SignedReport {

@@ -24,7 +24,7 @@ export async function knownDrills(
   database: string,
   wanted: (id: string) => boolean = () => true,
 ): Promise<KnownDrill[]> {
-  const kept = await keptReports(repository, database, wanted);
+  const kept = await keptReports(repository, database, { wanted });
   const there = new Set(kept.map(({ document }) => document.report.id));
   const old = (await proofsOf(repository, database)).filter(({ id }) => wanted(id) && !there.has(id));
   const all = [...kept, ...(await Promise.all(old.map((report) => asReport(repository, report))))];
