@@ -6,6 +6,7 @@
 export { backup } from './backup/backup.ts';
 export { type CopyOptions, type CopyPlan, type CopyReport, copy, copyLog, planCopy } from './copies/copy.ts';
 export { heal, mendDescriptor, planHeal } from './copies/heal.ts';
+export type { DemoAccident } from './demo/accident.ts';
 export { type DemoResult, demo } from './demo/demo.ts';
 export { drill } from './drill/drill.ts';
 export {

@@ -1,5 +1,5 @@
-import { formatBytes, formatDuration } from '../../base/format.ts';
-import { type DemoResult, demo } from '../../operations/index.ts';
+import { formatBytes, formatDuration, formatTime } from '../../base/format.ts';
+import { type DemoAccident, type DemoResult, demo } from '../../operations/index.ts';
 import { drillText } from '../output/drill-text.ts';
 import { table } from '../output/table.ts';
 import type { Verb } from '../verb.ts';
@@ -7,17 +7,31 @@ import type { Verb } from '../verb.ts';
 export const demoVerb: Verb = {
   name: 'demo',
   summary:
-    'everything once, on a PostgreSQL of its own: backup, load, incremental backup, a restore that is proven',
+    'everything once, on a PostgreSQL of its own: backups, rows deleted and rescued, a restore that is proven',
   options: [
     { flags: '--keep', description: 'keep the server, the repository, the keys and a configuration' },
   ],
   examples: ['helvino demo', 'helvino demo --keep'],
-  exits: [{ status: 1, meaning: 'the restore was not proven' }],
+  exits: [{ status: 1, meaning: 'the restore was not proven, or rows were not brought back' }],
   async run(context, options) {
     const result = await demo({ ...context, keep: options.keep === true });
-    return { data: result, text: demoText(result), exit: result.drill.verdict === 'proven' ? 0 : 1 };
+    const good = result.drill.verdict === 'proven' && result.accident.same;
+    return { data: result, text: demoText(result), exit: good ? 0 : 1 };
   },
 };
+
+function accidentText({ organization, deleted, found, rescued, later, same, seconds }: DemoAccident): string[] {
+  const { plan, apply } = seconds;
+  return [
+    `Under load someone deleted all ${deleted.conversations} conversations of ${organization}, with ${deleted.messages} messages.`,
+    `  helvino find --deletes-over 10     transaction ${found.xid}, ${formatTime(new Date(found.time))}, ${found.lsn}: ${found.deleted} rows deleted`,
+    `  helvino rescue plan --before …     a server as of just before it, and what is missing today: ${formatDuration(plan)}`,
+    `  helvino rescue apply               ${rescued} rows brought back in ${formatDuration(apply)}`,
+    same
+      ? `They are what they were, and the ${later} messages that others wrote meanwhile are all there.`
+      : 'They are NOT what they were: please report this.',
+  ];
+}
 
 function demoText(result: DemoResult): string[] {
   const rows = result.backups.map((b) => [
@@ -45,7 +59,10 @@ function demoText(result: DemoResult): string[] {
     ),
     `The incremental backup restores alone and took ${Math.round(saved * 100)} % less space than the full one.`,
     '',
+    ...accidentText(result.accident),
+    '',
     ...drillText(result.drill),
+    ...(result.kept ? [`The signed report, as one would show it to an auditor: ${result.report}`] : []),
     '',
     `All of it took ${formatDuration(result.seconds)}. ${result.kept ? `Everything is in ${result.kept} (try: helvino list --config ${result.kept}/helvino.yaml).` : 'Nothing was left behind.'}`,
     '',

@@ -1,6 +1,7 @@
 /**
- * `helvino demo`: everything once, on a server of its own: database, keys, repository, full backup, load, incremental
- * backup, restore that is proven. Leaves nothing behind unless asked to.
+ * `helvino demo`: everything once, on a server of its own, in three acts. Backups: database, keys, repository, full backup,
+ * load, incremental backup. An accident: rows are deleted, found and brought back. A drill: the restore is proven, with a
+ * signed report. Leaves nothing behind unless asked to.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,6 +22,7 @@ import {
   createIdentity,
   createRepository,
   formatCatalogRing,
+  type Identities,
   type Manifest,
   openIdentities,
   type Repository,
@@ -29,7 +31,15 @@ import {
 import { openFsDriver } from '../../storage/index.ts';
 import { backup } from '../backup/backup.ts';
 import { drill } from '../drill/drill.ts';
+import {
+  chooseDrill,
+  createSigningKey,
+  knownDrills,
+  signingKeyFile,
+  writeReport,
+} from '../drill/report/index.ts';
 import type { DrillReport } from '../drill/report.ts';
+import { type DemoAccident, playAccident, whileStreaming } from './accident.ts';
 import { createDemoTables, demoLoad, demoSize, loadDemoRows } from './demo-data.ts';
 
 export interface DemoOptions {
@@ -58,7 +68,10 @@ export interface DemoResult {
   readonly rows: number;
   readonly changedRows: number;
   readonly backups: readonly DemoBackup[];
+  readonly accident: DemoAccident;
   readonly drill: DrillReport;
+  /** The signed report, as a page; gone with the rest unless it is kept. */
+  readonly report: string;
   readonly seconds: number;
   /** With `keep`: where everything is. */
   readonly kept?: string;
@@ -101,35 +114,50 @@ class DemoRun {
     const { progress } = this.#options;
     progress.phase('starting PostgreSQL');
     const server = await this.#startServer();
-    const { repository, identity, recipient } = await this.#makeRepository();
+    const store = await this.#makeRepository();
     progress.phase('filling the tables');
     const rows = await this.#sql(server, async (client) => {
       await createDemoTables(client);
       await loadDemoRows(client, demoSize);
       return demoSize.organizations + demoSize.conversations + demoSize.messages;
     });
-    const full = await this.#backup(server, { repository, recipient, kind: 'full' });
-    progress.phase('changing some rows');
-    const changedRows = await this.#sql(server, (client) => demoLoad(client, demoSize));
-    const incremental = await this.#backup(server, { repository, recipient, kind: 'incremental' });
-    const identities = await openIdentities(identity, 'the demo');
+    const identities = await openIdentities(store.identity, 'the demo');
+    const shared = { ...this.#options, ...store, connection: server };
+    return whileStreaming(shared, async (stored) => {
+      const full = await this.#backup(server, { ...store, kind: 'full' });
+      progress.phase('changing some rows');
+      const changedRows = await this.#sql(server, (client) => demoLoad(client, demoSize));
+      const incremental = await this.#backup(server, { ...store, kind: 'incremental' });
+      const folder = this.#scratch.directory;
+      const accident = await playAccident({ ...shared, identities, folder }, stored);
+      const { drill, report } = await this.#drill({ ...store, identities, manifest: incremental.manifest });
+      const backups = [full.row, incremental.row];
+      return { server: drill.server ?? '', rows, changedRows, backups, accident, drill, report };
+    });
+  }
+
+  async #drill(what: {
+    repository: Repository;
+    identities: Identities;
+    manifest: Manifest;
+  }): Promise<Pick<DemoResult, 'drill' | 'report'>> {
+    const { env, signal, progress } = this.#options;
+    const folder = this.#scratch.directory;
+    const key = await createSigningKey(signingKeyFile(join(folder, 'helvino.yaml')));
     const report = await drill({
       ...this.#options,
-      repository,
-      identities,
-      manifest: incremental.manifest,
-      parent: this.#scratch.directory,
+      ...what,
+      parent: folder,
       binDirs: [],
       fetchServers: true,
       readyTimeoutMs: 120_000,
+      evidence: { key },
     });
-    return {
-      server: report.server ?? '',
-      rows,
-      changedRows,
-      backups: [full.row, incremental.row],
-      drill: report,
-    };
+    progress.phase('writing the report');
+    const known = chooseDrill(await knownDrills(what.repository, 'demo'), report.id);
+    const directory = join(folder, 'report');
+    const { files } = await writeReport(known, { directory, formats: ['html', 'json'], env, signal });
+    return { drill: report, report: files.find((file) => file.endsWith('.html')) ?? directory };
   }
 
   async stop(): Promise<void> {
@@ -201,7 +229,7 @@ class DemoRun {
 
   async #backup(
     connection: ConnectionParams,
-    what: { repository: Repository; recipient: string; kind: 'full' | 'incremental' },
+    what: { readonly repository: Repository; readonly recipient: string; readonly kind: 'full' | 'incremental' },
   ): Promise<{ manifest: Manifest; row: DemoBackup }> {
     const { clock } = this.#options;
     const begun = clock.monotonic();
