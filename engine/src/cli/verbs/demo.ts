@@ -20,7 +20,15 @@ export const demoVerb: Verb = {
   },
 };
 
-function accidentText({ organization, deleted, found, rescued, later, same, seconds }: DemoAccident): string[] {
+function accidentText({
+  organization,
+  deleted,
+  found,
+  rescued,
+  later,
+  same,
+  seconds,
+}: DemoAccident): string[] {
   const { plan, apply } = seconds;
   return [
     `Under load someone deleted all ${deleted.conversations} conversations of ${organization}, with ${deleted.messages} messages.`,

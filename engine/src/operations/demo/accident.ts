@@ -10,7 +10,7 @@ import type { Progress } from '../../base/progress.ts';
 import { type ConnectionParams, connectSql, formatLsn, resolveConnection } from '../../postgres/index.ts';
 import type { Identities, Repository } from '../../repository/index.ts';
 import { type FoundTransaction, findTransactions } from '../find/find.ts';
-import { applyRescue, type ApplyResult, planRescue } from '../rescue/index.ts';
+import { type ApplyResult, applyRescue, planRescue } from '../rescue/index.ts';
 import { findRecovery } from '../restore/find-recovery.ts';
 import { openServer } from '../throw-away-server.ts';
 import { streamWal } from '../wal/stream.ts';
@@ -34,7 +34,12 @@ export interface DemoAccident {
   readonly organization: string;
   readonly deleted: { readonly conversations: number; readonly messages: number };
   /** What `find` says of it. */
-  readonly found: { readonly xid: number; readonly time: string; readonly lsn: string; readonly deleted: number };
+  readonly found: {
+    readonly xid: number;
+    readonly time: string;
+    readonly lsn: string;
+    readonly deleted: number;
+  };
   readonly rescued: number;
   /** Messages that were written after the accident, of all organizations; they are all still there. */
   readonly later: number;
@@ -67,12 +72,17 @@ export async function whileStreaming<Result>(
   stream.catch(() => undefined);
   const stored = async () => {
     const end = await sql(connection, async (client) => {
-      const { rows } = await client.query<{ end: string }>(`select (pg_current_wal_insert_lsn() - '0/0')::text as end`);
+      const { rows } = await client.query<{ end: string }>(
+        `select (pg_current_wal_insert_lsn() - '0/0')::text as end`,
+      );
       return BigInt(rows[0]!.end);
     });
     for (const begun = clock.monotonic(); durable < end; await clock.sleep(20, signal))
       if (clock.monotonic() - begun > longestWaitMs)
-        throw new HelvinoError('INTERNAL', `WAL is stored up to ${formatLsn(durable)} only, not ${formatLsn(end)}`);
+        throw new HelvinoError(
+          'INTERNAL',
+          `WAL is stored up to ${formatLsn(durable)} only, not ${formatLsn(end)}`,
+        );
   };
   try {
     return await Promise.race([work(stored), stream.then(() => Promise.reject(signal.reason))]);
@@ -82,7 +92,10 @@ export async function whileStreaming<Result>(
   }
 }
 
-export async function playAccident(options: AccidentOptions, stored: () => Promise<void>): Promise<DemoAccident> {
+export async function playAccident(
+  options: AccidentOptions,
+  stored: () => Promise<void>,
+): Promise<DemoAccident> {
   const { connection, clock, signal, progress } = options;
   progress.phase('the accident: under load, someone deletes the conversations of an organization');
   const load = await startLoad(connection);
@@ -175,7 +188,11 @@ async function rescue(
   const begun = clock.monotonic();
   const file = join(folder, 'rescue.plan');
   progress.phase(`rescue: a server as of just before transaction ${xid}`);
-  const recovery = await findRecovery({ ...options, database: 'demo', target: { kind: 'xid', xid, before: true } });
+  const recovery = await findRecovery({
+    ...options,
+    database: 'demo',
+    target: { kind: 'xid', xid, before: true },
+  });
   const before = {
     ...options,
     recovery,
@@ -231,7 +248,9 @@ async function outcome(
   { lost, load }: { lost: Lost; load: DemoLoad },
 ): Promise<Pick<DemoAccident, 'same' | 'later'>> {
   const { rows } = await client.query<{ hash: string }>(contentSql, [lost.id, lost.newest, load.begun]);
-  const there = await client.query<{ count: string }>('select count(*) from messages where id = any ($1)', [load.later]);
+  const there = await client.query<{ count: string }>('select count(*) from messages where id = any ($1)', [
+    load.later,
+  ]);
   const later = Number(there.rows[0]!.count);
   return { same: rows[0]!.hash === lost.hash && later === load.later.length, later };
 }

@@ -229,7 +229,11 @@ class DemoRun {
 
   async #backup(
     connection: ConnectionParams,
-    what: { readonly repository: Repository; readonly recipient: string; readonly kind: 'full' | 'incremental' },
+    what: {
+      readonly repository: Repository;
+      readonly recipient: string;
+      readonly kind: 'full' | 'incremental';
+    },
   ): Promise<{ manifest: Manifest; row: DemoBackup }> {
     const { clock } = this.#options;
     const begun = clock.monotonic();
