@@ -42,6 +42,8 @@ export const errorCodes = {
   BACKUP_HELD: { exit: 73, http: 409, retry: false, meaning: 'The backup is held: someone said that it must not go.' },
   PLAN_CHANGED: { exit: 75, http: 409, retry: false, meaning: 'What would be done is no longer what was shown: nothing was done.' },
   PLAN_INVALID: { exit: 65, http: 409, retry: false, meaning: 'A file of `helvino rescue` is damaged or none, or what it says cannot be applied as it is.' },
+  EXPORT_INVALID: { exit: 65, http: 409, retry: false, meaning: 'The folder is no export of an organization, or it is damaged.' },
+  IMPORT_CONFLICT: { exit: 73, http: 409, retry: false, meaning: 'The database cannot take the organization as it is: tables are missing, or others have its keys.' },
   BACKUP_EXPIRED_LEASE: { exit: 75, http: 409, retry: true, meaning: 'The run lost its lease, so its backup was not committed.' },
   KEY_MISSING: { exit: 77, http: 403, retry: false, meaning: 'A key that is needed was not given.' },
   KEY_WRONG: { exit: 77, http: 403, retry: false, meaning: 'The key or identity given does not open this repository.' },

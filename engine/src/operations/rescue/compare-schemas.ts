@@ -10,7 +10,7 @@ import {
   type TableModel,
   tableName,
 } from './schema-model.ts';
-import { groupsInOrder } from './table-order.ts';
+import { inReferenceOrder } from './table-order.ts';
 
 /** A table that is in both. Both models have the same key. */
 export interface TablePair {
@@ -63,7 +63,7 @@ export function compareSchemas(before: SchemaModel, now: SchemaModel, root: Resc
       if (pair) kept.push(pair);
     }
   }
-  const pairs = inReferenceOrder(now, kept);
+  const pairs = numbered(now, kept);
   return {
     pairs,
     before: narrowed(before, pairs, 'before'),
@@ -160,13 +160,11 @@ function narrowed(model: SchemaModel, pairs: readonly TablePair[], side: 'before
   };
 }
 
-function inReferenceOrder(model: SchemaModel, pairs: readonly Omit<TablePair, 'number'>[]): TablePair[] {
-  const edges = new Map<TableId, TableId[]>();
-  for (const { child, parent } of model.references) edges.set(child, [...(edges.get(child) ?? []), parent]);
-  const ids = groupsInOrder(
+function numbered(model: SchemaModel, pairs: readonly Omit<TablePair, 'number'>[]): TablePair[] {
+  const ids = inReferenceOrder(
+    model,
     pairs.map(({ id }) => id),
-    edges,
-  ).flat();
+  );
   const rank = new Map(ids.map((id, index) => [id, index]));
   return pairs
     .toSorted((a, b) => rank.get(a.id)! - rank.get(b.id)!)

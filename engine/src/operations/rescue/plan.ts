@@ -69,7 +69,7 @@ async function openSpace(options: PlanOptions): Promise<{
 }> {
   const { before, now, accident, root, model, signal } = options;
   await beginScratch(before);
-  const past = await readSchema(before, model);
+  const past = options.past ?? (await readSchema(before, model));
   await query(now, 'begin read write');
   await pinSettings(now);
   await refuseStandby(now);

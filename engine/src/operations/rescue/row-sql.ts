@@ -43,6 +43,7 @@ export function joinIdentity(table: TableModel, temporary: string, alias = 't'):
 
 /** ONLY for an ordinary table: its children by inheritance are tables of their own. */
 export function from(table: TableModel, relation = table.id): string {
+  if (table.rowsIn !== undefined) return table.rowsIn;
   return table.kind === 'table' ? `only ${relation}` : relation;
 }
 

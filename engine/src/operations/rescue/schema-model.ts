@@ -53,6 +53,8 @@ export interface TableModel {
   readonly rowSecurity: boolean;
   /** The server's estimate. */
   readonly rows: number;
+  /** Where its rows are read instead: a temporary table with the same columns, for rows that came from files. */
+  readonly rowsIn?: string | undefined;
 }
 
 /** Rows of `child` refer to rows of `parent`: a foreign key, or one that the configuration declares. */

@@ -1,5 +1,35 @@
 /** In which order tables come, so that what is referred to comes first; cycles stay together (Tarjan's algorithm). */
 
+import { columnOf } from './row-sql.ts';
+import type { ReferenceModel, SchemaModel, TableId } from './schema-model.ts';
+
+/**
+ * Tables that are referred to first. In a cycle those come first that others cannot do without: a reference that can be
+ * deferred, or be NULL at first, waits for no one.
+ */
+export function inReferenceOrder(model: SchemaModel, ids: readonly TableId[]): TableId[] {
+  const edges = (references: readonly ReferenceModel[]) => {
+    const parents = new Map<TableId, TableId[]>();
+    for (const { child, parent } of references) parents.set(child, [...(parents.get(child) ?? []), parent]);
+    return parents;
+  };
+  const hard = edges(
+    model.references.filter((reference) => reference.enforced && !canWait(model, reference)),
+  );
+  const within = (group: readonly TableId[]) =>
+    new Map(group.map((id) => [id, (hard.get(id) ?? []).filter((parent) => group.includes(parent))]));
+  const known = new Set(ids);
+  return groupsInOrder(ids, edges(model.references))
+    .flatMap((group) => (group.length === 1 ? group : groupsInOrder(group, within(group)).flat()))
+    .filter((id) => known.has(id));
+}
+
+function canWait({ tables }: SchemaModel, { child, childColumns, deferrable }: ReferenceModel): boolean {
+  const table = tables.get(child);
+  if (deferrable || !table) return true;
+  return table.key !== undefined && childColumns.some((name) => !columnOf(table, name).notNull);
+}
+
 /** Groups of nodes that reach one another, each after all groups that it points to. `edges`: node → what it points to. */
 export function groupsInOrder(
   nodes: Iterable<string>,

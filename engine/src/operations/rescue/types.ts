@@ -6,7 +6,7 @@ import type { Client } from 'pg';
 import type { Clock } from '../../base/clock.ts';
 import type { Progress } from '../../base/progress.ts';
 import type { StoredSummary } from './changeset-header.ts';
-import type { ModelOptions, RescueRoot } from './schema-model.ts';
+import type { ModelOptions, RescueRoot, SchemaModel } from './schema-model.ts';
 
 /** What may be done with a table's rows. `insert` rows that are missing, `revert` rows that changed, `remove` rows that were added. */
 export interface TablePolicy {
@@ -42,6 +42,8 @@ interface Working {
 export interface PlanOptions extends Working {
   /** Connected to the database as it was before the accident; may write temporary tables. */
   readonly before: Client;
+  /** What is there, if not what the catalogs of `before` say: tables whose rows are in temporary ones (`rowsIn`). */
+  readonly past?: SchemaModel | undefined;
   /** … just after the accident, if that is wanted. */
   readonly accident?: Client | undefined;
   /** The live database: read only, but for temporary tables, so it must be a primary. */

@@ -1,0 +1,245 @@
+/**
+ * `helvino export`: the rows of one organization as files that a person can read and psql can load. Order: files, then the
+ * manifest, then the folder's name: a folder that has its name is whole and durable.
+ */
+import { createHash } from 'node:crypto';
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import type { Client } from 'pg';
+import { HelvinoError, systemCode } from '../../../base/errors.ts';
+import { randomHex } from '../../../base/ids.ts';
+import type { Progress } from '../../../base/progress.ts';
+import { copyOut, query } from '../../../postgres/index.ts';
+import { type Closure, closure } from '../closure.ts';
+import { readSchema } from '../read-schema.ts';
+import { column, from, joinIdentity } from '../row-sql.ts';
+import {
+  type ModelOptions,
+  type RescueRoot,
+  type SchemaModel,
+  type TableModel,
+  tableName,
+} from '../schema-model.ts';
+import { identify, pinSettings, rollback, type ServerIdentity } from '../session.ts';
+import { inReferenceOrder } from '../table-order.ts';
+import { loadScript } from './load-script.ts';
+import { type ExportedTable, type ExportManifest, manifestName, type RowFile } from './manifest.ts';
+import { readMe } from './read-me.ts';
+
+export interface ExportOptions {
+  /** Connected to the database; makes temporary tables there, and nothing else. */
+  readonly source: Client;
+  readonly model: ModelOptions;
+  readonly root: RescueRoot;
+  /** Must not exist. */
+  readonly folder: string;
+  /** Of the rows, for people; undefined: now, by the server's clock. */
+  readonly moment?: string | undefined;
+  /** Name and version of the program. */
+  readonly program: string;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+export interface ExportResult {
+  readonly folder: string;
+  readonly manifest: ExportManifest;
+  readonly bytes: number;
+}
+
+/** Throws USAGE for a root that is not there, TARGET_NOT_EMPTY, TARGET_DENIED, TARGET_IO, and what the server answers. */
+export async function exportOrganization(options: ExportOptions): Promise<ExportResult> {
+  const { source, folder, progress, root, signal } = options;
+  const part = join(dirname(folder), `.${basename(folder)}.${randomHex(4)}.part`);
+  try {
+    await refuseExisting(folder);
+    await mkdir(join(part, 'data'), { recursive: true, mode: 0o700 });
+    progress.phase('looking for the rows that belong');
+    await begin(source);
+    const model = await readSchema(source, options.model);
+    const found = await closure(source, model, { root, signal });
+    if (found.roots === 0) throw noRoot(root);
+    const tables = await writeTables(options, { part, model, found });
+    const manifest = manifestOf(options, tables, await identify(source));
+    await writeTexts(part, { manifest, model });
+    await syncFolder(join(part, 'data'));
+    await syncFolder(part);
+    await rename(part, folder);
+    await syncFolder(dirname(folder));
+    const files = tables.flatMap(({ own, shared }) => [own?.bytes ?? 0, shared?.bytes ?? 0]);
+    return { folder, manifest, bytes: files.reduce((sum, bytes) => sum + bytes, 0) };
+  } catch (thrown) {
+    throw fileError(folder, thrown);
+  } finally {
+    await rollback(source);
+    await rm(part, { recursive: true, force: true }).catch(() => undefined);
+  }
+}
+
+/** One moment for all tables; temporary tables can be made. */
+async function begin(source: Client): Promise<void> {
+  await query(source, 'begin isolation level repeatable read read write');
+  await pinSettings(source, { statement_timeout: '0', lock_timeout: '0', work_mem: '64MB' });
+}
+
+function noRoot({ table, where }: RescueRoot): HelvinoError {
+  const text = Object.entries(where).map(([name, value]) => `${name}=${value}`);
+  return new HelvinoError('USAGE', `no row of ${table} has ${text.join(' and ')}`, {
+    hint: 'check --root, --key and --org, and with --at the moment',
+  });
+}
+
+interface Writing {
+  readonly part: string;
+  readonly model: SchemaModel;
+  readonly found: Closure;
+}
+
+async function writeTables(options: ExportOptions, writing: Writing): Promise<ExportedTable[]> {
+  const { found, model } = writing;
+  const ids = inReferenceOrder(model, [...found.numbers.keys()]);
+  options.progress.phase('writing rows', ids.length, 'items');
+  const tables: ExportedTable[] = [];
+  for (const [index, id] of ids.entries()) {
+    options.signal.throwIfAborted();
+    const table = model.tables.get(id)!;
+    const columns = table.columns.filter(({ generated }) => !generated);
+    const number = found.numbers.get(id)!;
+    const base = `data/${String(index + 1).padStart(3, '0')}-${fileName(table)}`;
+    const write = (keys: string, file: string) =>
+      columns.length === 0 ? null : writeRows(options.source, { ...writing, table, keys, file });
+    const own = found.down.includes(id) ? await write(`pg_temp.hv_c_${number}`, `${base}.csv`) : null;
+    const shared = found.all.includes(id)
+      ? await write(`pg_temp.hv_p_${number}`, `${base}.shared.csv`)
+      : null;
+    tables.push({
+      schema: table.schema,
+      name: table.name,
+      key: table.key ? [...table.key] : null,
+      columns: columns.map(({ name, type, base: plain }) => ({ name, type, base: plain })),
+      own,
+      shared,
+    });
+    options.progress.advance(1);
+  }
+  return tables;
+}
+
+function fileName(table: TableModel): string {
+  return tableName(table)
+    .replace(/[^\w.-]/g, '_')
+    .slice(0, 80);
+}
+
+/** Null, and no file, when there is no row. In the order of the key, so that two exports can be compared. */
+async function writeRows(
+  source: Client,
+  {
+    part,
+    table,
+    keys,
+    file,
+  }: Writing & { readonly table: TableModel; readonly keys: string; readonly file: string },
+): Promise<RowFile | null> {
+  const names = table.columns.filter(({ generated }) => !generated).map(({ name }) => column('t', name));
+  const order = table.key ? ` order by ${table.key.map((name) => column('t', name)).join(', ')}` : '';
+  const path = join(part, file);
+  const handle = await open(path, 'wx', 0o600);
+  const hash = createHash('sha256');
+  let bytes = 0;
+  let rows: number;
+  try {
+    rows = await copyOut(
+      source,
+      `copy (select ${names.join(', ')} from ${keys} k join ${from(table)} t on ${joinIdentity(table, 'k')}${order})
+       to stdout with (format csv, header)`,
+      async (lines) => {
+        hash.update(lines);
+        bytes += lines.length;
+        await handle.writeFile(lines);
+      },
+    );
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  if (rows > 0) return { file, rows, bytes, sha256: hash.digest('hex') };
+  await rm(path);
+  return null;
+}
+
+function manifestOf(
+  { root, moment, program }: ExportOptions,
+  tables: readonly ExportedTable[],
+  identity: ServerIdentity,
+): ExportManifest {
+  return {
+    format: 'helvino-organization',
+    version: 1,
+    id: randomHex(8),
+    made: identity.time,
+    moment: moment ?? identity.time,
+    program,
+    source: { database: identity.database, system: identity.system ?? null, server: identity.version },
+    root: { table: root.table, where: { ...root.where } },
+    tables: [...tables],
+  };
+}
+
+async function writeTexts(
+  part: string,
+  { manifest, model }: { manifest: ExportManifest; model: SchemaModel },
+): Promise<void> {
+  const texts = new Map([
+    ['README.txt', readMe(manifest)],
+    ['load.sql', loadScript(manifest, model)],
+    [manifestName, `${JSON.stringify(manifest, null, 2)}\n`],
+  ]);
+  const sums = manifest.tables
+    .flatMap(({ own, shared }) => [own, shared])
+    .flatMap((file) => (file === null ? [] : [`${file.sha256}  ${file.file}`]));
+  for (const [name, text] of texts) sums.push(`${createHash('sha256').update(text).digest('hex')}  ${name}`);
+  texts.delete(manifestName);
+  texts.set('SHA256SUMS', `${sums.join('\n')}\n`);
+  // Last, as it says that all others are there.
+  texts.set(manifestName, `${JSON.stringify(manifest, null, 2)}\n`);
+  for (const [name, text] of texts) await writeText(join(part, name), text);
+}
+
+async function writeText(path: string, text: string): Promise<void> {
+  const handle = await open(path, 'wx', 0o600);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function refuseExisting(folder: string): Promise<void> {
+  const there = await stat(folder).catch((thrown: unknown) => {
+    if (systemCode(thrown) === 'ENOENT') return undefined;
+    throw thrown;
+  });
+  if (there)
+    throw new HelvinoError('TARGET_NOT_EMPTY', `${folder} exists`, {
+      hint: 'nothing is overwritten: name another folder with --out, or remove it',
+    });
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function fileError(folder: string, thrown: unknown): unknown {
+  const code = systemCode(thrown);
+  if (thrown instanceof HelvinoError || code === undefined) return thrown;
+  const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
+  const kind = denied ? 'TARGET_DENIED' : 'TARGET_IO';
+  return new HelvinoError(kind, `${folder}: ${String(thrown)}`, { cause: thrown });
+}
