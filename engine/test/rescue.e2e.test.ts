@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
 import { query, withClient } from './backup-fixture.ts';
 import { helvino, helvinoJson } from './cli.ts';
 import { startTestServer, type TestServer } from './pg-server.ts';
@@ -161,4 +162,75 @@ test('conversations of one organization deleted under load – found, planned, a
     'demo.plan.undo.redo',
     'demo.plan.undo.redo.redo',
   ]);
+});
+
+test('one organization exported from a backup, and from the live database – imported into a new database, undone; the same folder for psql', async () => {
+  const where = ['--root', 'organizations', '--org', 'demo'];
+  const live = await good(['export', ...where, '--out', 'live']);
+  const rows = (answer: Record<string, unknown>) =>
+    Object.fromEntries(
+      (answer.tables as { table: string; rows: number }[]).map(({ table, rows: count }) => [table, count]),
+    );
+  const counts = await query<{ messages: number; reactions: number }>(
+    server,
+    `select (select count(*)::int from messages m join conversations c on c.id = m.conversation where org = 1) as messages,
+       (select count(*)::int from reactions where subject_id in (select m.id::text from messages m join conversations c on c.id = m.conversation where org = 1)) as reactions`,
+  );
+  assert.equal(rows(live)['public.messages'], counts.rows[0]!.messages);
+  assert.equal(rows(live)['public.reactions'], counts.rows[0]!.reactions);
+  assert.equal(rows(live)['public.organizations'], 1);
+
+  const past = await helvino(['export', ...where, '--at', 'backup', '--out', 'past', ...identity], {
+    cwd: home,
+  });
+  assert.equal(past.status, 0, past.stderr);
+  assert.match(past.stdout, /public\.messages +2000 +0/);
+  assert.match(
+    await readFile(join(home, 'past', 'README.txt'), 'utf8'),
+    /2000 rows of public\.messages, its own/,
+  );
+  const [csv] = (await readdir(join(home, 'past', 'data'))).filter((name) =>
+    name.endsWith('public.messages.csv'),
+  );
+  assert.match(
+    await readFile(join(home, 'past', 'data', csv!), 'utf8'),
+    /^id,conversation,body,at\n\d+,\d+,m\d+,20/,
+  );
+
+  await query(server, 'create database elsewhere');
+  const url = server.url.replace(/postgres$/, 'elsewhere');
+  const elsewhere = new pg.Client(url);
+  await elsewhere.connect();
+  try {
+    await elsewhere.query(
+      `create table organizations (id int generated always as identity primary key, key text unique);
+       create table conversations (id bigserial primary key, org int not null references organizations, title text);
+       create table messages (id bigserial primary key, conversation bigint not null references conversations on delete cascade, body text, at timestamptz default now());
+       create table reactions (subject_type text, subject_id text, emoji text)`,
+    );
+    const rehearsal = await helvino(['import', 'past', '--url', url, '--dry-run', '-o', 'try.plan'], {
+      cwd: home,
+    });
+    // Without the configuration's references the reactions would be left out in silence.
+    assert.match(rehearsal.stderr, /of 400 rows of public\.reactions 0 are reached/);
+    await writeFile(
+      join(home, 'elsewhere.yaml'),
+      (await readFile(join(home, 'helvino.yaml'), 'utf8')).replaceAll(server.url, url),
+    );
+    const here = ['--config', 'elsewhere.yaml'];
+    const tried = await good(['import', 'past', '--dry-run', '-o', 'try2.plan', ...here]);
+    assert.equal((tried.applied as { state: string }).state, 'dry-run');
+    const refused = await helvinoJson(['import', 'past', '-o', 'try3.plan', ...here], { cwd: home });
+    assert.equal(refused.error?.code, 'CONFIRMATION_NEEDED');
+    await good(['import', 'past', '-o', 'past.plan', '--confirm', 'demo', ...here]);
+    const count = () =>
+      elsewhere
+        .query('select (select count(*) from messages)::int as m, (select count(*) from reactions)::int as r')
+        .then((result) => result.rows[0]);
+    assert.deepEqual(await count(), { m: 2000, r: 400 });
+    await good(['rescue', 'undo', 'past.plan.undo', '--confirm', 'demo', ...here]);
+    assert.deepEqual(await count(), { m: 0, r: 0 });
+  } finally {
+    await elsewhere.end();
+  }
 });

@@ -74,7 +74,7 @@ function timelineOf(options: OptionValues): number | undefined {
 }
 
 /** A broken connection is noticed by the next query; without a listener it would end the process. */
-export async function connect(
+async function connect(
   connection: ConnectionParams,
   { database, signal }: { database: string | undefined; signal: AbortSignal },
 ): Promise<Client> {
@@ -84,8 +84,27 @@ export async function connect(
 }
 
 /** Ends the server's work when the user stops the run, so that nothing is waited for. */
-export function cancelOnAbort(client: Client, signal: AbortSignal): () => void {
+function cancelOnAbort(client: Client, signal: AbortSignal): () => void {
   const stop = () => client.connection.stream.destroy();
   signal.addEventListener('abort', stop, { once: true });
   return () => signal.removeEventListener('abort', stop);
+}
+
+/** Works on the live server, and leaves it when the user stops the run. */
+export async function onLive<T>(
+  context: CliContext,
+  { connection, database }: { connection: ConnectionParams; database: string },
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
+  const client = await connect(connection, { database, signal: context.signal });
+  const free = cancelOnAbort(client, context.signal);
+  try {
+    return await work(client);
+  } catch (thrown) {
+    if (context.signal.aborted) throw context.signal.reason;
+    throw thrown;
+  } finally {
+    free();
+    await client.end().catch(() => undefined);
+  }
 }

@@ -71,6 +71,7 @@ export {
   parsePlace,
   surroundingsOf,
 } from './open.ts';
+export { type ExportResult, exportOrganization, planImport } from './rescue/export/index.ts';
 export {
   type ApplyResult,
   applyRescue,

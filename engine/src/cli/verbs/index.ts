@@ -10,10 +10,12 @@ import { doctorVerb } from './doctor.ts';
 import { drillVerb } from './drill.ts';
 import { drillEvidenceVerbs } from './drill-evidence.ts';
 import { drillReportVerbs } from './drill-report.ts';
+import { exportVerb } from './export.ts';
 import { findVerb } from './find.ts';
 import { healVerb } from './heal.ts';
 import { healthVerb, statusVerb } from './health.ts';
 import { holdVerbs } from './hold.ts';
+import { importVerb } from './import.ts';
 import { initVerb } from './init.ts';
 import { keyVerbs } from './key.ts';
 import { lifecycleVerbs } from './lifecycle.ts';
@@ -50,6 +52,8 @@ export const verbs: readonly Verb[] = [
   openVerb,
   findVerb,
   ...rescueVerbs,
+  exportVerb,
+  importVerb,
   verifyVerb,
   ...retentionVerbs,
   ...holdVerbs,

@@ -2,14 +2,13 @@ import { resolve } from 'node:path';
 import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { shellWord } from '../../base/format.ts';
-import { chooseDatabase, type DatabaseConfig, parseDuration } from '../../config/index.ts';
+import { chooseDatabase, type DatabaseConfig } from '../../config/index.ts';
 import {
   type ApplyResult,
   applyRescue,
   type PlanOptions,
   planRescue,
   type RescuePolicies,
-  type RescueRoot,
   resolveRoot,
   showChanges,
   type TablePolicy,
@@ -18,15 +17,19 @@ import {
 import type { CliContext } from '../context.ts';
 import { copyOption, databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
 import { appliedText, planText, rootText, showText } from '../output/rescue-text.ts';
-import { cancelOnAbort, connect, withPastServer } from '../rescue-servers.ts';
+import {
+  type ApplyCommon,
+  applyOptions,
+  applySettings,
+  confirmationOf,
+  conflictOptions,
+  dbnameOption,
+  modelOf,
+} from '../rescue-options.ts';
+import { onLive, withPastServer } from '../rescue-servers.ts';
 import { serverOf, urlOptions } from '../server.ts';
 import { temporaryServerOptions } from '../temporary-server.ts';
 import { listOption, type OptionValues, textOption, type Verb, type VerbResult } from '../verb.ts';
-
-const dbnameOption = {
-  flags: '--dbname <name>',
-  description: 'which database of the server (default: that of the connection)',
-};
 
 const plan: Verb = {
   name: 'rescue plan',
@@ -69,20 +72,7 @@ const plan: Verb = {
       description: 'other words for one table: insert,revert,remove or none',
     },
     { flags: '--undo-since', description: 'with --accident: put back what was done after it, too' },
-    {
-      flags: '--on-conflict <choice>',
-      description:
-        'a unique value that another row has now: stop, skip (the row and what refers to it stay away), replace (the other row goes)',
-      default: 'stop',
-      choices: ['stop', 'skip', 'replace'],
-    },
-    {
-      flags: '--on-schema-change <choice>',
-      description:
-        'columns that were added or dropped since: stop, or default (added ones get their default)',
-      default: 'stop',
-      choices: ['stop', 'default'],
-    },
+    ...conflictOptions,
     { flags: '-o, --out <file>', description: 'the plan (default: rescue-TABLE-TIME.plan)' },
     ...temporaryServerOptions,
   ],
@@ -156,10 +146,6 @@ function needed(options: OptionValues, name: string, hint: string): string {
   throw new HelvinoError('USAGE', `--${name} was not given`, { hint });
 }
 
-function modelOf(settings: DatabaseConfig['rescue'] | undefined): PlanOptions['model'] {
-  return { references: settings?.references ?? [], shared: settings?.shared ?? [] };
-}
-
 const nothing: TablePolicy = { insert: false, revert: false, remove: false };
 
 function policiesOf(options: OptionValues, settings: DatabaseConfig['rescue'] | undefined): RescuePolicies {
@@ -188,24 +174,6 @@ function policiesOf(options: OptionValues, settings: DatabaseConfig['rescue'] | 
   };
 }
 
-async function onLive<T>(
-  context: CliContext,
-  { connection, database }: { connection: Awaited<ReturnType<typeof serverOf>>; database: string },
-  work: (client: Client) => Promise<T>,
-): Promise<T> {
-  const client = await connect(connection, { database, signal: context.signal });
-  const free = cancelOnAbort(client, context.signal);
-  try {
-    return await work(client);
-  } catch (thrown) {
-    if (context.signal.aborted) throw context.signal.reason;
-    throw thrown;
-  } finally {
-    free();
-    await client.end().catch(() => undefined);
-  }
-}
-
 const show: Verb = {
   name: 'rescue show',
   summary: 'show what is in a plan, or in a file that undoes one',
@@ -221,29 +189,6 @@ const show: Verb = {
     return { data: shown, text: showText(shown, options.sql === true) };
   },
 };
-
-const applyOptions = [
-  databaseOption,
-  ...urlOptions,
-  dbnameOption,
-  { flags: '--dry-run', description: 'do everything, check it, and roll it back' },
-  { flags: '--confirm <key>', description: "the root's key again, instead of typing it" },
-  {
-    flags: '--on-moved <choice>',
-    description: 'rows that are no longer as the file expects: stop, or skip (they are left as they are)',
-    default: 'stop',
-    choices: ['stop', 'skip'],
-  },
-  {
-    flags: '--triggers <choice>',
-    description:
-      'off (session_replication_role = replica), fire, or auto: off where the role may, else only where there are none',
-    default: 'auto',
-    choices: ['auto', 'off', 'fire'],
-  },
-  { flags: '--lock-timeout <duration>', description: 'how long to wait for a lock', default: '5s' },
-  { flags: '--statement-timeout <duration>', description: 'how long one statement may take', default: '1h' },
-];
 
 const apply: Verb = {
   name: 'rescue apply',
@@ -296,15 +241,13 @@ const undo: Verb = {
   },
 };
 
-type Common = Omit<Parameters<typeof applyRescue>[0], 'planFile' | 'undoFile'>;
-
 async function change(
   context: CliContext,
   options: OptionValues,
   request: {
     readonly file: string;
     readonly undo: boolean;
-    readonly work: (common: Common) => Promise<ApplyResult>;
+    readonly work: (common: ApplyCommon) => Promise<ApplyResult>;
   },
 ): Promise<VerbResult> {
   const { file, undo: isUndo, work } = request;
@@ -330,18 +273,10 @@ async function change(
       ...context,
       now,
       dryRun,
-      onMoved: textOption(options, 'onMoved') as Common['onMoved'],
-      triggers: textOption(options, 'triggers') as Common['triggers'],
-      lockTimeoutMs: Math.round(parseDuration(textOption(options, 'lockTimeout') ?? '5s') * 1000),
-      statementTimeoutMs: Math.round(parseDuration(textOption(options, 'statementTimeout') ?? '1h') * 1000),
+      ...applySettings(options),
     }),
   );
   return { data: result, text: appliedText(result, isUndo) };
-}
-
-function confirmationOf(root: RescueRoot | undefined, database: string): string {
-  const values = Object.values(root?.where ?? {});
-  return values.length === 0 ? database : values.join(',');
 }
 
 export const rescueVerbs: readonly Verb[] = [plan, show, apply, undo];

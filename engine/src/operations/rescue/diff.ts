@@ -9,7 +9,7 @@ import { closeDown, sampleKey, seedRoot } from './closure.ts';
 import type { TablePair } from './compare-schemas.ts';
 import { hashOf, outerNames, type PlanSpace, ship } from './plan-space.ts';
 import { from, identityOf, joinIdentity, sameIdentity } from './row-sql.ts';
-import type { RescueRoot, SchemaModel } from './schema-model.ts';
+import type { RescueRoot, SchemaModel, TableModel } from './schema-model.ts';
 import type { TablePolicy } from './types.ts';
 
 const classes: Readonly<Record<string, keyof RowCounts>> = {
@@ -92,7 +92,7 @@ export async function gatherHashes(
   if (!(await exists(client, kept))) return;
   const into = `pg_temp.hv_${side === 'now' ? 'n' : 'a'}_${pair.number}`;
   const names = outerNames(pair).join(', ');
-  if (pair.now.key === undefined) await fillContent(client, pair);
+  if (pair.now.key === undefined) await fillContent(client, pair, pair.now);
   const { names: inner, expressions } = identityOf(pair.now);
   const select =
     pair.now.key === undefined
@@ -104,13 +104,13 @@ export async function gatherHashes(
 }
 
 /** Equal rows of a table without a key get ordinals. */
-async function fillContent(client: Client, pair: TablePair): Promise<void> {
+async function fillContent(client: Client, pair: TablePair, table: TableModel): Promise<void> {
   await query(
     client,
     `insert into pg_temp.hv_m_${pair.number} (k0, k1, o, c)
      select h, row_number() over (partition by h order by tableoid, ctid), tableoid, ctid
      from (select ${hashOf(pair)} as h, t.tableoid, t.ctid
-       from pg_temp.hv_c_${pair.number} k join ${from(pair.now)} t on ${joinIdentity(pair.now, 'k')}) x`,
+       from pg_temp.hv_c_${pair.number} k join ${from(table)} t on ${joinIdentity(table, 'k')}) x`,
   );
   await query(client, `analyze pg_temp.hv_m_${pair.number}`);
 }
@@ -125,7 +125,7 @@ export async function classify(
   const names = outerNames(pair);
   const on = (other: string) => sameIdentity(names, 'u', other);
   const keyless = pair.before.key === undefined;
-  if (keyless) await fillContent(before, pair);
+  if (keyless) await fillContent(before, pair, pair.before);
   const own = keyless ? `pg_temp.hv_m_${pair.number}` : `pg_temp.hv_c_${pair.number}`;
   const list = names.join(', ');
   const there = keyless

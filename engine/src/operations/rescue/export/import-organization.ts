@@ -3,6 +3,7 @@
  * the target, and planned from there: so what a rescue says of conflicts, shows, checks and undoes holds here, too.
  */
 import { createReadStream } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Client } from 'pg';
 import { HelvinoError } from '../../../base/errors.ts';
@@ -66,7 +67,11 @@ export async function planImport(options: ImportOptions): Promise<ImportPlan> {
     root: manifest.root,
     moments: { before: `export ${manifest.id} of ${manifest.moment}` },
   });
-  refuseUnreached(manifest, plan);
+  const unreached = unreachedRows(manifest, plan);
+  if (unreached) {
+    await rm(plan.file);
+    throw unreached;
+  }
   return { manifest, plan };
 }
 
@@ -210,16 +215,17 @@ async function refuseForeign(
 }
 
 /** Rows that were reached by references that only the source knew of would be left out in silence. */
-function refuseUnreached(manifest: ExportManifest, { tables }: PlanSummary): void {
+function unreachedRows(manifest: ExportManifest, { tables }: PlanSummary): HelvinoError | undefined {
   for (const exported of manifest.tables) {
     if (exported.own === null) continue;
     const rows = tables.find(({ table }) => table === tableName(exported))?.rows;
     const reached = rows ? rows.equal + rows.missing + rows.changed : 0;
     if (reached >= exported.own.rows) continue;
-    throw new HelvinoError(
+    return new HelvinoError(
       'IMPORT_CONFLICT',
       `of ${plural(exported.own.rows, 'row')} of ${tableName(exported)} ${reached} are reached from ${manifest.root.table} here`,
       { hint: 'declare the references of the source in this configuration, too' },
     );
   }
+  return undefined;
 }

@@ -4,4 +4,4 @@
  * never renumbers, and never touches rows of others.
  */
 export { type ExportResult, exportOrganization } from './export-organization.ts';
-export { type ImportPlan, planImport } from './import-organization.ts';
+export { planImport } from './import-organization.ts';
