@@ -134,5 +134,14 @@ function registerTests(store: S3TestServer): void {
     assert.match(outcome.stderr, /1 pack asked for, Bulk tier: usually 5 to 12 hours/);
     assert.deepEqual([...asked.keys()], [largest]);
     await using _ = await startTestServer({ major: 18, dataDir: data });
+
+    asked.clear();
+    const drilled = await helvinoJson(
+      ['drill', '--identity', identity, '--thaw', '--thaw-poll', '100ms'],
+      here(),
+    );
+    assert.equal(drilled.ok, true, JSON.stringify(drilled));
+    assert.equal((drilled.result?.thaw as { thawed: number }).thawed, 1);
+    assert.notEqual(drilled.result?.verdict, 'failed');
   });
 }

@@ -18,6 +18,7 @@ import { jobsOption } from './logical-backup.ts';
 import { chosenManifest, neededIdentities, openToRead, type ReadAccess } from './open.ts';
 import { table } from './output/table.ts';
 import { serverOf, urlOptions } from './server.ts';
+import { thawFirst } from './thaw.ts';
 import { listOption, type OptionValues, textOption, type VerbOption, type VerbResult } from './verb.ts';
 
 export const toDatabaseOptions: readonly VerbOption[] = [
@@ -70,12 +71,15 @@ async function restoreBackup(
   const access = await openToRead(context, options);
   const identities = access.identities ?? (await neededIdentities(context, options));
   const manifest = await chosenManifest({ ...access, identities }, wanted, 'logical');
+  const thawed = await thawFirst(context, options, { access, manifest });
   const source = await dumpInBackup(access.repository, {
     manifest,
     identities,
     name: textOption(options, 'dbname'),
   });
-  return restoreSource(context, options, { source, access, what: { backup: manifest.id } });
+  const what = { backup: manifest.id, thaw: thawed?.data };
+  const outcome = await restoreSource(context, options, { source, access, what });
+  return { ...outcome, text: [...(thawed?.text ?? []), ...outcome.text] };
 }
 
 type Host = Pick<ReadAccess, 'chosen' | 'loaded'>;
@@ -87,7 +91,7 @@ async function restoreSource(
     source,
     access,
     what: from,
-  }: { source: DumpSource; access: Host; what: Readonly<Record<string, string>> },
+  }: { source: DumpSource; access: Host; what: Readonly<Record<string, unknown>> },
 ): Promise<VerbResult> {
   const settings = access.chosen?.database.logical;
   const inConfig = (path: string) => resolve(access.loaded?.directory ?? context.cwd, path);

@@ -19,6 +19,26 @@ export const thawOptions: readonly VerbOption[] = [
   { flags: '--thaw-poll <duration>', description: 'how often to look whether it has come', default: '1min' },
 ];
 
+/** Of verbs that read a backup. */
+export const thawFirstOptions: readonly VerbOption[] = [
+  { flags: '--thaw', description: 'first get what is in an archive class back, and wait for it' },
+  ...thawOptions,
+];
+
+interface Thawed {
+  readonly data: { readonly thawed: number; readonly seconds: number };
+  readonly text: string[];
+}
+
+/** With --thaw; never with --dry-run, for it costs money. */
+export async function thawFirst(
+  context: CliContext,
+  options: OptionValues,
+  what: { readonly access: ReadAccess; readonly manifest: Manifest },
+): Promise<Thawed | undefined> {
+  return options.thaw === true && options.dryRun !== true ? thaw(context, options, what) : undefined;
+}
+
 const tiers = { bulk: 'Bulk', standard: 'Standard', expedited: 'Expedited' } as const;
 
 /** Waits until every pack of the backup can be read; says how long it took. */
@@ -26,7 +46,7 @@ export async function thaw(
   context: CliContext,
   options: OptionValues,
   { access, manifest }: { access: ReadAccess; manifest: Manifest },
-): Promise<{ data: { thawed: number; seconds: number }; text: string[] }> {
+): Promise<Thawed> {
   const days = Number(textOption(options, 'thawDays') ?? '7');
   if (!Number.isInteger(days) || days < 1)
     throw new HelvinoError('USAGE', `--thaw-days ${textOption(options, 'thawDays')} is not a number of days`);

@@ -4,6 +4,7 @@ import { parseDuration } from '../config/index.ts';
 import { planRestoreVolume, restoreVolume } from '../operations/index.ts';
 import type { CliContext } from './context.ts';
 import { chosenManifest, neededIdentities, openToRead } from './open.ts';
+import { thawFirst } from './thaw.ts';
 import { type OptionValues, textOption, type VerbOption, type VerbResult } from './verb.ts';
 
 export const toVolumeOptions: readonly VerbOption[] = [
@@ -50,10 +51,12 @@ export async function restoreToVolume(
       data: { backup: manifest.id, volume: request.volume, source: facts },
       text: [`would restore ${what}`, 'nothing was done'],
     };
+  const thawed = await thawFirst(context, options, { access, manifest });
   const result = await restoreVolume(request);
   return {
-    data: { backup: manifest.id, ...result },
+    data: { backup: manifest.id, ...result, thaw: thawed?.data },
     text: [
+      ...(thawed?.text ?? []),
       `restored ${what} in ${formatDuration(result.seconds)}`,
       ...result.checks.map((check) => `  ${check.state}: ${check.name}: ${check.detail}`),
     ],

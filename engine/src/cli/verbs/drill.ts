@@ -16,6 +16,7 @@ import {
 } from '../open.ts';
 import { drillText } from '../output/drill-text.ts';
 import { temporaryServer, temporaryServerOptions } from '../temporary-server.ts';
+import { thawFirst, thawFirstOptions } from '../thaw.ts';
 import { type OptionValues, textOption, type Verb } from '../verb.ts';
 
 export const drillVerb: Verb = {
@@ -41,6 +42,7 @@ export const drillVerb: Verb = {
     },
     ...temporaryServerOptions,
     { flags: '--no-fetch', description: 'do not fetch a server from npm' },
+    ...thawFirstOptions,
   ],
   examples: [
     'helvino drill --identity identity.txt',
@@ -55,6 +57,7 @@ export const drillVerb: Verb = {
     const access = await openToRead(context, options);
     const identities = access.identities ?? (await neededIdentities(context, options));
     const manifest = await toProve(options, { ...access, identities }, wanted);
+    const thawed = await thawFirst(context, options, { access, manifest });
     const report = await drill({
       repository: access.repository,
       identities,
@@ -69,8 +72,8 @@ export const drillVerb: Verb = {
       signal: context.signal,
     });
     return {
-      data: report,
-      text: drillText(report),
+      data: thawed ? { ...report, thaw: thawed.data } : report,
+      text: [...(thawed?.text ?? []), ...drillText(report)],
       exit: { proven: 0, failed: 1, 'partly proven': 2 }[report.verdict],
     };
   },

@@ -13,6 +13,7 @@ import {
 } from '../open.ts';
 import { recoveryOf, recoveryOptions } from '../recovery.ts';
 import { temporaryServer, temporaryServerOptions } from '../temporary-server.ts';
+import { thawFirst, thawFirstOptions } from '../thaw.ts';
 import { textOption, type Verb } from '../verb.ts';
 
 export const openVerb: Verb = {
@@ -34,6 +35,7 @@ export const openVerb: Verb = {
     { flags: '--writable', description: 'allow writes' },
     { flags: '--port <number>', description: 'the local port (default: any free one)' },
     ...temporaryServerOptions,
+    ...thawFirstOptions,
   ],
   examples: [
     'helvino open --to "10 minutes ago" --identity identity.txt',
@@ -45,6 +47,7 @@ export const openVerb: Verb = {
     const seconds = parseDuration(textOption(options, 'for') ?? '1h');
     const recovery = await recoveryOf(context, options, { access, wanted });
     const manifest = recovery?.target.manifest ?? (await chosenManifest(access, wanted, 'physical'));
+    await thawFirst(context, options, { access, manifest });
     let server: OpenedServer | undefined;
     const request = {
       ...context,

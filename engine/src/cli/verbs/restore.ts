@@ -14,7 +14,7 @@ import {
 } from '../open.ts';
 import { recoveryOf, recoveryOptions } from '../recovery.ts';
 import { restoreToDatabase, toDatabaseOptions } from '../restore-database.ts';
-import { thaw, thawOptions } from '../thaw.ts';
+import { thawFirst, thawFirstOptions } from '../thaw.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
 import { restoreToVolume, toVolumeOptions } from '../volume-restore.ts';
 
@@ -55,8 +55,7 @@ export const restoreVerb: Verb = {
     { flags: '--same-timeline', description: 'do not begin a new timeline' },
     ...toDatabaseOptions,
     ...toVolumeOptions,
-    { flags: '--thaw', description: 'first get what is in an archive class back, and wait for it' },
-    ...thawOptions,
+    ...thawFirstOptions,
     { flags: '--dry-run', description: 'check everything, write nothing' },
     {
       flags: '--confirm <name>',
@@ -116,7 +115,7 @@ export const restoreVerb: Verb = {
         request.directory,
         textOption(options, 'confirm'),
       );
-    const thawed = options.thaw === true ? await thaw(context, options, { access, manifest }) : undefined;
+    const thawed = await thawFirst(context, options, { access, manifest });
     const result = await restore(request);
     const major = Math.floor(source.serverVersion / 10000);
     return {
