@@ -141,7 +141,7 @@ function registerTests(store: S3TestServer): void {
       here(),
     );
     assert.equal(drilled.ok, true, JSON.stringify(drilled));
-    assert.equal((drilled.result?.thaw as { thawed: number }).thawed, 1);
+    assert.match(JSON.stringify(drilled.result?.thaw), /"thawed":1,/);
     assert.notEqual(drilled.result?.verdict, 'failed');
   });
 }

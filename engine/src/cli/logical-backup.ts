@@ -95,7 +95,7 @@ function fileText(result: PlainFileResult, seconds: number): string[] {
       ['removed', result.removed.length > 0 ? `${plural(result.removed.length, 'older file')}` : undefined],
       ['took', formatDuration(seconds)],
     ]).map((line) => `  ${line}`),
-    'It was read back. Roles are not in it; without Helvino: gunzip -c FILE | psql -d DATABASE',
+    `It was read back. Roles are not in it; without Helvino: ${result.file.endsWith('.gpg') ? 'gpg --decrypt FILE | gunzip' : 'gunzip -c FILE'} | psql -d DATABASE`,
   ];
 }
 
