@@ -167,8 +167,8 @@ export class LedgerLoad {
     const account = 1 + Math.floor(this.#random() * accounts);
     const conversation = 1 + Math.floor(this.#random() * demoRows.conversations);
     await client.query(`update accounts set balance = balance + ${delta} where id = ${account};
-      insert into messages (conversation_id, author, body, meta, created_at)
-        select md5('conversation ${conversation}')::uuid, 'load', repeat(md5('${id}'), 1 + i * 20), '{}', now() from generate_series(1, ${messages}) i;
+      insert into messages (conversation_id, body, meta, created_at)
+        select md5('conversation ${conversation}')::uuid, repeat(md5('${id}'), 1 + i * 20), '{"by": "load"}', now() from generate_series(1, ${messages}) i;
       insert into ledger values (${id}, ${part}, ${delta}, ${messages})`);
   }
 
@@ -224,7 +224,7 @@ export async function readState(client: Client): Promise<State> {
   }>(`select (select array_agg(id || ':' || part) from ledger) as ledger,
       (select coalesce(sum(delta), 0) from ledger)::text as delta, (select sum(balance) from accounts)::text as balance,
       (select coalesce(sum(messages), 0) from ledger)::text as written,
-      (select count(*) from messages where author = 'load')::text as messages,
+      (select count(*) from messages where meta ? 'by')::text as messages,
       (select coalesce(max(n), 0) from heartbeats) as beat`);
   const { ledger, delta, balance, written, messages, beat } = rows[0]!;
   const broken = [

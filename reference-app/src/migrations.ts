@@ -104,15 +104,16 @@ export async function applyMigrations(client: Client, migrations: readonly Migra
   await client.query(`set lock_timeout = '60s'`);
   await client.query('select pg_advisory_lock($1)', [lockNumber]);
   await client.query('reset lock_timeout');
+  const state = await schemaState(client, migrations);
+  const reasons = whyNotCurrent({ ...state, pending: [] });
+  if (reasons.length > 0) throw new Error(reasons.join('; '));
+  if (state.current) return [];
   await client.query(
     `create table if not exists _prisma_migrations (
        id varchar(36) primary key not null, checksum varchar(64) not null, finished_at timestamptz,
        migration_name varchar(255) not null, logs text, rolled_back_at timestamptz,
        started_at timestamptz not null default now(), applied_steps_count integer not null default 0)`,
   );
-  const state = await schemaState(client, migrations);
-  const reasons = whyNotCurrent({ ...state, pending: [] });
-  if (reasons.length > 0) throw new Error(reasons.join('; '));
   for (const migration of migrations.filter(({ name }) => state.pending.includes(name)))
     await applyMigration(client, migration);
   return [...state.pending];
