@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { helvino, helvinoJson } from './cli.ts';
+
+interface Demo {
+  readonly backups: { kind: string; bytes: number; stored: number }[];
+  readonly accident: {
+    deleted: { conversations: number; messages: number };
+    found: { deleted: number };
+    rescued: number;
+    later: number;
+    same: boolean;
+  };
+  readonly drill: { verdict: string; checks: { state: string }[] };
+  readonly report: string;
+  readonly kept?: string;
+}
+
+/** A folder that a normal user can pass through, too: the servers are another user's. */
+async function place(): Promise<{ cwd: string; env: Record<string, string> } & AsyncDisposable> {
+  const cwd = await mkdtemp(join(tmpdir(), 'hv-demo-'));
+  const temporary = join(cwd, 'tmp');
+  await mkdir(temporary);
+  for (const folder of [cwd, temporary]) await chmod(folder, 0o755);
+  return {
+    cwd,
+    env: { TMPDIR: temporary },
+    [Symbol.asyncDispose]: () => rm(cwd, { recursive: true, force: true }),
+  };
+}
+
+test('helvino demo – backups, an accident that is found and rescued, a proven restore; nothing is left behind', async () => {
+  await using here = await place();
+  const answer = await helvinoJson(['demo'], here);
+  assert.equal(answer.status, 0, JSON.stringify(answer.error));
+  const { backups, accident, drill, kept } = answer.result as unknown as Demo;
+  assert.deepEqual(
+    backups.map(({ kind }) => kind),
+    ['full', 'incremental'],
+  );
+  assert.ok(backups[1]!.stored < backups[0]!.stored / 3);
+  const lost = accident.deleted.conversations + accident.deleted.messages;
+  assert.ok(accident.deleted.conversations >= 100 && accident.deleted.messages > 1000);
+  assert.equal(accident.found.deleted, lost);
+  assert.equal(accident.rescued, lost);
+  assert.ok(accident.later > 10, `${accident.later} messages were written meanwhile`);
+  assert.equal(accident.same, true);
+  assert.equal(drill.verdict, 'proven');
+  assert.equal(kept, undefined);
+  assert.deepEqual(await readdir(join(here.cwd, 'tmp')), []);
+});
+
+test('helvino demo --keep – the report and a repository that other commands read', async () => {
+  await using here = await place();
+  const answer = await helvinoJson(['demo', '--keep'], here);
+  assert.equal(answer.status, 0, JSON.stringify(answer.error));
+  const { report, kept } = answer.result as unknown as Demo;
+  const page = await readFile(report, 'utf8');
+  assert.match(page, /<html lang="en"/);
+  assert.match(page, /Proven/i);
+  const config = join(kept!, 'helvino.yaml');
+  const list = await helvinoJson(['list', '--config', config], here);
+  assert.equal((list.result as { backups: unknown[] }).backups.length, 2);
+  const record = report.replace(/\.html$/, '.json');
+  const pem = join(here.cwd, 'key.pem');
+  const key = await helvino(['drill', 'key', '--config', config, '--output', pem], here);
+  assert.equal(key.status, 0, key.stderr);
+  const verified = await helvino(['drill', 'verify-report', record, '--key', pem], here);
+  assert.equal(verified.status, 0, verified.stderr);
+});
