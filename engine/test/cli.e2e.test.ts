@@ -406,7 +406,8 @@ test('the commands in docs/operations – each runs as it is written', async (t)
   const only = join(home, 'only');
   await mkdir(only);
   await writeFile(join(only, 'identity.txt'), await readFile(join(home, 'rotated.txt')));
-  await copyFile(join(home, 'helvino.catalog.key'), join(only, 'helvino.catalog.key'));
+  for (const key of ['helvino.catalog.key', 'helvino.drill.key'])
+    await copyFile(join(home, key), join(only, key));
   const config = (await readFile(join(home, 'helvino.yaml'), 'utf8')).replace(
     /\n {2}(second|gone):[\s\S]*?(?=\n {2}\w+:|$)/g,
     '',
