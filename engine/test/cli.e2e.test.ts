@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -276,7 +277,6 @@ test('the recovery kit – has all that its own commands need', async () => {
 });
 
 test('WAL – streamed by the command until SIGTERM, then restored to a transaction', async () => {
-  const { spawn } = await import('node:child_process');
   const launcher = fileURLToPath(new URL('../bin/helvino.mjs', import.meta.url));
   const child = spawn(
     process.execPath,
@@ -355,7 +355,6 @@ test('WAL – streamed by the command until SIGTERM, then restored to a transact
 });
 
 test('open – a server as of a moment, read-only, gone after Ctrl-C', async () => {
-  const { spawn } = await import('node:child_process');
   const launcher = fileURLToPath(new URL('../bin/helvino.mjs', import.meta.url));
   const parent = join(restored, '..', 'open');
   const args = [
@@ -455,7 +454,6 @@ test('the commands in docs/operations – each runs as it is written', async (t)
 
 test('SIGTERM during a backup – exit 130, nothing is committed, the next backup works', async () => {
   const before = backupsOf(await helvinoJson(['list', '-d', 'shop'], here()));
-  const { spawn } = await import('node:child_process');
   const launcher = fileURLToPath(new URL('../bin/helvino.mjs', import.meta.url));
   const child = spawn(process.execPath, [launcher, 'backup', '-d', 'shop', '--full', '--max-rate', '1 MiB'], {
     cwd: home,
