@@ -40,6 +40,7 @@ export function buildProgram(input: ProgramInput, onCommand: (parsed: ParsedComm
   const groups = new Map<string, Command>();
   for (const verb of input.verbs) addVerb({ program, groups, verbs: input.verbs }, verb, onCommand);
   inheritSettings(program);
+  for (const group of groups.values()) showOwnOptions(group);
   return program;
 }
 
@@ -79,17 +80,24 @@ function addVerb(
 
 /** For a verb like `drill`, under which there are others (`drill list`): what the group does when none of them is named. */
 function ownVerb(group: Command, verb: Verb): Command {
-  const command = group.command('this', { isDefault: true, hidden: true });
-  const help = new Help();
   group
     .description(verb.summary)
     .usage(['[options]', ...(verb.arguments ?? []).map(({ name }) => name)].join(' '))
-    .configureHelp({
-      visibleArguments: () => help.visibleArguments(command),
-      visibleOptions: () => help.visibleOptions(command),
-    })
     .addHelpText('after', helpTail(verb));
-  return command;
+  return group.command(ownName, { isDefault: true, hidden: true });
+}
+
+const ownName = 'this';
+
+function showOwnOptions(group: Command): void {
+  const own = group.commands.find((command) => command.name() === ownName);
+  if (!own) return;
+  const help = new Help();
+  group.configureHelp({
+    showGlobalOptions: true,
+    visibleArguments: () => help.visibleArguments(own),
+    visibleOptions: () => help.visibleOptions(own),
+  });
 }
 
 const groupSummaries: Readonly<Record<string, string>> = {

@@ -37,6 +37,14 @@ const databaseName = z
 
 const directory = z.string().optional().describe('Where commands run; the folder of this file otherwise.');
 
+const role = z
+  .string()
+  .min(1)
+  .optional()
+  .describe(
+    'The role that `DATABASE_URL` names, with a password made for the drill; the superuser otherwise.',
+  );
+
 const env = z
   .record(z.string(), valueOrSecret)
   .prefault({})
@@ -76,6 +84,7 @@ const heartbeat = z
 
 const migrations = z.strictObject({
   database: databaseName,
+  role,
   deploy: z
     .string()
     .min(1)
@@ -113,6 +122,7 @@ const httpCheck = z.strictObject({
 
 const application = z.strictObject({
   database: databaseName,
+  role,
   command: z
     .string()
     .min(1)
@@ -185,3 +195,5 @@ export const drillPlan = z.strictObject({
   operator: z.string().min(1).optional().describe('Who runs it, for the report; `--operator` wins.'),
   approver: z.string().min(1).optional().describe('Who has approved it; `--approver` wins.'),
 });
+
+export type DrillPlan = z.infer<typeof drillPlan>;

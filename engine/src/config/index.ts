@@ -3,11 +3,14 @@
  * reader of environment variables; secrets are never in the file, only the name of a variable or of a file that has them;
  * what is wrong is reported with its place in the file.
  */
+export type { DrillPlan } from './drills.ts';
 export { addDatabase, newConfigText, setRecipients } from './edit.ts';
 export { type Environment, environmentVariables, processEnvironment } from './env.ts';
 export {
   type ChosenDatabase,
   chooseDatabase,
+  choosePlan,
+  drillPlans,
   type LoadedConfig,
   loadConfig,
   parseConfig as parseConfigText,

@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { HelvinoError, systemCode } from '../base/errors.ts';
+import type { DrillPlan } from './drills.ts';
 import type { Environment } from './env.ts';
 import { type Config, configSchema, type DatabaseConfig, type RepositoryConfig } from './schema.ts';
 
@@ -232,6 +233,34 @@ function checkDrills(config: Config, file: string): void {
     if (plan.kind !== 'physical' && !['latest', 'backup'].includes(plan.target))
       throw fail(`a ${plan.kind} backup has one state: no target`, 'leave `target` out');
   }
+}
+
+export interface ChosenPlan {
+  readonly name: string;
+  readonly plan: DrillPlan;
+  /** The database that it is for. */
+  readonly database: string;
+}
+
+/** All plans, in order of name. */
+export function drillPlans({ config }: LoadedConfig): ChosenPlan[] {
+  const [only = ''] = Object.keys(config.databases);
+  return Object.entries(config.drills)
+    .map(([name, plan]) => ({ name, plan, database: plan.database ?? only }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Throws USAGE with the names. */
+export function choosePlan(loaded: LoadedConfig, wanted: string): ChosenPlan {
+  const plans = drillPlans(loaded);
+  const found = plans.find(({ name }) => name === wanted);
+  if (found) return found;
+  throw new HelvinoError('USAGE', `${loaded.file} has no drill plan "${wanted}"`, {
+    hint:
+      plans.length > 0
+        ? `--plan ${plans.map(({ name }) => name).join(' | ')}`
+        : 'add one under `drills:`; see docs/operations/monthly-drill.md',
+  });
 }
 
 export interface ChosenDatabase {

@@ -37,6 +37,7 @@ export {
   writeReport,
 } from './drill/report/index.ts';
 export type { DrillReport } from './drill/report.ts';
+export { runPlan } from './drill/run-plan.ts';
 export {
   type FindResult,
   type FoundTransaction,

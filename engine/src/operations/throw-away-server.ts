@@ -2,18 +2,15 @@
  * `helvino open`: a server as of a moment, on a local port, to look into and copy from; gone when it is no longer wanted.
  * Reads or writes on it touch nothing else.
  */
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
-import { HelvinoError } from '../base/errors.ts';
-import { randomHex } from '../base/ids.ts';
 import type { Progress } from '../base/progress.ts';
 import { backupFacts, majorOf } from '../catalog/index.ts';
 import {
-  connectSql,
   createScratch,
   findBinaries,
-  type LocalServer,
+  freePort,
+  giveUrl,
   startLocalServer,
   sweepScratch,
 } from '../postgres/index.ts';
@@ -80,36 +77,6 @@ export async function openServer(
     signal: options.signal,
   });
   cleanup.defer(() => server.stop('immediate').catch(() => undefined));
-  const password = await setPassword(server, facts.superuser);
-  const url = `postgresql://${encodeURIComponent(facts.superuser)}:${password}@127.0.0.1:${port}/postgres`;
-  await onOpen({ url, version: binaries.version });
-}
-
-/** Of the bootstrap superuser, on this server only: the source's passwords stay what they are. */
-async function setPassword(server: LocalServer, role: string): Promise<string> {
-  const password = randomHex(16);
-  const client = await connectSql(server.connection);
-  try {
-    await client.query('set default_transaction_read_only = off');
-    await client.query(`set password_encryption = 'scram-sha-256'`);
-    await client.query(
-      `alter role ${client.escapeIdentifier(role)} password ${client.escapeLiteral(password)}`,
-    );
-    return password;
-  } finally {
-    await client.end();
-  }
-}
-
-async function freePort(): Promise<number> {
-  const listener = createServer();
-  await new Promise<void>((resolve, reject) => {
-    listener.once('error', reject);
-    listener.listen(0, '127.0.0.1', resolve);
-  });
-  const address = listener.address();
-  await new Promise((resolve) => listener.close(resolve));
-  if (address === null || typeof address === 'string')
-    throw new HelvinoError('LOCAL_SERVER', 'no local port is free');
-  return address.port;
+  const url = await giveUrl(server, { role: facts.superuser, port });
+  await onOpen({ url: `${url}/postgres`, version: binaries.version });
 }

@@ -4,7 +4,7 @@ import type { TableFingerprint } from './fingerprint.ts';
 /** `unproven`: one side could not be read, or was not asked for. */
 type Comparison = 'equal' | 'different' | 'unproven';
 
-interface ComparedTable {
+export interface ComparedTable {
   readonly schema: string;
   readonly table: string;
   /** `equal` needs equal row counts; see `content` for whether content was compared, too. */

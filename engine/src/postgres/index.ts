@@ -13,8 +13,10 @@ export { amcheckDatabase } from './amcheck.ts';
 export { backupManifest } from './backup-manifest.ts';
 export { findBinaries, type ServerBinaries } from './binaries.ts';
 export { type CatalogSnapshot, parseCatalogSnapshot, takeCatalogSnapshot } from './catalog-snapshot.ts';
+export { checkConstraints } from './check-constraints.ts';
+export { checkSequences } from './check-sequences.ts';
 export { type ClientPrograms, ClientRun, findClientPrograms, programEnvironment } from './client-programs.ts';
-export { compareFingerprints } from './compare-fingerprints.ts';
+export { type ComparedTable, compareFingerprints } from './compare-fingerprints.ts';
 export { connectSql } from './connect.ts';
 export { type ConnectionParams, describeConnection, resolveConnection } from './conninfo.ts';
 export { type CopyWriter, copyIn, copyOut } from './copy-rows.ts';
@@ -35,9 +37,16 @@ export {
   walFileName,
   walSegmentBegin,
 } from './lsn.ts';
+export { freePort, giveUrl } from './network-access.ts';
 export { type QuietPoint, takeQuietPoint } from './quiet-point.ts';
 export { type RelationFile, relationsByFile } from './relation-map.ts';
 export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';
+export {
+  comparePairs,
+  openDatabases,
+  readSchemaFacts,
+  type SchemaFacts,
+} from './schema-facts.ts';
 export { createScratch, type Scratch, sweepScratch } from './scratch.ts';
 export { execute, query } from './sql.ts';
 export { parseTimelineHistory, type TimelineSwitch } from './timeline-history.ts';

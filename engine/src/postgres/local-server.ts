@@ -213,6 +213,8 @@ function isolated(runDir: string, files: ConfigurationFiles): Record<string, str
     archive_cleanup_command: '',
     recovery_end_command: '',
     ssl_passphrase_command: '',
+    // Subscriptions of the source would take from their publishers what the source has not had yet.
+    max_logical_replication_workers: '0',
     // Else no commit would return.
     synchronous_standby_names: '',
     default_transaction_read_only: 'off',
@@ -220,7 +222,7 @@ function isolated(runDir: string, files: ConfigurationFiles): Record<string, str
     hot_standby: 'off',
     shared_buffers: '128MB',
     huge_pages: 'off',
-    max_connections: '20',
+    max_connections: '50',
     max_worker_processes: '8',
     autovacuum: 'off',
     fsync: 'off',

@@ -9,6 +9,7 @@ export type { PutOptions, StorageDriver } from './driver.ts';
 export { openFsDriver } from './fs-driver.ts';
 export { withLimit } from './limit.ts';
 export { openMemoryDriver } from './memory-driver.ts';
+export { type Meter, withMeter } from './meter.ts';
 export { withRetention } from './retain.ts';
 export { type RetryFacts, withRetry } from './retry.ts';
 export { S3Archive, type ThawTier, type Transition } from './s3-archive.ts';

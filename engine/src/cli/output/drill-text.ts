@@ -1,5 +1,5 @@
 /** A drill's report for people. */
-import { formatBytes, formatDuration } from '../../base/format.ts';
+import { formatBytes, formatDuration, formatTime } from '../../base/format.ts';
 import type { DrillReport } from '../../operations/index.ts';
 import { table } from './table.ts';
 
@@ -24,6 +24,14 @@ export function drillText(report: DrillReport): string[] {
   return [
     ...lines,
     ...found,
+    ...targetLine(report),
     `${report.verdict.toUpperCase()}: backup ${report.backup} of ${report.database} (${formatBytes(report.bytes)})${recovery}`,
   ];
+}
+
+function targetLine({ plan, target, phases = [] }: DrillReport): string[] {
+  if (plan === undefined) return [];
+  const where = [target?.time && formatTime(new Date(target.time)), target?.lsn].filter((one) => one);
+  const times = phases.map(({ name, seconds }) => `${name} ${formatDuration(seconds)}`).join(', ');
+  return [`plan ${plan}, target ${target?.asked ?? 'unknown'}: ${where.join(', ') || 'not reached'}`, times];
 }

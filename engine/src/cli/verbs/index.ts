@@ -7,7 +7,7 @@ import { configVerbs } from './config.ts';
 import { copyVerb } from './copy.ts';
 import { demoVerb } from './demo.ts';
 import { doctorVerb } from './doctor.ts';
-import { drillVerb } from './drill.ts';
+import { drillPlansVerb, drillVerb } from './drill.ts';
 import { drillEvidenceVerbs } from './drill-evidence.ts';
 import { drillReportVerbs } from './drill-report.ts';
 import { exportVerb } from './export.ts';
@@ -47,6 +47,7 @@ export const verbs: readonly Verb[] = [
   drillVerb,
   ...drillReportVerbs,
   ...drillEvidenceVerbs,
+  drillPlansVerb,
   restoreVerb,
   ...swapVerbs,
   openVerb,

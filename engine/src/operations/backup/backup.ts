@@ -105,8 +105,19 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   ingest.flush();
   await pool.finish();
   signal.throwIfAborted();
+  const { schemas } = fingerprint;
   // Awaited here: what follows a bare return runs after the lease is gone.
-  return await commitBackup({ ...context, id, started, transferred, relations, tables, lease, ended });
+  return await commitBackup({
+    ...context,
+    id,
+    started,
+    transferred,
+    relations,
+    tables,
+    schemas,
+    lease,
+    ended,
+  });
 }
 
 /** By the server's clock. */

@@ -20,7 +20,7 @@ import type { Parent } from './choose-parent.ts';
 import type { Ingest } from './ingest.ts';
 import type { NamedFile } from './relations.ts';
 import type { SourceFacts } from './source.ts';
-import type { SourceTables } from './source-fingerprint.ts';
+import type { SourceSchema, SourceTables } from './source-fingerprint.ts';
 import type { Transferred } from './transfer.ts';
 
 export interface CommitContext {
@@ -32,6 +32,7 @@ export interface CommitContext {
   readonly transferred: Transferred;
   readonly relations: readonly NamedFile[];
   readonly tables: SourceTables;
+  readonly schemas: readonly SourceSchema[];
   readonly pool: EncoderPool;
   readonly ingest: Ingest;
   readonly index: WorkIndex;
@@ -54,6 +55,7 @@ export async function commitBackup(context: CommitContext): Promise<Manifest> {
   const sections = {
     relations: await writer.addSection(context.relations),
     tables: await writer.addSection(context.tables.tables),
+    schema: await writer.addSection(context.schemas),
   };
   await writer.flush();
   const fresh = [...pool.stored, ...(compaction?.stored ?? [])];

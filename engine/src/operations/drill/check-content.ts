@@ -1,12 +1,15 @@
 /** Are the rows that were restored the rows that the source had? */
 
+import { plural } from '../../base/format.ts';
 import type { Progress } from '../../base/progress.ts';
 import type { BackupFacts } from '../../catalog/index.ts';
 import {
+  type ComparedTable,
   type ConnectionParams,
   compareFingerprints,
   connectSql,
   fingerprintDatabase,
+  openDatabases,
   type TableFingerprint,
 } from '../../postgres/index.ts';
 import { type Check, findings } from './report.ts';
@@ -19,6 +22,10 @@ export interface ContentOptions {
   readonly connection: ConnectionParams;
   readonly facts: Pick<BackupFacts, 'fingerprint'>;
   readonly recorded: readonly RecordedTable[];
+  /** Why what is there may be newer than what was recorded; undefined when it must be the same. */
+  readonly later?: string | undefined;
+  /** False: rows are only counted. */
+  readonly content?: boolean;
   /** Where a database of the source is now, if under another name. */
   readonly placeOf?: (database: string) => string;
   /** Other tables are not looked at. */
@@ -39,6 +46,7 @@ export async function checkContent(options: ContentOptions): Promise<Omit<Check,
       { name: 'content', state: 'unproven', detail },
     ];
   }
+  const changed: string[] = [];
   const wrongRows: string[] = [];
   const wrongContent: string[] = [];
   const skipped = facts.fingerprint.hiddenDatabases.map(
@@ -50,14 +58,17 @@ export async function checkContent(options: ContentOptions): Promise<Omit<Check,
   for (const database of new Set(recorded.map((table) => table.database))) {
     const wanted = options.only ?? (() => true);
     const source = recorded.filter((table) => table.database === database && wanted(table));
-    const restored = await readRestored(
-      options,
-      database,
-      source.some((table) => table.hash !== null),
-    );
+    const content = options.content !== false && source.some((table) => table.hash !== null);
+    const restored = await readRestored(options, database, content);
+    if (restored === undefined) {
+      changed.push(`${database}: the database is not there any more`);
+      continue;
+    }
     for (const result of compareFingerprints(source, restored.filter(wanted))) {
       const name = `${database}: ${result.schema}.${result.table}`;
       if (result.state === 'unproven') skipped.push(`${name}: ${result.reason}`);
+      else if (options.later !== undefined && result.state === 'different' && !result.restored?.damaged)
+        changed.push(`${name}: ${changeWords(result)}`);
       else {
         tables++;
         rows += BigInt(result.source?.rows ?? 0);
@@ -70,22 +81,31 @@ export async function checkContent(options: ContentOptions): Promise<Omit<Check,
       }
     }
   }
+  const since = { changed, later: options.later };
   return [
-    verdictLine('row counts', wrongRows, skipped, `${tables} tables, ${rows} rows`),
+    verdictLine('row counts', wrongRows, skipped, { looked: `${tables} tables, ${rows} rows`, ...since }),
     verdictLine(
       'content',
       [...wrongRows, ...wrongContent],
       hashed < tables ? [...skipped, `${tables - hashed} tables without a content hash`] : skipped,
-      `content hash of ${hashed} tables`,
+      { looked: `content hash of ${hashed} tables`, ...since },
     ),
   ];
+}
+
+function changeWords({ source, restored }: ComparedTable): string {
+  if (!restored) return `it had ${source?.rows ?? '?'} rows, and is not there any more`;
+  if (!source) return `it is new, with ${restored.rows ?? '?'} rows`;
+  return source.rows === restored.rows
+    ? `${source.rows} rows, with other content`
+    : `${source.rows ?? '?'} rows then, ${restored.rows ?? '?'} now`;
 }
 
 function verdictLine(
   name: string,
   wrong: readonly string[],
   skipped: readonly string[],
-  looked: string,
+  { looked, changed, later }: { looked: string; changed: readonly string[]; later: string | undefined },
 ): Omit<Check, 'seconds'> {
   if (wrong.length > 0)
     return {
@@ -93,6 +113,13 @@ function verdictLine(
       state: 'failed',
       detail: `${wrong.length} of them differ (${looked})`,
       findings: findings(wrong),
+    };
+  if (changed.length > 0)
+    return {
+      name,
+      state: 'unproven',
+      detail: `${looked}: equal to the backup's record; ${plural(changed.length, 'table')} changed since (${later})`,
+      findings: findings([...changed, ...skipped]),
     };
   if (skipped.length > 0)
     return {
@@ -105,10 +132,13 @@ function verdictLine(
 }
 
 async function readRestored(
-  { connection, progress, signal, placeOf, readTables = fingerprintDatabase }: ContentOptions,
+  options: ContentOptions,
   database: string,
   content: boolean,
-): Promise<TableFingerprint[]> {
+): Promise<TableFingerprint[] | undefined> {
+  const { connection, progress, signal, placeOf, readTables = fingerprintDatabase, later } = options;
+  // One that was dropped after the backup is gone by right.
+  if (later !== undefined && !(await openDatabases(connection)).includes(database)) return undefined;
   const client = await connectSql(connection, { database: placeOf ? placeOf(database) : database });
   try {
     return await readTables(client, { content, progress, signal });

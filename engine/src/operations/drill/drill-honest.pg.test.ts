@@ -81,6 +81,7 @@ test('a repository that cannot be written – is proven all the same; the report
   const manifest = await fixture.takeBackup(server);
   const notes: string[] = [];
   const repository = Object.create(fixture.repository, {
+    on: { value: fixture.repository.on.bind(fixture.repository) },
     putProof: { value: () => Promise.reject(new HelvinoError('STORAGE_DENIED', 'read-only')) },
   }) as Repository;
   const progress = { ...silentProgress, note: (_level: string, message: string) => notes.push(message) };

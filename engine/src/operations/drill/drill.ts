@@ -7,12 +7,16 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
 import { asHelvinoError } from '../../base/errors.ts';
+import { formatTime } from '../../base/format.ts';
 import type { Progress } from '../../base/progress.ts';
 import { type BackupFacts, backupFacts, majorOf, methodOf } from '../../catalog/index.ts';
 import {
+  type ConnectionParams,
   connectSql,
   createScratch,
   findBinaries,
+  formatLsn,
+  freePort,
   type LocalServer,
   parseLsn,
   type Scratch,
@@ -21,10 +25,26 @@ import {
   verifyDirectoryChecksums,
 } from '../../postgres/index.ts';
 import type { Identities, Manifest, Repository } from '../../repository/index.ts';
+import { type Meter, withMeter } from '../../storage/index.ts';
+import { needsLog, type Recovery } from '../restore/find-recovery.ts';
+import { lastRecord } from '../restore/last-record.ts';
 import { restore } from '../restore/restore.ts';
 import { checkContent, type RecordedTable } from './check-content.ts';
+import { checkStoredWal } from './check-stored-wal.ts';
+import {
+  dataChecks,
+  type ExaminationInput,
+  examine,
+  exercise,
+  exerciseChecks,
+  listening,
+  lossOfBackup,
+  needsNetwork,
+} from './examination.ts';
+import type { Exercise } from './exercise.ts';
 import { LogicalDrill } from './logical-drill.ts';
-import { amcheckServer, DrillRecorder } from './recorder.ts';
+import type { Loss } from './objectives.ts';
+import { type DrillAbout, DrillRecorder } from './recorder.ts';
 import { type EvidenceOptions, foretell, keepReport } from './report/index.ts';
 import { type Check, type DrillReport, findings, recoveryEnd } from './report.ts';
 import { VolumeDrill } from './volume-drill.ts';
@@ -46,15 +66,32 @@ export interface DrillOptions {
   readonly program: string;
   /** The report is kept as evidence, too: signed where there is a key. */
   readonly evidence?: EvidenceOptions;
+  /** How far to recover; undefined: to the backup's own end. Of a physical backup. */
+  readonly recovery?: Recovery;
+  /** What a plan asks for beside the checks that every drill makes. */
+  readonly exercise?: Exercise;
+  readonly about?: DrillAbout;
+  /** The moment that should have been recovered; undefined: now. */
+  readonly wanted?: Date;
+  /** Counts what is read from `repository`; undefined: that is done here. */
+  readonly meter?: Meter;
+  /** When the preparation began; undefined: now. */
+  readonly begun?: { readonly at: Date; readonly monotonic: number };
   readonly clock: Clock;
   readonly progress: Progress;
   readonly signal: AbortSignal;
 }
 
-const checkNames = ['restore', 'start', 'recovery', 'row counts', 'content', 'amcheck', 'page checksums'];
+/** What a drill of any kind works with. */
+export type RunOptions = DrillOptions & { readonly meter: Meter };
 
 /** The report is also kept in the repository. Throws only for what says nothing about the backup (no key, no disk). */
-export async function drill(options: DrillOptions): Promise<DrillReport> {
+export async function drill(given: DrillOptions): Promise<DrillReport> {
+  const meter = given.meter ?? { bytes: 0, requests: 0 };
+  const repository = given.meter
+    ? given.repository
+    : given.repository.on(withMeter(given.repository.driver, meter));
+  const options: RunOptions = { ...given, repository, meter };
   const run = drillOf(options);
   const foretold = await foretell({ ...options, ...options.evidence });
   await sweepScratch({ parent: options.parent });
@@ -62,12 +99,12 @@ export async function drill(options: DrillOptions): Promise<DrillReport> {
   try {
     await run.all(scratch);
   } finally {
+    run.recorder.enter('clean up');
     await run.stop();
     await scratch.remove();
   }
   const report = { ...run.recorder.report(), ...foretold };
-  await keep(options, report);
-  await keepReport(report, { ...options, ...options.evidence });
+  await document(given, report);
   return report;
 }
 
@@ -79,7 +116,7 @@ export interface Drill {
   stop(): Promise<void>;
 }
 
-function drillOf(options: DrillOptions): Drill {
+function drillOf(options: RunOptions): Drill {
   switch (methodOf(options.manifest)) {
     case 'physical':
       return new DrillRun(options);
@@ -88,6 +125,12 @@ function drillOf(options: DrillOptions): Drill {
     case 'volume':
       return new VolumeDrill(options);
   }
+}
+
+/** With the backup, and as evidence that outlives it. */
+export async function document(options: DrillOptions, report: DrillReport): Promise<void> {
+  await keep(options, report);
+  await keepReport(report, { ...options, ...options.evidence });
 }
 
 /** A copy of a repository that cannot be written can be proven, too: then only the user sees the report. */
@@ -101,29 +144,81 @@ async function keep({ repository, manifest, progress }: DrillOptions, report: Dr
   }
 }
 
+const checkNames = ['restore', 'start', 'recovery', 'row counts', 'content', ...dataChecks, 'page checksums'];
+
 class DrillRun implements Drill {
   readonly recorder: DrillRecorder;
-  readonly #options: DrillOptions;
+  readonly #options: RunOptions;
   readonly #facts: BackupFacts;
+  /** Why what is restored may differ from what the backup recorded. */
+  readonly #later: string | undefined;
   #server: LocalServer | undefined;
+  #port: number | undefined;
+  /** Where the last record begins that had to be replayed. */
+  #last: bigint | undefined;
+  #newest: Date | undefined;
 
-  constructor(options: DrillOptions) {
+  constructor(options: RunOptions) {
     this.#options = options;
     this.#facts = backupFacts(options.manifest);
-    this.recorder = new DrillRecorder(options, checkNames);
+    const { recovery, exercise } = options;
+    this.#later =
+      recovery && needsLog(recovery) ? `recovered further, to ${recovery.target.description}` : undefined;
+    this.recorder = new DrillRecorder(options, [
+      ...checkNames,
+      ...(recovery ? ['stored WAL'] : []),
+      ...exerciseChecks(exercise),
+    ]);
   }
 
   /** Steps depend on each other: after a failed one those that need it do not run. */
   async all(scratch: Scratch): Promise<void> {
     const { recorder } = this;
+    const { recovery } = this.#options;
     const data = join(scratch.directory, 'data');
+    if (recovery) await recorder.check('stored WAL', () => checkStoredWal(this.#options, recovery.target));
+    recorder.enter('restore');
     if (!(await recorder.check('restore', () => this.#restore(data, scratch)))) return;
+    recorder.enter('recover');
     if (!(await recorder.check('start', () => this.#start(data, scratch)))) return;
     recorder.recovered();
+    recorder.enter('verify');
     await recorder.check('recovery', () => this.#recovered());
     await this.#content();
-    await recorder.check('amcheck', () => amcheckServer(this.#server!.connection, this.#options));
+    const input = this.#examination();
+    await examine(input);
+    await exercise(input);
+    recorder.enter('verify');
     await recorder.check('page checksums', () => this.#checksums(data));
+  }
+
+  #examination(): ExaminationInput {
+    const { recorder } = this;
+    const wanted = this.#options.wanted ?? recorder.started;
+    const kind = this.#options.about?.target?.kind;
+    return {
+      options: this.#options,
+      recorder,
+      server: this.#server!,
+      connection: this.#server!.connection,
+      superuser: this.#facts.superuser,
+      port: this.#port,
+      later: this.#later,
+      dumped: false,
+      wanted,
+      until: kind === 'time',
+      loss: this.#options.exercise && this.#loss(wanted),
+    };
+  }
+
+  /** All before the backup's end is there in any case; of what came later the newest transaction is known. */
+  #loss(wanted: Date): Loss | undefined {
+    const own = lossOfBackup(this.#facts, wanted);
+    if (this.#later === undefined || !this.#newest) return own;
+    const seconds = Math.max(0, (wanted.getTime() - this.#newest.getTime()) / 1000);
+    return own && own.seconds < seconds
+      ? { ...own, exact: false }
+      : { seconds, by: 'the newest transaction', exact: false };
   }
 
   async stop(): Promise<void> {
@@ -142,6 +237,14 @@ class DrillRun implements Drill {
       tablespaces,
       newTimeline: true,
     });
+    const { recovery } = this.#options;
+    if (recovery && this.#later !== undefined)
+      this.#last = await lastRecord({
+        directory: data,
+        path: recovery.target.path,
+        end: recovery.target.end,
+        segmentSize: this.#facts.walSegmentSize,
+      });
     return { state: 'passed', detail: `${result.files} files, ${result.bytes} bytes` };
   }
 
@@ -149,11 +252,13 @@ class DrillRun implements Drill {
     const { binDirs, fetchServers, env, readyTimeoutMs } = this.#options;
     const major = majorOf(this.#facts.serverVersion);
     this.recorder.binaries = await findBinaries(major, { env, extraDirs: binDirs, fetch: fetchServers });
+    this.#port = needsNetwork(this.#options) ? await freePort() : undefined;
     this.#server = await startLocalServer({
       binaries: this.recorder.binaries,
       dataDir: data,
       runDir: scratch.directory,
       user: this.#facts.superuser,
+      settings: listening(this.#port),
       readyTimeoutMs,
       signal: this.#options.signal,
     });
@@ -163,26 +268,25 @@ class DrillRun implements Drill {
     };
   }
 
-  /** The server left recovery, and replayed all WAL of the backup. */
+  /** The server left recovery, and replayed all WAL that it had to, no less and no more. */
   async #recovered(): Promise<Omit<Check, 'name' | 'seconds'>> {
-    const client = await connectSql(this.#server!.connection);
-    try {
-      const { rows } = await client.query<{ recovery: boolean; history: string | null; timeline: number }>(
-        `select pg_is_in_recovery() as recovery, timeline_id as timeline,
-           pg_read_file('pg_wal/' || lpad(upper(to_hex(timeline_id)), 8, '0') || '.history', 0, 1000000, true) as history
-         from pg_control_checkpoint()`,
-      );
-      const { recovery, history, timeline } = rows[0]!;
-      const end = recoveryEnd(history ?? '');
-      if (recovery || end === undefined || parseLsn(end) < parseLsn(this.#facts.walEnd))
-        return {
-          state: 'failed',
-          detail: `recovery ended at ${end ?? 'an unknown place'}, the backup's WAL ends at ${this.#facts.walEnd}`,
-        };
-      return { state: 'passed', detail: `replayed to ${this.#facts.walEnd}, now on timeline ${timeline}` };
-    } finally {
-      await client.end();
-    }
+    const { recovery, history, timeline, newest } = await recoveryFacts(this.#server!.connection);
+    this.#newest = newest ?? undefined;
+    if (this.#later !== undefined) this.recorder.recoveredTo = this.#newest;
+    const end = recoveryEnd(history ?? '');
+    const target = this.#later === undefined ? undefined : this.#options.recovery?.target;
+    const wanted = target ? formatLsn(target.end) : this.#facts.walEnd;
+    const reached = end !== undefined && parseLsn(end);
+    const least = this.#last === undefined ? parseLsn(this.#facts.walEnd) : this.#last + 1n;
+    const most = target && target.end + pageHeader;
+    if (recovery || reached === false || reached < least || (most !== undefined && reached > most))
+      return {
+        state: 'failed',
+        detail: `recovery ended at ${end ?? 'an unknown place'}, ${target ? 'the target is' : "the backup's WAL ends at"} ${wanted}`,
+      };
+    const until = target ? `: ${target.description}` : '';
+    const time = this.#newest ? `; the newest transaction is of ${formatTime(this.#newest)}` : '';
+    return { state: 'passed', detail: `replayed to ${wanted}${until}, now on timeline ${timeline}${time}` };
   }
 
   async #content(): Promise<void> {
@@ -191,7 +295,15 @@ class DrillRun implements Drill {
     for await (const value of repository.section(manifest, 'tables')) recorded.push(value as RecordedTable);
     const connection = this.#server!.connection;
     await this.recorder.checks(['row counts', 'content'], () =>
-      checkContent({ connection, facts: this.#facts, recorded, progress, signal }),
+      checkContent({
+        connection,
+        facts: this.#facts,
+        recorded,
+        later: this.#later,
+        content: !this.recorder.skips('content'),
+        progress,
+        signal,
+      }),
     );
   }
 
@@ -215,5 +327,30 @@ class DrillRun implements Drill {
         findings: findings(bad.map((b) => `${b.path}, block ${b.block}`)),
       };
     return { state: 'passed', detail: `${pages} pages in ${files} files` };
+  }
+}
+
+/** Of the longest page header of WAL: a record that ends with a page is followed by one. */
+const pageHeader = 40n;
+
+interface RecoveryFacts {
+  readonly recovery: boolean;
+  readonly history: string | null;
+  readonly timeline: number;
+  /** When the newest transaction that was replayed was committed. */
+  readonly newest: Date | null;
+}
+
+async function recoveryFacts(connection: ConnectionParams): Promise<RecoveryFacts> {
+  const client = await connectSql(connection);
+  try {
+    const { rows } = await client.query<RecoveryFacts>(
+      `select pg_is_in_recovery() as recovery, timeline_id as timeline, pg_last_xact_replay_timestamp() as newest,
+         pg_read_file('pg_wal/' || lpad(upper(to_hex(timeline_id)), 8, '0') || '.history', 0, 1000000, true) as history
+       from pg_control_checkpoint()`,
+    );
+    return rows[0]!;
+  } finally {
+    await client.end();
   }
 }

@@ -10,6 +10,7 @@ import {
   connectSql,
   findBinaries,
   findClientPrograms,
+  freePort,
   initCluster,
   type LocalServer,
   quoteIdentifier,
@@ -21,38 +22,72 @@ import { dumpInBackup } from '../logical/dump-source.ts';
 import { dumpedTables } from '../logical/dumped-tables.ts';
 import { loadDump, loadGlobals } from '../logical/load-dump.ts';
 import { checkContent, type RecordedTable } from './check-content.ts';
-import type { Drill, DrillOptions } from './drill.ts';
-import { amcheckServer, DrillRecorder } from './recorder.ts';
+import type { Drill, RunOptions } from './drill.ts';
+import {
+  dataChecks,
+  type ExaminationInput,
+  examine,
+  exercise,
+  exerciseChecks,
+  listening,
+  lossOfBackup,
+  needsNetwork,
+} from './examination.ts';
+import { DrillRecorder } from './recorder.ts';
 import { type Check, findings } from './report.ts';
 
-const checkNames = ['start', 'roles', 'restore', 'row counts', 'content', 'amcheck'];
+const checkNames = ['start', 'roles', 'restore', 'row counts', 'content', ...dataChecks];
 
 type Outcome = Omit<Check, 'name' | 'seconds'>;
 
 export class LogicalDrill implements Drill {
   readonly recorder: DrillRecorder;
-  readonly #options: DrillOptions;
+  readonly #options: RunOptions;
   readonly #facts: LogicalFacts;
   #server: LocalServer | undefined;
   #programs: ClientPrograms | undefined;
+  #port: number | undefined;
   #restored = false;
 
-  constructor(options: DrillOptions) {
+  constructor(options: RunOptions) {
     this.#options = options;
     this.#facts = logicalFacts(options.manifest);
-    this.recorder = new DrillRecorder(options, checkNames);
+    this.recorder = new DrillRecorder(options, [...checkNames, ...exerciseChecks(options.exercise)]);
   }
 
   /** Steps depend on each other: after a failed one those that need it do not run. */
   async all(scratch: Scratch): Promise<void> {
     const { recorder } = this;
     if (!(await recorder.check('start', () => this.#start(scratch)))) return;
+    recorder.enter('restore');
     await recorder.check('roles', () => this.#roles());
     await recorder.check('restore', () => this.#restore(scratch));
     if (!this.#restored) return;
     recorder.recovered();
+    recorder.enter('verify');
     await recorder.checks(['row counts', 'content'], () => this.#content());
-    await recorder.check('amcheck', () => amcheckServer(this.#connection, this.#options));
+    const input = this.#examination();
+    await examine(input);
+    await exercise(input);
+  }
+
+  #examination(): ExaminationInput {
+    const { recorder } = this;
+    const wanted = this.#options.wanted ?? recorder.started;
+    const oldest = this.#facts.databases.map(({ snapshot }) => snapshot).sort()[0];
+    return {
+      options: this.#options,
+      recorder,
+      server: this.#server!,
+      connection: this.#connection,
+      superuser: 'postgres',
+      port: this.#port,
+      later: undefined,
+      dumped: true,
+      wanted,
+      until: false,
+      loss: this.#options.exercise && lossOfBackup({ ended: oldest }, wanted),
+    };
   }
 
   async stop(): Promise<void> {
@@ -75,7 +110,9 @@ export class LogicalDrill implements Drill {
     const dataDir = join(scratch.directory, 'data');
     await initCluster({ binaries, dataDir, checksums: true });
     const runDir = scratch.directory;
-    this.#server = await startLocalServer({ binaries, dataDir, runDir, readyTimeoutMs, signal });
+    this.#port = needsNetwork(this.#options) ? await freePort() : undefined;
+    const settings = listening(this.#port);
+    this.#server = await startLocalServer({ binaries, dataDir, runDir, settings, readyTimeoutMs, signal });
     return {
       state: 'passed',
       detail: `an empty PostgreSQL ${binaries.version}, and pg_restore ${this.#programs.version}`,
@@ -187,6 +224,7 @@ export class LogicalDrill implements Drill {
       facts: this.#facts,
       recorded,
       readTables: dumpedTables,
+      content: !this.recorder.skips('content'),
       progress,
       signal,
     });

@@ -1,4 +1,5 @@
 /** What a drill of any kind of backup has found so far, and the report that this becomes. */
+import { arch, availableParallelism, hostname, release, totalmem, type } from 'node:os';
 import type { Clock } from '../../base/clock.ts';
 import { asHelvinoError, type HelvinoError } from '../../base/errors.ts';
 import { backupId } from '../../base/ids.ts';
@@ -7,48 +8,113 @@ import {
   amcheckDatabase,
   type ConnectionParams,
   connectSql,
+  openDatabases,
   type ServerBinaries,
 } from '../../postgres/index.ts';
 import type { Manifest } from '../../repository/index.ts';
-import { type Check, type DrillReport, findings, verdictOf } from './report.ts';
+import type { Meter } from '../../storage/index.ts';
+import type { Exercise } from './exercise.ts';
+import { type Loss, objectiveChecks } from './objectives.ts';
+import { Phases } from './phases.ts';
+import {
+  type Check,
+  type DrillEnvironment,
+  type DrillReport,
+  type DrillTarget,
+  findings,
+  type PhaseName,
+  verdictOf,
+} from './report.ts';
 
 type Look = () => Promise<Omit<Check, 'name' | 'seconds'>>;
 
-interface RecorderOptions {
+export interface RecorderOptions {
   readonly manifest: Manifest;
   readonly program: string;
   readonly clock: Clock;
   readonly progress: Progress;
   readonly signal: AbortSignal;
+  /** When the preparation began; undefined: now. */
+  readonly begun?: { readonly at: Date; readonly monotonic: number };
+  /** What is read from the repository. */
+  readonly meter: Meter;
+  readonly exercise?: Exercise;
+  readonly about?: DrillAbout;
 }
+
+/** What is said of a drill that is not found out by it. */
+export interface DrillAbout {
+  readonly copy?: string;
+  readonly target?: DrillTarget;
+  readonly operator?: string;
+  readonly approver?: string;
+  readonly remediation?: string;
+  readonly retestOf?: string;
+}
+
+export const leftOut = 'left out by the plan';
 
 export class DrillRecorder {
   /** The server that was started. */
   binaries: ServerBinaries | undefined;
   /** Seconds from the start of the restore until the server had the data. */
   recoverySeconds: number | undefined;
+  /** How old what was recovered is, by the moment that was wanted. */
+  loss: Loss | undefined;
+  /** The time of the newest transaction that was recovered, if the target says none. */
+  recoveredTo: Date | undefined;
   readonly #options: RecorderOptions;
   readonly #names: readonly string[];
   readonly #checks: Check[] = [];
   readonly #started: Date;
   readonly #begun: number;
+  readonly #phases: Phases;
+  #restoring = 0;
+  #answered: number | undefined;
 
   /** `names`: the checks that should run; a missing one is `unproven` in the report. */
   constructor(options: RecorderOptions, names: readonly string[]) {
+    const { clock, meter, begun } = options;
     this.#options = options;
     this.#names = names;
-    this.#started = options.clock.now();
-    this.#begun = options.clock.monotonic();
+    this.#started = begun?.at ?? clock.now();
+    this.#begun = begun?.monotonic ?? clock.monotonic();
+    this.#phases = new Phases(clock, meter);
+    this.#phases.enter('prepare', this.#begun);
+  }
+
+  get started(): Date {
+    return this.#started;
+  }
+
+  enter(phase: PhaseName): void {
+    if (phase === 'restore') this.#restoring = this.#options.clock.monotonic();
+    this.#phases.enter(phase);
   }
 
   recovered(): void {
-    this.recoverySeconds = (this.#options.clock.monotonic() - this.#begun) / 1000;
+    const now = this.#options.clock.monotonic();
+    this.recoverySeconds = (now - this.#restoring) / 1000;
+    if (!this.#options.exercise?.application) this.#answered = now;
+  }
+
+  /** The service is back: what comes later is no part of the recovery time. */
+  answered(): void {
+    this.#answered = this.#options.clock.monotonic();
+  }
+
+  skips(name: string): boolean {
+    return this.#options.exercise?.skip.includes(name) === true;
   }
 
   /** Runs one check; what it throws becomes `failed`, or `unproven` where it says nothing about the backup. */
   async check(name: string, look: Look): Promise<boolean> {
     const { clock, progress, signal } = this.#options;
     signal.throwIfAborted();
+    if (this.skips(name)) {
+      this.#checks.push({ name, state: 'unproven', detail: leftOut, seconds: 0 });
+      return true;
+    }
     progress.phase(`drill: ${name}`);
     const begun = clock.monotonic();
     const seconds = () => (clock.monotonic() - begun) / 1000;
@@ -74,25 +140,39 @@ export class DrillRecorder {
     const { clock, progress, signal } = this.#options;
     const begun = clock.monotonic();
     progress.phase(`drill: ${names.join(' and ')}`);
+    const add = (check: Check) =>
+      this.#checks.push(
+        this.skips(check.name) ? { name: check.name, state: 'unproven', detail: leftOut, seconds: 0 } : check,
+      );
     try {
-      const found = await look();
+      const found = names.every((name) => this.skips(name))
+        ? names.map((name) => ({ name, state: 'unproven' as const, detail: leftOut }))
+        : await look();
       const seconds = (clock.monotonic() - begun) / 1000;
-      for (const check of found) this.#checks.push({ ...check, seconds });
+      for (const check of found) add({ ...check, seconds });
     } catch (thrown) {
       signal.throwIfAborted();
       for (const name of names)
-        this.#checks.push({ name, state: 'failed', detail: asHelvinoError(thrown).message, seconds: 0 });
+        add({ name, state: 'failed', detail: asHelvinoError(thrown).message, seconds: 0 });
     }
   }
 
   report(): DrillReport {
-    const { manifest, clock, program } = this.#options;
+    const { manifest, clock, program, exercise, about, meter } = this.#options;
+    const phases = this.#phases.all();
+    const rtoSeconds = this.#answered === undefined ? undefined : (this.#answered - this.#begun) / 1000;
     const ran = new Set(this.#checks.map((check) => check.name));
     const missing = this.#names
       .filter((name) => !ran.has(name))
       .map((name): Check => ({ name, state: 'unproven', detail: 'did not run', seconds: 0 }));
-    const checks = [...this.#checks, ...missing];
-    const { binaries } = this;
+    const objectives = exercise?.objectives;
+    const { binaries, loss } = this;
+    const checks = [
+      ...this.#checks,
+      ...missing,
+      ...objectiveChecks({ objectives, rtoSeconds, loss, application: exercise?.application !== undefined }),
+    ];
+    const restored = phases.find(({ name }) => name === 'restore');
     return {
       id: backupId(this.#started),
       database: manifest.database,
@@ -105,8 +185,47 @@ export class DrillRecorder {
       bytes: manifest.totals.bytes,
       server: binaries && `PostgreSQL ${binaries.version} (${binaries.source}: ${binaries.binDir})`,
       program,
+      plan: exercise?.plan,
+      copy: about?.copy,
+      target: about?.target && {
+        ...about.target,
+        time: about.target.time ?? this.recoveredTo?.toISOString(),
+      },
+      phases,
+      objectives,
+      measured: {
+        rtoSeconds,
+        rpoSeconds: loss?.seconds,
+        bytesRead: meter.bytes,
+        requests: meter.requests,
+        bytesPerSecond:
+          restored && restored.seconds > 0 ? (restored.bytes ?? 0) / restored.seconds : undefined,
+      },
+      operator: about?.operator,
+      approver: about?.approver,
+      environment: environment(),
+      issue: issueOf(checks, about),
     };
   }
+}
+
+function environment(): DrillEnvironment {
+  return {
+    host: hostname(),
+    os: `${type()} ${release()} ${arch()}`,
+    cpus: availableParallelism(),
+    memoryBytes: totalmem(),
+    node: process.version,
+  };
+}
+
+function issueOf(checks: readonly Check[], about: DrillAbout | undefined): DrillReport['issue'] {
+  const found = checks
+    .filter(({ state }) => state === 'failed')
+    .map(({ name, detail }) => `${name}: ${detail}`);
+  const { remediation, retestOf } = about ?? {};
+  if (found.length === 0 && remediation === undefined && retestOf === undefined) return undefined;
+  return { findings: found, remediation, retestOf };
 }
 
 /** amcheck of every table and index of every database of a server. */
@@ -144,18 +263,6 @@ export async function amcheckServer(
       findings: findings(unproven),
     };
   return { state: 'passed', detail };
-}
-
-async function openDatabases(connection: ConnectionParams): Promise<string[]> {
-  const client = await connectSql(connection);
-  try {
-    const { rows } = await client.query<{ datname: string }>(
-      'select datname from pg_database where datallowconn and datconnlimit <> -2 order by datname',
-    );
-    return rows.map((row) => row.datname);
-  } finally {
-    await client.end();
-  }
 }
 
 /** Missing keys, full disks and the like end the drill: they are no finding about the backup. */

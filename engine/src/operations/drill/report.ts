@@ -119,7 +119,8 @@ export interface DrillReport {
     /** Id of the failed drill that this one repeats. */
     readonly retestOf?: string;
   };
-  readonly fingerprint?: DrillFingerprint;
+  /** Parts that could not be told are left out. */
+  readonly fingerprint?: Partial<DrillFingerprint>;
 }
 
 /** No check failed and none is missing: proven. Nothing that did not run counts as passed. */
@@ -133,6 +134,15 @@ const shown = 20;
 export function findings(lines: readonly string[]): readonly string[] | undefined {
   if (lines.length === 0) return undefined;
   return lines.length <= shown ? lines : [...lines.slice(0, shown), `… and ${lines.length - shown} more`];
+}
+
+const shownSql = 200;
+
+/** The first of them, and of each the beginning. */
+export function shownQueries(queries: readonly CheckQuery[]): readonly CheckQuery[] | undefined {
+  if (queries.length === 0) return undefined;
+  const short = (text: string) => (text.length <= shownSql ? text : `${text.slice(0, shownSql)}…`);
+  return queries.slice(0, shown).map(({ sql, result }) => ({ sql: short(sql), result: short(result) }));
 }
 
 /**

@@ -9,6 +9,7 @@ import { type VolumeFacts, volumeFacts } from '../../catalog/index.ts';
 import {
   connectSql,
   findBinaries,
+  freePort,
   type LocalServer,
   type Scratch,
   startLocalServer,
@@ -18,7 +19,15 @@ import { ChildProgram } from '../../streams/index.ts';
 import { readStream } from '../logical/stored-stream.ts';
 import { archiveRoot, VolumeArchive } from '../volume/volume-archive.ts';
 import { archivePath } from '../volume/volume-backup.ts';
-import type { Drill, DrillOptions } from './drill.ts';
+import type { Drill, RunOptions } from './drill.ts';
+import {
+  type ExaminationInput,
+  exercise,
+  exerciseChecks,
+  listening,
+  lossOfBackup,
+  needsNetwork,
+} from './examination.ts';
 import { amcheckServer, DrillRecorder } from './recorder.ts';
 import { type Check, findings } from './report.ts';
 
@@ -28,30 +37,56 @@ type Outcome = Omit<Check, 'name' | 'seconds'>;
 
 export class VolumeDrill implements Drill {
   readonly recorder: DrillRecorder;
-  readonly #options: DrillOptions;
+  readonly #options: RunOptions;
   readonly #facts: VolumeFacts;
   #server: LocalServer | undefined;
+  #port: number | undefined;
   #checksums = false;
 
-  constructor(options: DrillOptions) {
+  constructor(options: RunOptions) {
     this.#options = options;
     this.#facts = volumeFacts(options.manifest);
-    this.recorder = new DrillRecorder(options, this.#facts.postgres ? checkNames : checkNames.slice(0, 2));
+    const names = this.#facts.postgres ? checkNames : checkNames.slice(0, 2);
+    this.recorder = new DrillRecorder(options, [...names, ...exerciseChecks(options.exercise)]);
   }
 
   async all(scratch: Scratch): Promise<void> {
     const { recorder } = this;
     const folder = join(scratch.directory, 'volume');
+    recorder.enter('restore');
     if (!(await recorder.check('restore', () => this.#unpack(folder)))) return;
     await recorder.check('consistency', () => this.#consistency());
     const { postgres } = this.#facts;
     if (!postgres) return;
     const data = join(folder, archiveRoot, postgres.path);
+    recorder.enter('recover');
     await recorder.check('start', () => this.#start(data, scratch));
     if (this.#server === undefined) return;
     recorder.recovered();
+    recorder.enter('verify');
     await recorder.check('amcheck', () => this.#amcheck(this.#server!));
+    await exercise(this.#examination(this.#server, postgres.superuser ?? 'postgres'));
+    recorder.enter('verify');
     await recorder.check('page checksums', () => this.#pages(data));
+  }
+
+  /** A volume says of its source only what is in it: row counts and schema were not recorded. */
+  #examination(server: LocalServer, superuser: string): ExaminationInput {
+    const { recorder } = this;
+    const wanted = this.#options.wanted ?? recorder.started;
+    return {
+      options: this.#options,
+      recorder,
+      server,
+      connection: server.connection,
+      superuser,
+      port: this.#port,
+      later: undefined,
+      dumped: false,
+      wanted,
+      until: false,
+      loss: this.#options.exercise && lossOfBackup({ ended: this.#options.manifest.started }, wanted),
+    };
   }
 
   async stop(): Promise<void> {
@@ -107,11 +142,13 @@ export class VolumeDrill implements Drill {
     const binaries = await findBinaries(major, { env, extraDirs: binDirs, fetch: fetchServers });
     this.recorder.binaries = binaries;
     const runDir = scratch.directory;
+    this.#port = needsNetwork(this.#options) ? await freePort() : undefined;
     this.#server = await startLocalServer({
       binaries,
       dataDir: data,
       runDir,
       user: superuser ?? 'postgres',
+      settings: listening(this.#port),
       readyTimeoutMs,
       signal,
     });

@@ -15,6 +15,8 @@ import {
   type DatabaseProperties,
   programEnvironment,
   readDatabaseProperties,
+  readSchemaFacts,
+  type SchemaFacts,
   sweepScratch,
   type TableFingerprint,
 } from '../../postgres/index.ts';
@@ -27,6 +29,8 @@ export interface DumpedDatabase {
   readonly facts: LogicalFacts['databases'][number];
   readonly properties: DatabaseProperties;
   readonly tables: readonly (TableFingerprint & { readonly database: string })[];
+  /** See SourceSchema of a physical backup. */
+  readonly schema: SchemaFacts | { readonly unproven: string };
   /** Why the content is not known. */
   readonly unproven?: string;
   readonly warnings: readonly string[];
@@ -62,6 +66,11 @@ export async function dumpDatabase(database: SourceDatabase, context: DumpContex
       'select pg_export_snapshot() as snapshot, clock_timestamp() as time',
     );
     const { snapshot, time } = rows[0]!;
+    // Before the dump: definitions are not as of a snapshot.
+    const schema = await readSchemaFacts(client).catch((thrown: unknown) => {
+      signal.throwIfAborted();
+      return { unproven: (thrown as Error).message };
+    });
     progress.phase(`dumping ${database.name}`, undefined, 'bytes');
     const dumped = await runDump(database.name, snapshot, context);
     const content = await readContent(client, context);
@@ -74,7 +83,7 @@ export async function dumpDatabase(database: SourceDatabase, context: DumpContex
       bytes: dumped.bytes,
     };
     const tables = content.tables.map((table) => ({ ...table, database: database.name }));
-    return { facts, properties, tables, unproven: content.unproven, warnings: dumped.warnings };
+    return { facts, properties, schema, tables, unproven: content.unproven, warnings: dumped.warnings };
   } finally {
     await client.end().catch(() => undefined);
   }

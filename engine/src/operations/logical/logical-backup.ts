@@ -82,6 +82,7 @@ export async function logicalBackup(options: LogicalBackupOptions): Promise<Mani
     sections: {
       tables: dumped.flatMap((d) => d.tables),
       databases: dumped.map((d) => ({ name: d.facts.name, ...d.properties })),
+      schema: dumped.map((d) => ({ database: d.facts.name, ...d.schema })),
     },
     facts,
   });

@@ -7,6 +7,7 @@ import { HelvinoError } from '../../base/errors.ts';
 import { formatTime } from '../../base/format.ts';
 import {
   type BackupFacts,
+  backupFacts,
   continuousRanges,
   type PathStep,
   pathFrom,
@@ -236,6 +237,24 @@ async function scan({ log, target, signal }: ResolveOptions, candidate: Candidat
   return { description: `${seen}; nothing shows that none came after it`, older: false };
 }
 
+/**
+ * When the newest transaction before a target was committed, in microseconds since 1970; undefined when none was after its
+ * backup. Reads all that WAL.
+ */
+export async function newestCommit(
+  log: StoredLog,
+  { manifest, path, end }: ResolvedTarget,
+  signal: AbortSignal,
+): Promise<bigint | undefined> {
+  const facts = backupFacts(manifest);
+  let newest: bigint | undefined;
+  for await (const event of events(log, { path, from: parseLsn(facts.walEnd), reach: end, facts })) {
+    signal.throwIfAborted();
+    if (event.kind === 'commit' && (newest === undefined || event.time > newest)) newest = event.time;
+  }
+  return newest;
+}
+
 function timeOf(event: WalEvent): string {
   return formatMicroseconds(event.time);
 }
@@ -266,7 +285,10 @@ function decide(target: ResolveOptions['target'], event: WalEvent): Found | unde
 }
 
 /** Ends of transactions and restore points along the path, after the backup's end. */
-async function* events(log: StoredLog, { path, from, reach, facts }: Candidate): AsyncGenerator<WalEvent> {
+async function* events(
+  log: StoredLog,
+  { path, from, reach, facts }: Omit<Candidate, 'manifest'>,
+): AsyncGenerator<WalEvent> {
   let at = walSegmentBegin(from, facts.walSegmentSize);
   for (const { timeline, until } of path) {
     const to = until !== undefined && until < reach ? until : reach;

@@ -1,0 +1,120 @@
+/**
+ * Commands of a plan: run by a shell, with an environment that holds nothing of ours, in a process group of their own, so that
+ * all that they have started ends with them.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Clock } from '../../base/clock.ts';
+import { type HelvinoError, interrupted } from '../../base/errors.ts';
+import type { Environment } from '../../config/index.ts';
+
+const keptLines = 20;
+const keptBytes = 16 << 10;
+const graceMs = 10_000;
+
+export interface CommandOptions {
+  readonly command: string;
+  readonly directory: string;
+  /** All that it gets, beside where programs are. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Ours: `PATH` and the like are taken from it. */
+  readonly outer: Environment;
+  readonly clock: Clock;
+}
+
+const passed = ['PATH', 'HOME', 'LANG', 'TMPDIR'];
+
+export class Command {
+  readonly #child: ChildProcess;
+  readonly #clock: Clock;
+  readonly #ended: Promise<void>;
+  readonly #killAtExit = () => this.#signal('SIGKILL');
+  #said = '';
+  #over = false;
+  #outcome = '';
+
+  constructor({ command, directory, env, outer, clock }: CommandOptions) {
+    this.#clock = clock;
+    const basics = Object.fromEntries(
+      passed.flatMap((name) => (outer[name] === undefined ? [] : [[name, outer[name]]])),
+    );
+    const child = spawn('/bin/sh', ['-c', command], {
+      cwd: directory,
+      env: { ...basics, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
+    this.#child = child;
+    process.once('exit', this.#killAtExit);
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on('data', (chunk: Buffer) => {
+        this.#said = (this.#said + chunk.toString()).slice(-keptBytes);
+      });
+    this.#ended = new Promise((resolve) => {
+      const end = (outcome: string) => {
+        this.#over = true;
+        this.#outcome = outcome;
+        resolve();
+      };
+      child.on('error', (error) => end(`could not be started: ${error.message}`));
+      // At its exit, not when all output is closed: what it left running may hold that open.
+      child.on('exit', (status, killed) =>
+        end(status === null ? `was ended by ${killed}` : `ended with status ${status}`),
+      );
+    });
+  }
+
+  /** How it ended; undefined while it runs. */
+  get outcome(): string | undefined {
+    return this.#over ? this.#outcome : undefined;
+  }
+
+  get good(): boolean {
+    return this.#over && this.#child.exitCode === 0;
+  }
+
+  /** The last lines that it printed. */
+  get lines(): string[] {
+    return this.#said
+      .split('\n')
+      .map((line) => line.trimEnd())
+      .filter((line) => line !== '')
+      .slice(-keptLines);
+  }
+
+  /** False when it was still running after that time. Throws INTERRUPTED. */
+  async endsWithin(timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+    const stop = new AbortController();
+    const timeout = this.#clock
+      .sleep(timeoutMs, AbortSignal.any([signal, stop.signal]))
+      .catch(() => undefined);
+    await Promise.race([this.#ended, timeout]);
+    stop.abort();
+    if (signal.aborted) throw interrupted(signal) satisfies HelvinoError;
+    return this.#over;
+  }
+
+  /** Ends it and all that it started. */
+  async stop(): Promise<void> {
+    this.#signal('SIGTERM');
+    const done = new AbortController();
+    const patience = this.#clock.sleep(graceMs, done.signal).catch(() => undefined);
+    await Promise.race([this.#ended, patience]);
+    done.abort();
+    // Also what is left of the group after its first process.
+    this.#signal('SIGKILL');
+    await this.#ended;
+    process.removeListener('exit', this.#killAtExit);
+    this.#child.stdout?.destroy();
+    this.#child.stderr?.destroy();
+  }
+
+  #signal(name: 'SIGTERM' | 'SIGKILL'): void {
+    const { pid } = this.#child;
+    if (pid === undefined) return;
+    try {
+      process.kill(-pid, name);
+    } catch {
+      // The group is gone.
+    }
+  }
+}

@@ -1,0 +1,74 @@
+/** Is every sequence ahead of the column that it numbers? One that is behind makes the next insert fail. */
+import type { Client } from 'pg';
+import { asHelvinoError } from '../base/errors.ts';
+import { query, showsDamage } from './sql.ts';
+
+export interface SequenceResult {
+  readonly looked: number;
+  readonly behind: readonly string[];
+  readonly unproven: readonly string[];
+  readonly queries: readonly { readonly sql: string; readonly result: string }[];
+}
+
+interface NumberedColumn {
+  readonly sequence: string;
+  readonly table: string;
+  readonly column: string;
+  readonly down: boolean;
+}
+
+/**
+ * Owned by a column (serial, identity), or in its default; where two equal numbers would be refused.
+ * https://www.postgresql.org/docs/current/catalog-pg-depend.html
+ */
+const columnQuery = `
+  with used as (
+    select d.objid as sequence, d.refobjid as relation, d.refobjsubid::int2 as number from pg_depend d
+    where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i') and d.refobjsubid > 0
+    union
+    select d.refobjid, a.adrelid, a.adnum from pg_depend d join pg_attrdef a on a.oid = d.objid
+    where d.classid = 'pg_attrdef'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype = 'n'
+  )
+  select format('%I.%I', sn.nspname, s.relname) as sequence, format('%I.%I', tn.nspname, t.relname) as table,
+    quote_ident(a.attname) as column, q.seqincrement < 0 as down
+  from used u join pg_class s on s.oid = u.sequence and s.relkind = 'S' and s.relpersistence = 'p'
+    join pg_namespace sn on sn.oid = s.relnamespace join pg_sequence q on q.seqrelid = s.oid
+    join pg_class t on t.oid = u.relation and t.relkind in ('r', 'p') and t.relpersistence = 'p' join pg_namespace tn on tn.oid = t.relnamespace
+    join pg_attribute a on a.attrelid = t.oid and a.attnum = u.number and not a.attisdropped
+  where not q.seqcycle and a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+    and exists (select from pg_index i where i.indrelid = t.oid and i.indisunique and i.indnkeyatts = 1 and i.indkey[0] = u.number)
+  order by 1, 2, 3`;
+
+/** Of a database. Throws SERVER_GONE and the like, not for a single sequence. */
+export async function checkSequences(client: Client, signal: AbortSignal): Promise<SequenceResult> {
+  await query(
+    client,
+    `select set_config('search_path', 'pg_catalog', false), set_config('row_security', 'off', false)`,
+  );
+  const behind: string[] = [];
+  const unproven: string[] = [];
+  const queries: { sql: string; result: string }[] = [];
+  const columns = await query<NumberedColumn>(client, columnQuery);
+  for (const { sequence, table, column, down } of columns) {
+    signal.throwIfAborted();
+    const far = down ? 'min' : 'max';
+    const sql = `select s.last_value, s.is_called, (select ${far}(${column}) from ${table}) as used from ${sequence} s`;
+    try {
+      const [row] = await query<{ last_value: string; is_called: boolean; used: string | number | null }>(
+        client,
+        sql,
+      );
+      const { last_value: last, is_called: called, used } = row!;
+      queries.push({ sql, result: `${last}, ${called}, ${used ?? 'null'}` });
+      if (used === null) continue;
+      const ahead = down ? BigInt(last) - BigInt(used) : BigInt(used) - BigInt(last);
+      if (ahead > 0n || (ahead === 0n && !called))
+        behind.push(`${sequence} is at ${last}, ${table}.${column} at ${used}`);
+    } catch (thrown) {
+      const error = asHelvinoError(thrown);
+      if (error.code === 'SERVER_GONE') throw error;
+      (showsDamage(error) ? behind : unproven).push(`${sequence}: ${error.message}`);
+    }
+  }
+  return { looked: columns.length, behind, unproven, queries };
+}

@@ -1,0 +1,50 @@
+/** A server that Helvino started, reached over the network of this machine, with passwords that are good for it only. */
+import { createServer } from 'node:net';
+import { HelvinoError } from '../base/errors.ts';
+import { randomHex } from '../base/ids.ts';
+import { connectSql } from './connect.ts';
+import type { LocalServer } from './local-server.ts';
+
+/**
+ * A URL, without a database, with a new password of the role, on this server only: the source's stay what they are. Throws
+ * SERVER_ERROR.
+ */
+export async function giveUrl(
+  server: LocalServer,
+  { role, port }: { role: string; port: number },
+): Promise<string> {
+  const password = randomHex(16);
+  const client = await connectSql(server.connection);
+  try {
+    await client.query('set default_transaction_read_only = off');
+    await client.query(`set password_encryption = 'scram-sha-256'`);
+    await client.query(
+      `alter role ${client.escapeIdentifier(role)} password ${client.escapeLiteral(password)} valid until 'infinity'`,
+    );
+    return `postgresql://${encodeURIComponent(role)}:${password}@127.0.0.1:${port}`;
+  } catch (thrown) {
+    throw new HelvinoError(
+      'SERVER_ERROR',
+      `the role "${role}" cannot be used: ${(thrown as Error).message}`,
+      {
+        cause: thrown,
+      },
+    );
+  } finally {
+    await client.end();
+  }
+}
+
+/** Of 127.0.0.1, free a moment ago. */
+export async function freePort(): Promise<number> {
+  const listener = createServer();
+  await new Promise<void>((resolve, reject) => {
+    listener.once('error', reject);
+    listener.listen(0, '127.0.0.1', resolve);
+  });
+  const address = listener.address();
+  await new Promise((resolve) => listener.close(resolve));
+  if (address === null || typeof address === 'string')
+    throw new HelvinoError('LOCAL_SERVER', 'no local port is free');
+  return address.port;
+}
