@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -18,6 +18,7 @@ import {
   urlOf,
 } from './fixture.ts';
 
+const noCurl = spawnSync('curl', ['--version']).error ? 'no curl: apt-get install curl' : false;
 let server: TestServer;
 let home: string;
 
@@ -42,7 +43,9 @@ async function readmeLines(): Promise<string[]> {
   return readme.match(/^curl (.*\\\n)*.*$/gm) ?? [];
 }
 
-test('npm start – the guide’s curl lines as printed, load, and an end by Ctrl-C', async () => {
+test('npm start – the guide’s curl lines as printed, load, and an end by Ctrl-C', {
+  skip: noCurl,
+}, async () => {
   const port = String(await freePort());
   const env = { DATABASE_URL: await copySeeded(server, 'guide'), INTERNAL_KEY: internalKey, PORT: port };
   // Told where port 4000 is, curl takes the lines as they are printed.
