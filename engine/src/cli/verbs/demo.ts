@@ -30,11 +30,15 @@ function accidentText({
   seconds,
 }: DemoAccident): string[] {
   const { plan, apply } = seconds;
+  const target = `before:xid:${found.xid}`;
   return [
-    `Under load someone deleted all ${deleted.conversations} conversations of ${organization}, with ${deleted.messages} messages.`,
-    `  helvino find --deletes-over 10     transaction ${found.xid}, ${formatTime(new Date(found.time))}, ${found.lsn}: ${found.deleted} rows deleted`,
-    `  helvino rescue plan --before …     a server as of just before it, and what is missing today: ${formatDuration(plan)}`,
-    `  helvino rescue apply               ${rescued} rows brought back in ${formatDuration(apply)}`,
+    `Under load someone deleted all ${deleted.conversations} conversations of ${organization} (key demo), with ${deleted.messages} messages.`,
+    `$ helvino find --deletes-over 10`,
+    `  transaction ${found.xid}, ${formatTime(new Date(found.time))}, ${found.lsn}: ${found.deleted} rows deleted`,
+    `$ helvino rescue plan --root organizations --key demo --before ${target} --out demo.plan`,
+    `  a server as of just before it, compared with today: ${formatDuration(plan)}`,
+    '$ helvino rescue apply demo.plan',
+    `  ${rescued} rows brought back in ${formatDuration(apply)}`,
     same
       ? `They are what they were, and the ${later} messages that others wrote meanwhile are all there.`
       : 'They are NOT what they were: please report this.',

@@ -110,7 +110,7 @@ export async function playAccident(
   }
   await stored();
   const found = await theTransaction(options);
-  const { rescued, seconds } = await rescue(options, { lost, xid: found.xid });
+  const { rescued, seconds } = await rescue(options, found.xid);
   return {
     organization: lost.organization,
     deleted: { conversations: lost.conversations, messages: lost.messages },
@@ -147,7 +147,7 @@ async function deleteConversations(client: Client, begun: string): Promise<Lost>
   // Nobody writes for the moment, so that what is seen is what is deleted.
   await client.query('lock table conversations, messages in share row exclusive mode');
   const { rows } = await client.query<{ id: string; name: string; newest: string }>(
-    `select id, name, (select max(id) from messages)::text as newest from organizations order by name limit 1 offset 7`,
+    `select id, name, (select max(id) from messages)::text as newest from organizations where key = 'demo'`,
   );
   const { id, name, newest } = rows[0]!;
   const content = await client.query<{ hash: string }>(contentSql, [id, newest, begun]);
@@ -182,7 +182,7 @@ async function theTransaction(options: AccidentOptions): Promise<FoundTransactio
 
 async function rescue(
   options: AccidentOptions,
-  { lost, xid }: { lost: Lost; xid: number },
+  xid: number,
 ): Promise<{ rescued: ApplyResult; seconds: DemoAccident['seconds'] }> {
   const { clock, progress, connection, folder } = options;
   const begun = clock.monotonic();
@@ -206,7 +206,7 @@ async function rescue(
   await openServer(before, async ({ url }) => {
     const past = await connectSql(await resolveConnection({ url }, {}), { database: 'postgres' });
     try {
-      await sql(connection, (now) => planRescue({ ...options, ...request(lost), before: past, now, file }));
+      await sql(connection, (now) => planRescue({ ...options, ...request, before: past, now, file }));
     } finally {
       await past.end();
     }
@@ -230,17 +230,15 @@ async function rescue(
   return { rescued, seconds };
 }
 
-function request({ id }: Lost) {
-  return {
-    model: {},
-    root: { table: 'organizations', where: { id } },
-    policies: {
-      all: { insert: true, revert: false, remove: false },
-      onConflict: 'stop',
-      onSchemaChange: 'stop',
-    },
-  } as const;
-}
+const request = {
+  model: {},
+  root: { table: 'organizations', where: { key: 'demo' } },
+  policies: {
+    all: { insert: true, revert: false, remove: false },
+    onConflict: 'stop',
+    onSchemaChange: 'stop',
+  },
+} as const;
 
 /** What the organization had is there as it was, and nothing is lost of what others wrote. */
 async function outcome(

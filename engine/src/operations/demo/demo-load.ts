@@ -52,16 +52,18 @@ export async function startLoad(connection: ConnectionParams): Promise<DemoLoad>
 
 /** The id of the message; undefined when its conversation is gone. Every twentieth begins a conversation of its own. */
 async function addMessage(client: Client, i: number): Promise<string | undefined> {
-  const conversation =
-    i % 20 === 0
-      ? `insert into conversations (id, organization_id, subject, status, created_at)
-           select gen_random_uuid(), md5('organization ' || 1 + $1::int / 20 % ${demoSize.organizations})::uuid, 'New today', 'open', now() returning id`
-      : `select md5('conversation ' || 1 + ($1::int * 7919::bigint) % ${demoSize.conversations})::uuid as id`;
+  const { organizations, conversations } = demoSize;
+  const isNew = i % 20 === 0;
+  const number = 1 + ((i * 7919) % conversations);
+  const organization = (isNew ? i / 20 : number) % organizations;
+  const conversation = isNew
+    ? `insert into conversations (organization_id, subject) values (md5('organization ' || 1 + $1::int)::uuid, 'New today') returning id`
+    : `select md5('conversation ' || $2::int)::uuid as id`;
   try {
     const { rows } = await client.query<{ id: string }>(
-      `with c as (${conversation}) insert into messages (conversation_id, author, body, meta, created_at)
-       select id, 'user' || $1::int % 5000 || '@example.com', 'Written while others work', '{}', now() from c returning id::text`,
-      [i],
+      `with c as (${conversation}) insert into messages (conversation_id, author_id, body)
+       select id, md5('user ' || $1::int)::uuid, 'Written while others work, message ' || $2::int from c returning id::text`,
+      [organization, isNew ? i : number],
     );
     return rows[0]!.id;
   } catch (thrown) {
