@@ -221,6 +221,50 @@ function registerTests(store: S3TestServer | string): void {
     assert.equal((await helvino(['copy', 'second'], here())).status, 0);
     assert.deepEqual(await idsIn('second'), await idsIn('main'));
   });
+
+  test('removed from one copy on purpose – copy does not bring it back, and says so; --again does', async () => {
+    const [oldest] = await idsIn('main');
+    const confirm = ['--confirm', oldest!, '--copy', 'second'];
+    assert.equal((await helvino(['remove', oldest!, ...confirm], here())).status, 0);
+    const plan = await helvinoJson(['copy', 'second', '--dry-run'], here());
+    const [shown] = (plan.result?.copies ?? []) as { plan: { backups: string[]; removed: string[] } }[];
+    assert.deepEqual([shown?.plan.backups, shown?.plan.removed], [[], [oldest]], JSON.stringify(plan));
+    const outcome = await helvino(['copy', 'second'], here());
+    assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
+    assert.match(outcome.stdout, /1 backup of the source not brought: removed from the copy before/);
+    assert.equal((await idsIn('second')).includes(oldest!), false);
+    assert.equal((await helvino(['copy', 'second', '--again'], here())).status, 0);
+    assert.deepEqual(await idsIn('second'), await idsIn('main'));
+    await assertWhole('second');
+  });
+
+  test('a hold that was put while a copy was away – copy brings it', async () => {
+    const [oldest] = await idsIn('main');
+    await rename(join(home, 'second'), join(home, 'away'));
+    await helvino(['hold', 'add', oldest!, '--reason', 'case 4711'], here());
+    await rename(join(home, 'away'), join(home, 'second'));
+    const confirm = ['--confirm', oldest!, '--copy', 'second'];
+    assert.equal((await helvino(['copy', 'second'], here())).status, 0);
+    const refused = await helvinoJson(['remove', oldest!, ...confirm], here());
+    assert.equal(refused.error?.code, 'BACKUP_HELD', JSON.stringify(refused));
+    assert.match(refused.error?.message ?? '', /case 4711/);
+  });
+
+  test('a hold and a result of verify are damaged – verify names both, heal mends the one and drops the other', async () => {
+    for (const folder of ['holds', 'verifications']) {
+      const [file] = await filesBelow(join(home, 'second', folder));
+      const bytes = await readFile(file!.path);
+      bytes[bytes.length - 1]! ^= 1;
+      await writeFile(file!.path, bytes);
+    }
+    const found = await helvinoJson(['verify', '--copy', 'second'], here());
+    const others = (found.result?.others ?? []) as { object: string }[];
+    assert.equal(found.result?.verdict, 'failed', JSON.stringify(found));
+    assert.deepEqual(others.map(({ object }) => object.split('/')[0]).sort(), ['holds', 'verifications']);
+    const healed = await helvino(['heal', '--copy', 'second', '--confirm', 'second'], here());
+    assert.equal(healed.status, 0, healed.stdout + healed.stderr);
+    await assertWhole('second');
+  });
 }
 
 async function filesBelow(folder: string): Promise<{ path: string; size: number }[]> {

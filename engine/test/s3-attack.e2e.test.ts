@@ -226,4 +226,20 @@ function registerTests(store: S3TestServer): void {
     const collect = await helvinoJson(['collect', '--apply', '--grace', '0s'], as('prune'));
     assert.equal(collect.status, 0, JSON.stringify(collect));
   });
+
+  test('the policy to prune – removes what is no longer locked, and leaves the note of it', async () => {
+    // Without object lock in the configuration what is stored from now on is not locked.
+    const file = join(home, 'helvino.yaml');
+    const text = await readFile(file, 'utf8');
+    await writeFile(file, text.replace(/, objectLock: \{[^}]*\}/, ''));
+    const made = await helvinoJson(['backup', '--full'], as('backup'));
+    const id = String(made.result?.id);
+    assert.equal(made.status, 0, JSON.stringify(made));
+    await writeFile(file, text);
+    const removed = await helvinoJson(['remove', id, '--confirm', id], as('prune'));
+    assert.equal(removed.status, 0, JSON.stringify(removed));
+    assert.equal((await versionsOf(`backups/main/${id}`)).length, 0);
+    assert.equal((await versionsOf(`evidence/removed/main/${id}`)).length, 1);
+    assert.equal((await helvinoJson(['verify'], as('restore'))).result?.verdict, 'passed');
+  });
 }

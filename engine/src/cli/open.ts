@@ -55,9 +55,7 @@ export async function openAsHost(
 ): Promise<HostAccess> {
   const loaded = await context.config();
   const chosen = chooseDatabase(loaded, textOption(options, 'database'), textOption(options, 'copy'));
-  const { keep, pitr } = chosen.database.retention;
-  const lockSeconds = Math.max(keep.within ?? 0, pitr);
-  const surroundings = { ...surroundingsOf(loaded, context.env), lockSeconds };
+  const surroundings = surroundingsOf(loaded, context.env, chosen.database);
   const first = await openConfigured(chosen.repository, surroundings);
   const onBehind = ({ name, why }: CopyState) =>
     context.progress.note(
@@ -137,7 +135,8 @@ export async function openToRead(
     return { repository, identities, database: undefined, chosen: undefined, loaded };
   }
   const chosen = chooseDatabase(loaded, named, textOption(options, 'copy'));
-  const repository = await openConfigured(chosen.repository, surroundingsOf(loaded, context.env), identities);
+  const surroundings = surroundingsOf(loaded, context.env, chosen.database);
+  const repository = await openConfigured(chosen.repository, surroundings, identities);
   return { repository, identities, database: chosen.name, chosen, loaded };
 }
 

@@ -176,6 +176,14 @@ export async function connectionOf(
   return resolveConnection({ url, service, overrides: { password: secret } }, env);
 }
 
-export function surroundingsOf(loaded: LoadedConfig, env: Environment): Surroundings {
-  return { env, directory: loaded.directory };
+/** `database`: whose retention says for how long new objects are locked. */
+export function surroundingsOf(
+  loaded: LoadedConfig,
+  env: Environment,
+  database?: DatabaseConfig,
+): Surroundings {
+  const here = { env, directory: loaded.directory };
+  if (database === undefined) return here;
+  const { keep, pitr } = database.retention;
+  return { ...here, lockSeconds: Math.max(keep.within ?? 0, pitr) };
 }

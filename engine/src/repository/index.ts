@@ -46,7 +46,7 @@ export {
   parseCatalogRing,
   recipientOf,
 } from './keys.ts';
-export { evidencePrefix, packName } from './layout.ts';
+export { evidencePrefix, holdsPrefix, packName, proofPrefix, verificationsPrefix } from './layout.ts';
 export { Lease, leaseLifetimeMs, liveLeases } from './lease.ts';
 export { type LogNote, type LogNoteKind, listLogNotes, openLogNote, putLogNote } from './log-notes.ts';
 export type { LogSlice } from './log-opener-messages.ts';
@@ -70,8 +70,9 @@ export { type CopyState, Mirrors } from './mirrors.ts';
 export { packCapacity } from './pack-builder.ts';
 export { type PackContents, readPackContents } from './pack-reader.ts';
 export { readBack } from './read-back.ts';
+export { noteRemovedLog, type Removed, removedFrom } from './removed.ts';
 export { createRepository, openRepository, type Repository } from './repository.ts';
-export { retainBackup } from './retain-backup.ts';
+export { retainBackup, retainNeeds } from './retain-backup.ts';
 export { listRuns, putRunNote, type RunNotes, readRunNote, removeOldRuns } from './run-notes.ts';
 export { StructureWriter } from './structure.ts';
 export {

@@ -13,6 +13,7 @@
  *     runs/<database>/<runId>/<what>      a backup run: that it began, that it failed, which containers it stopped
  *     evidence/reports/<database>/<id>    the signed report of a drill: stays when the backup goes
  *     evidence/removed/<database>/<id>    a note of a backup that was removed
+ *     evidence/removed-wal/<database>/<line>-<position>   retention removed the log up to there; empty
  *     evidence/keys/<keyId>               a public key of reports, plain PEM
  *     leases/<runId>/<n>                  a run is alive; the newest n counts
  *     trash/<packId>                      mark: this pack was garbage when this object was written
@@ -31,6 +32,7 @@ export const proofsPrefix = 'proofs/';
 export const evidencePrefix = 'evidence/';
 export const reportsPrefix = 'evidence/reports/';
 export const removedPrefix = 'evidence/removed/';
+export const removedLogPrefix = 'evidence/removed-wal/';
 export const evidenceKeysPrefix = 'evidence/keys/';
 export const trashPrefix = 'trash/';
 export const dataKeysPrefix = 'keys/data/';

@@ -19,8 +19,8 @@ export const copyVerb: Verb = {
   summary: 'bring copies of the repository up to date from another, without the database',
   details: [
     'Copies backups, WAL, keys and proofs that a copy lacks; makes the copy if there is none yet. Every object is checked before it is',
-    'stored and read back after it. Nothing is overwritten or removed: what is damaged, `helvino heal` mends; what was removed in one copy',
-    'and is wanted in none, remove there, too.',
+    'stored and read back after it. Nothing is overwritten or removed: what is damaged, `helvino heal` mends. What retention or',
+    '`helvino remove` took away from a copy stays away, except with --again; what is removed from the source stays in the copy.',
   ],
   arguments: [
     { name: '[copy]', description: 'which one, by its name in helvino.yaml; default: all but the source' },
@@ -29,6 +29,7 @@ export const copyVerb: Verb = {
     databaseOption,
     { flags: '--from <name>', description: "the source; default: the database's repository" },
     { flags: '--since <duration>', description: 'only backups that are younger, e.g. 30d' },
+    { flags: '--again', description: 'also what was removed from the copy on purpose' },
     { flags: '--dry-run', description: 'show what would be copied' },
   ],
   examples: [
@@ -42,7 +43,7 @@ export const copyVerb: Verb = {
   async run(context, options, [wanted]) {
     const loaded = await context.config();
     const chosen = chooseDatabase(loaded, textOption(options, 'database'), textOption(options, 'from'));
-    const surroundings = surroundingsOf(loaded, context.env);
+    const surroundings = surroundingsOf(loaded, context.env, chosen.database);
     const source = await openConfigured(chosen.repository, surroundings);
     const since = textOption(options, 'since');
     const results: Result[] = [];
@@ -57,6 +58,7 @@ export const copyVerb: Verb = {
             since === undefined
               ? undefined
               : new Date((await source.driver.now()).getTime() - parseDuration(since) * 1000),
+          again: options.again === true,
           clock: context.clock,
           progress: context.progress,
           signal: context.signal,
@@ -116,19 +118,27 @@ function isWhole({ backups, problems }: CopyReport): boolean {
 function textOf({ copy: name, plan, report, error }: Result): string[] {
   if (error) return [`FAILED   ${name}: ${error.message}`];
   if (plan) {
-    const { backups, wal, fresh } = plan;
+    const { backups, removed, wal, fresh } = plan;
     return [
       `${name} lacks ${plural(backups.length, 'backup')}, ${plural(wal.pieces, 'piece')} of WAL (${formatBytes(wal.bytes)})${fresh ? '; it is to be made' : ''}`,
       ...backups.map((id) => `  ${id}`),
+      ...removedText(removed),
     ];
   }
   if (!report) return [];
-  const { backups, objects, bytes, problems } = report;
+  const { backups, removed, objects, bytes, problems } = report;
   return [
     `${isWhole(report) ? 'current ' : 'DAMAGED '} ${name}: ${plural(backups.length, 'backup')}, ${plural(objects, 'object')}, ${formatBytes(bytes)} copied`,
     ...backups.map(
       ({ id, problem }) => `  ${id}${problem === undefined ? '' : ` was NOT copied: ${problem}`}`,
     ),
+    ...removedText(removed),
     ...problems.map(({ object, why }) => `  ${object} was NOT copied: ${why}`),
   ];
+}
+
+function removedText(removed: readonly string[]): string[] {
+  if (removed.length === 0) return [];
+  const what = plural(removed.length, 'backup');
+  return [`  ${what} of the source not brought: removed from the copy before (--again brings them back)`];
 }

@@ -36,7 +36,7 @@ export const healVerb: Verb = {
     const loaded = await context.config();
     const chosen = chooseDatabase(loaded, textOption(options, 'database'), textOption(options, 'copy'));
     const from = sourceOf(chosen, loaded, textOption(options, 'from'));
-    const surroundings = surroundingsOf(loaded, context.env);
+    const surroundings = surroundingsOf(loaded, context.env, chosen.database);
     const source = await openConfigured(from.config, surroundings);
     const confirmed = (what: string) =>
       context.confirm(what, chosen.repositoryName, textOption(options, 'confirm'));

@@ -1,13 +1,22 @@
 /**
- * `helvino copy`: brings one copy of a repository up to date from another, without the database. Order: keys, descriptor,
- * then for each backup its packs, its manifest, its ledger entry; then WAL. So a copy that stops half-way holds whole backups
- * only, and goes on where it stopped. Nothing at the target is overwritten or removed. Listings are compared as they come, in
+ * `helvino copy`: brings one copy of a repository up to date from another, without the database. Order: keys, descriptor, holds,
+ * then for each backup its packs, its manifest, its ledger entry; then WAL and the notes about it. So a copy that stops half-way holds whole backups
+ * only, and goes on where it stopped. Nothing at the target is overwritten or removed, and what was removed there on purpose stays
+ * away. Listings are compared as they come, in
  * order: memory stays flat.
  */
 import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
-import { Lease, type Manifest, packName, type Repository } from '../../repository/index.ts';
+import {
+  Lease,
+  type Manifest,
+  packName,
+  type Removed,
+  type Repository,
+  removedFrom,
+  retainNeeds,
+} from '../../repository/index.ts';
 import type { StorageDriver } from '../../storage/index.ts';
 import { mapParallel } from '../../streams/index.ts';
 import { damageAtSource, type Route, transferObject } from './transfer-object.ts';
@@ -19,6 +28,8 @@ export interface CopyOptions {
   readonly database: string;
   /** Only backups that were committed since, by the source's clock. */
   readonly since?: Date;
+  /** Also what was removed from the target on purpose. */
+  readonly again?: boolean;
   readonly clock: Clock;
   readonly progress: Progress;
   readonly signal: AbortSignal;
@@ -29,11 +40,15 @@ export interface CopyPlan {
   readonly fresh: boolean;
   /** Backups that the target lacks, oldest first. */
   readonly backups: readonly string[];
+  /** Backups that were removed from the target on purpose, and are not brought back. */
+  readonly removed: readonly string[];
   readonly wal: { readonly pieces: number; readonly bytes: number };
 }
 
 export interface CopyReport {
   readonly backups: readonly { readonly id: string; readonly problem?: string }[];
+  /** As in the plan. */
+  readonly removed: readonly string[];
   readonly objects: number;
   readonly bytes: number;
   /** Objects besides the backups that the source could not give. */
@@ -48,20 +63,25 @@ export async function planCopy(options: CopyOptions): Promise<CopyPlan> {
   const { source, target, database } = options;
   const fresh = !(await isCopy(source, target));
   const wal = { pieces: 0, bytes: 0 };
-  for await (const { size } of missingObjects(source.driver, target, `wal/${database}/`)) {
+  const gone = await goneFrom(options);
+  for await (const { name, size } of missingObjects(source.driver, target, `wal/${database}/`)) {
+    if (gone.covers(name)) continue;
     wal.pieces++;
     wal.bytes += size;
   }
-  return { fresh, backups: await missingBackups(options), wal };
+  return { fresh, ...(await missingBackups(options, gone)), wal };
 }
 
 export async function copy(options: CopyOptions): Promise<CopyReport> {
-  const { source, target, clock } = options;
+  const { source, target, database, clock } = options;
   await isCopy(source, target);
-  const run = new CopyRun(options);
+  const gone = await goneFrom(options);
+  const run = new CopyRun(options, gone);
   await run.bring('keys/');
   if ((await target.head(descriptor)) === undefined) await run.object(descriptor);
-  const backups = await missingBackups(options);
+  // Before the backups: what is held must not be removed there meanwhile.
+  await run.bring(`holds/${database}/`);
+  const { backups, removed } = await missingBackups(options, gone);
   await using cleanup = new AsyncDisposableStack();
   // The source must not lose them meanwhile, and the target must not collect their packs before the manifests are there.
   for (const driver of [source.driver, target]) {
@@ -70,19 +90,17 @@ export async function copy(options: CopyOptions): Promise<CopyReport> {
   }
   await run.backups(backups);
   await run.bring('proofs/');
-  for (const part of ['keys/', `reports/${options.database}/`, `removed/${options.database}/`])
+  for (const part of ['keys/', `reports/${database}/`, `removed/${database}/`])
     await run.bring(`evidence/${part}`);
-  await run.bring(`holds/${options.database}/`);
-  await run.bring(`wal/${options.database}/`);
-  return run.report;
+  await run.log();
+  return { ...run.report, removed };
 }
 
 /** Only WAL and keys: what a stream missed. */
-export async function copyLog(options: CopyOptions): Promise<CopyReport> {
-  const run = new CopyRun(options);
+export async function copyLog(options: CopyOptions): Promise<void> {
+  const run = new CopyRun(options, await goneFrom(options));
   await run.bring('keys/');
-  await run.bring(`wal/${options.database}/`);
-  return run.report;
+  await run.log();
 }
 
 class CopyRun {
@@ -94,11 +112,13 @@ class CopyRun {
   };
   readonly #options: CopyOptions;
   readonly #route: Route;
+  readonly #gone: Removed;
   /** Packs that are known to be at the target: backups share most of them. */
   readonly #there = new Set<string>();
 
-  constructor(options: CopyOptions) {
+  constructor(options: CopyOptions, gone: Removed) {
     this.#options = options;
+    this.#gone = gone;
     this.#route = { source: options.source.driver, target: options.target, ring: options.source.ring };
   }
 
@@ -118,10 +138,20 @@ class CopyRun {
     }
   }
 
-  async #backup({ id, database, packs }: Manifest): Promise<void> {
+  async #backup(manifest: Manifest): Promise<void> {
+    const { id, database, packs } = manifest;
     for await (const _ of mapParallel(packs, atOnce, (pack) => this.#pack(pack))) this.#stopIfAsked();
+    await this.#retain(manifest);
     await this.object(`backups/${database}/${id}`);
     await this.object(`ledger/${database}/${id}`);
+  }
+
+  /** With object lock: what the backup shares with those that are there is locked as long as what was brought, before it exists. */
+  async #retain(manifest: Manifest): Promise<void> {
+    const { target } = this.#options;
+    const { keepMs } = target.capabilities;
+    if (keepMs === undefined) return;
+    await retainNeeds(target, manifest, new Date((await target.now()).getTime() + keepMs));
   }
 
   async #pack({ id, size }: { id: string; size: number }): Promise<void> {
@@ -139,14 +169,20 @@ class CopyRun {
     this.#there.add(id);
   }
 
-  /** Everything below the prefix that the target lacks. */
+  /** WAL, and what spares `find` from reading it. */
+  async log(): Promise<void> {
+    for (const kind of ['wal', 'log-index', 'log-names'])
+      await this.bring(`${kind}/${this.#options.database}/`);
+  }
+
+  /** Everything below the prefix that the target lacks, except what was removed there. */
   async bring(prefix: string): Promise<void> {
     const { source, target, progress } = this.#options;
     progress.phase(`copying ${prefix}`, undefined, 'bytes');
     const missing = missingObjects(source.driver, target, prefix);
     for await (const _ of mapParallel(missing, atOnce, async ({ name }) => {
       try {
-        await this.object(name);
+        if (!this.#gone.covers(name)) await this.object(name);
       } catch (thrown) {
         // A part of WAL that was superseded since it was listed.
         if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_NOT_FOUND') return;
@@ -182,12 +218,24 @@ async function isCopy(source: Repository, target: StorageDriver): Promise<boolea
   );
 }
 
-async function missingBackups({ source, target, database, since }: CopyOptions): Promise<string[]> {
-  const missing: string[] = [];
+async function goneFrom({ target, database, again }: CopyOptions): Promise<Removed> {
+  if (again) return { backups: new Set(), covers: () => false };
+  return removedFrom(target, database);
+}
+
+async function missingBackups(
+  { source, target, database, since }: CopyOptions,
+  gone: Removed,
+): Promise<{ backups: string[]; removed: string[] }> {
+  const backups: string[] = [];
+  const removed: string[] = [];
   for await (const { name, modified } of missingObjects(source.driver, target, `backups/${database}/`)) {
-    if (since === undefined || modified >= since) missing.push(name.slice(name.lastIndexOf('/') + 1));
+    if (since !== undefined && modified < since) continue;
+    const id = name.slice(name.lastIndexOf('/') + 1);
+    if (gone.backups.has(id)) removed.push(id);
+    else backups.push(id);
   }
-  return missing;
+  return { backups, removed };
 }
 
 /** Objects of the source that the target lacks; both lists come in order of name. */

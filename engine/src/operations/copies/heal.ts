@@ -5,7 +5,12 @@
  */
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
-import { checkObject, type Identities, type Repository } from '../../repository/index.ts';
+import {
+  checkObject,
+  type Identities,
+  type Repository,
+  verificationsPrefix,
+} from '../../repository/index.ts';
 import type { StorageDriver } from '../../storage/index.ts';
 import { type VerifyReport, verify } from '../verify/verify.ts';
 import { damageAtSource, transferObject } from './transfer-object.ts';
@@ -80,6 +85,11 @@ export async function heal(options: HealOptions, plan: HealPlan): Promise<HealRe
 }
 
 async function mend({ source, target }: HealOptions, object: string): Promise<string[]> {
+  // Each copy has its own: no other can give it, and all it says is when a verification was.
+  if (object.startsWith(verificationsPrefix)) {
+    await target.driver.remove(object);
+    return [object];
+  }
   const route = { source: source.driver, target: target.driver, ring: source.ring };
   const names = await namesOf(source.driver, object);
   for (const name of names) await transferObject(route, name, { replace: true });

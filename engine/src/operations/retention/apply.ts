@@ -8,6 +8,8 @@ import type { Progress } from '../../base/progress.ts';
 import {
   applyCollect,
   assertNotHeld,
+  type LogPiece,
+  noteRemovedLog,
   planCollect,
   type Repository,
   removeOldRuns,
@@ -86,12 +88,13 @@ export async function applyRetention(options: ApplyRetentionOptions): Promise<Ap
 
 /** Oldest first. Pieces that the store keeps locked end it: those after them are locked for longer. */
 async function removeLog(
-  { repository, progress, signal }: ApplyRetentionOptions,
-  pieces: readonly { readonly name: string }[],
+  { repository, database, progress, signal }: ApplyRetentionOptions,
+  pieces: readonly LogPiece[],
 ): Promise<{ removed: number; locked: string | undefined }> {
   progress.phase('removing WAL', pieces.length, 'items');
   let removed = 0;
   try {
+    await noteRemovedLog(repository.driver, database, pieces);
     for await (const _ of mapParallel(pieces, parallel, ({ name }) => repository.driver.remove(name))) {
       if (signal.aborted) throw interrupted(signal);
       removed++;

@@ -8,9 +8,12 @@ import {
   checkObject,
   evidencePrefix,
   type FileEntry,
+  holdsPrefix,
   type Identities,
   type Manifest,
+  proofPrefix,
   type Repository,
+  verificationsPrefix,
 } from '../../repository/index.ts';
 import { tablesOf } from '../relation-names.ts';
 import { checkKeys } from './check-keys.ts';
@@ -90,7 +93,11 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
   for (const manifest of opened.good)
     backups.push(await judge(repository, manifest, { faults, keyFaults: dataFaults, places }));
   const log = await logOf(options);
-  const others = [...(await checkOthers(repository, { opened: opened.good, catalogFaults })), ...log.damage];
+  const others = [
+    ...[...catalogFaults].map(([keyId, why]) => ({ object: `keys/catalog/${keyId}`, why })),
+    ...(await checkOthers(options, opened.good)),
+    ...log.damage,
+  ];
   backups.sort((a, b) => (a.id < b.id ? -1 : 1));
   const depth = !readData ? 'structure' : identities ? 'every byte' : 'stored bytes';
   const good = backups.every((backup) => backup.state === 'good') && others.length === 0;
@@ -150,30 +157,26 @@ function damaged(
   return { database, id, state: 'damaged', damage };
 }
 
-/** What no restore reads, and what is worth keeping all the same: sealed catalog keys, results of drills, evidence. */
+/** What no restore reads, and what is worth keeping all the same: results of drills and verifications, holds, evidence. */
 async function checkOthers(
-  repository: Repository,
-  { opened, catalogFaults }: { opened: readonly Manifest[]; catalogFaults: ReadonlyMap<string, string> },
+  { repository, database = '' }: VerifyOptions,
+  opened: readonly Manifest[],
 ): Promise<VerifyReport['others']> {
-  const others = [...catalogFaults].map(([keyId, why]) => ({ object: `keys/catalog/${keyId}`, why }));
-  for (const { id } of opened) {
-    try {
-      await repository.proofs(id);
-    } catch (thrown) {
-      if (!(thrown instanceof HelvinoError) || !['REPOSITORY_DAMAGED', 'KEY_WRONG'].includes(thrown.code))
-        throw thrown;
-      others.push({ object: String(thrown.context.object ?? `proofs/${id}`), why: thrown.message });
+  const of = database && `${database}/`;
+  const prefixes = [evidencePrefix, `${holdsPrefix}${of}`, `${verificationsPrefix}${of}`];
+  const others: { object: string; why: string }[] = [];
+  for (const prefix of [...opened.map(({ id }) => proofPrefix(id)), ...prefixes])
+    for await (const { name } of repository.driver.list(prefix)) {
+      try {
+        await checkObject(name, await repository.driver.get(name), repository.ring);
+      } catch (thrown) {
+        // Lifted or tidied away since it was listed.
+        if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_NOT_FOUND') continue;
+        if (!(thrown instanceof HelvinoError) || !['REPOSITORY_DAMAGED', 'KEY_WRONG'].includes(thrown.code))
+          throw thrown;
+        others.push({ object: name, why: thrown.message });
+      }
     }
-  }
-  for await (const { name } of repository.driver.list(evidencePrefix)) {
-    try {
-      await checkObject(name, await repository.driver.get(name), repository.ring);
-    } catch (thrown) {
-      if (!(thrown instanceof HelvinoError) || !['REPOSITORY_DAMAGED', 'KEY_WRONG'].includes(thrown.code))
-        throw thrown;
-      others.push({ object: name, why: thrown.message });
-    }
-  }
   return others;
 }
 
