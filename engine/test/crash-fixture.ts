@@ -116,7 +116,15 @@ export class Case {
     const { repository } = this;
     const settings = testRetention();
     const { id } = await planRetentionOf(repository, 'main', settings);
-    await applyRetention({ ...common(), repository, database: 'main', settings, planId: id, graceMs: 0 });
+    await applyRetention({
+      ...common(),
+      repository,
+      database: 'main',
+      settings,
+      planId: id,
+      others: [],
+      graceMs: 0,
+    });
   }
 
   async names(prefix = ''): Promise<string[]> {

@@ -102,6 +102,7 @@ export class Daily {
       database: 'db',
       settings: with_,
       planId,
+      others: [],
       graceMs: 0,
       progress: silentProgress,
       signal: new AbortController().signal,

@@ -75,6 +75,15 @@ export async function openAsHost(
   };
 }
 
+/** The copies beside the one that is open; each is opened when it is looked at. */
+export function otherCopies(
+  context: CliContext,
+  { others, loaded }: Pick<HostAccess, 'others' | 'loaded'>,
+): { name: string; open: () => Promise<Repository> }[] {
+  const surroundings = surroundingsOf(loaded, context.env);
+  return others.map(({ name, config }) => ({ name, open: () => openConfigured(config, surroundings) }));
+}
+
 /** Undefined when none was given. */
 export async function identitiesOf(
   context: CliContext,

@@ -209,6 +209,14 @@ const retentionOfKind = {
 const retention = z.strictObject({
   keep: keep.prefault({ within: '7d', daily: 30, weekly: 12, monthly: 12, yearly: 7, deployments: 1 }),
   minimum: retentionOfKind.minimum.default(3),
+  minimumCopies: z
+    .number()
+    .int()
+    .min(1)
+    .default(1)
+    .describe(
+      'In how many copies of the repository (`repository` and `copies`) the newest `minimum` good backups of a kind must be whole: nothing of the kind is removed from any copy until they are.',
+    ),
   maxSize: retentionOfKind.maxSize.optional(),
   deployLabel: z
     .string()

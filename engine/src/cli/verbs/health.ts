@@ -11,7 +11,7 @@ import {
   worst,
 } from '../../operations/index.ts';
 import type { CliContext } from '../context.ts';
-import { databaseOption } from '../open.ts';
+import { databaseOption, otherCopies } from '../open.ts';
 import { facts } from '../output/table.ts';
 import { type OptionValues, textOption, type Verb } from '../verb.ts';
 
@@ -120,10 +120,7 @@ async function reportOf(
     connection: options.server === false ? undefined : await connectionOf(database, surroundings),
     clock: context.clock,
     env: context.env,
-    copies: chosen.others.map(({ name: copy, config }) => ({
-      name: copy,
-      open: () => openConfigured(config, surroundings),
-    })),
+    copies: otherCopies(context, { ...chosen, loaded }),
   });
 }
 
@@ -173,7 +170,7 @@ const verdicts: Readonly<Record<Severity, string>> = {
 };
 
 function statusText(report: HealthReport): string[] {
-  const { database, state, checks, kinds, recoverable, restore, lag } = report;
+  const { database, state, checks, kinds, recoverable, restore, lag, safeUntil } = report;
   const detailOf = (name: string) => checks.find((check) => check.name === name)?.detail;
   const now = Date.parse(report.now);
   const ago = (time: string) => formatAge((now - Date.parse(time)) / 1000);
@@ -193,15 +190,22 @@ function statusText(report: HealthReport): string[] {
       .filter(({ name }) => name.endsWith(' drill'))
       .map(({ name, detail }): [string, string] => [`${name.split(' ')[0]} proof`, detail]),
     ['verified', detailOf('verification')],
-    ['WAL', lag ? detailOf('WAL lag') : undefined],
+    ['WAL', lag ? detailOf('WAL lag') : walWords(report)],
     ...checks
       .filter(({ name }) => name.startsWith('copy '))
       .map(({ name, detail }): [string, string] => [name, detail]),
+    ['stays so until', safeUntil && `${formatTime(new Date(safeUntil.at))}: ${safeUntil.why}`],
   ]);
   const attention = checks
     .filter((check) => check.state !== 'ok')
     .map((check) => `  ${check.state}: ${check.name}: ${check.detail}`);
   return [`${verdicts[state]}  ${database}`, ...lines.map((line) => `  ${line}`), ...attention];
+}
+
+function walWords({ recoverable }: HealthReport): string | undefined {
+  return recoverable?.how === 'backups'
+    ? 'not stored: what was written after the newest backup would be lost'
+    : undefined;
 }
 
 function errorWords({ errorPercent, rangeSeconds }: NonNullable<HealthReport['restore']>): string {

@@ -7,7 +7,7 @@ import {
   planRetentionOf,
   type RetentionPlan,
 } from '../../operations/index.ts';
-import { copyOption, databaseOption, openAsHost } from '../open.ts';
+import { copyOption, databaseOption, openAsHost, otherCopies } from '../open.ts';
 import { retentionText } from '../output/retention-text.ts';
 import { textOption, type Verb } from '../verb.ts';
 
@@ -24,7 +24,12 @@ const preview: Verb = {
   async run(context, options) {
     const host = await openAsHost(context, options);
     context.progress.phase('reading the backups');
-    const plan = await planRetentionOf(host.repositoryHandle, host.name, host.database);
+    const plan = await planRetentionOf(
+      host.repositoryHandle,
+      host.name,
+      host.database,
+      otherCopies(context, host),
+    );
     return { data: planData(plan), text: [...retentionText(plan), '', lastLine(plan)] };
   },
 };
@@ -48,11 +53,16 @@ const apply: Verb = {
     const host = await openAsHost(context, options);
     const graceMs = parseDuration(textOption(options, 'grace') ?? '24h') * 1000;
     const given = textOption(options, 'plan');
-    const common = { repository: host.repositoryHandle, database: host.name, settings: host.database };
+    const common = {
+      repository: host.repositoryHandle,
+      database: host.name,
+      settings: host.database,
+      others: otherCopies(context, host),
+    };
     let planId = given;
     if (planId === undefined || options.dryRun) {
       context.progress.phase('reading the backups');
-      const plan = await planRetentionOf(common.repository, common.database, common.settings);
+      const plan = await planRetentionOf(common.repository, common.database, common.settings, common.others);
       if (options.dryRun) {
         assertSame(plan, given);
         return {

@@ -33,6 +33,7 @@ import { type WalAlarm, walAlarms } from '../wal/alarms.ts';
 import { defaultSlot } from '../wal/slot.ts';
 import { readSourceState, type SourceState } from '../wal/source-state.ts';
 import { type WalStatus, walStatus } from '../wal/status.ts';
+import { type SafeUntil, safeUntil } from './safe-until.ts';
 
 export interface HealthOptions {
   readonly repository: Repository;
@@ -92,6 +93,8 @@ export interface HealthReport {
       }
     | undefined;
   readonly lag: SourceState['lag'] | undefined;
+  /** Until when it stays as good as it is, if nothing more happens. */
+  readonly safeUntil: SafeUntil | undefined;
 }
 
 export interface KindProof extends ProofState {
@@ -123,11 +126,13 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
   const every = settings.health.drillEvery;
   const current = new CurrentFacts({ repository, database, loaded: options.loaded, now: state.now, every });
   const proofs = await Promise.all(newest.map(({ kind }) => proofOf(kind, drills, current)));
+  const verification = await newestVerification(repository, database);
+  const kinds = newest.map((backup) => kindHealth(backup, state, settings));
   const checks = [
     ...kindChecks(state, settings),
     ...(await storedChecks(repository, newest)),
     ...(await copyChecks(options, newest)),
-    verificationCheck(await newestVerification(repository, database), state.now, settings.health.verifyEvery),
+    verificationCheck(verification, state.now, settings.health.verifyEvery),
     ...proofs.map(({ check }) => check),
     ...walState.checks,
     ...(await containerChecks(options)),
@@ -137,7 +142,7 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
     state: worst(checks.map((check) => check.state)),
     now: state.now.toISOString(),
     checks,
-    kinds: newest.map((backup) => kindHealth(backup, state, settings)),
+    kinds,
     recoverable: recoverable(state, wal, walState.lag),
     restore: restoreTime(
       drills,
@@ -146,6 +151,11 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
     ),
     proofs: proofs.map(({ proof }) => proof),
     lag: walState.lag,
+    safeUntil: safeUntil(
+      { kinds, proofs: proofs.map(({ proof }) => proof), verification },
+      settings.health,
+      state.now,
+    ),
   };
 }
 
@@ -412,5 +422,6 @@ export function unknownHealth(database: string, thrown: unknown, now: Date): Hea
     restore: undefined,
     proofs: [],
     lag: undefined,
+    safeUntil: undefined,
   };
 }

@@ -16,6 +16,7 @@ import {
   removeOldVerifications,
 } from '../../repository/index.ts';
 import { mapParallel } from '../../streams/index.ts';
+import type { OtherCopy } from './enough-copies.ts';
 import { planRetentionOf, type RetentionPlan, type RetentionSettings } from './plan.ts';
 import { removeStaleNotes } from './stale-notes.ts';
 
@@ -23,6 +24,8 @@ export interface ApplyRetentionOptions {
   readonly repository: Repository;
   readonly database: string;
   readonly settings: RetentionSettings;
+  /** The further copies of the repository. */
+  readonly others: readonly OtherCopy[];
   /** `id` of the plan that was shown. */
   readonly planId: string;
   /** See repository/collect.ts. */
@@ -50,7 +53,7 @@ const keptRuns = 100;
 export async function applyRetention(options: ApplyRetentionOptions): Promise<AppliedRetention> {
   const { repository, database, progress, signal } = options;
   progress.phase('planning again');
-  const plan = await planRetentionOf(repository, database, options.settings);
+  const plan = await planRetentionOf(repository, database, options.settings, options.others);
   if (plan.id !== options.planId) throw changed(plan, options.planId);
   const ids = plan.kinds.flatMap(({ decisions }) =>
     decisions.filter(({ action }) => action === 'remove').map(({ id }) => id),

@@ -19,6 +19,7 @@ import type { DatabaseConfig } from '../../config/index.ts';
 import { timelineHistoryName } from '../../postgres/index.ts';
 import type { LogPiece, Repository } from '../../repository/index.ts';
 import { pathOf } from '../wal/path-of.ts';
+import { type OtherCopy, tooFewCopies } from './enough-copies.ts';
 import { type DatabaseState, type KnownBackup, readState, unknownKind } from './read-state.ts';
 
 export type RetentionSettings = Pick<DatabaseConfig, 'retention' | 'health'>;
@@ -63,16 +64,23 @@ export interface RetentionPlan {
 const monthsAhead = 12;
 const dayMs = 86_400_000;
 
+/** `others`: the further copies; undefined where they do not matter, since nothing is to be removed. */
 export async function planRetentionOf(
   repository: Repository,
   database: string,
   settings: RetentionSettings,
+  others?: readonly OtherCopy[],
 ): Promise<RetentionPlan> {
   const state = await readState(repository, database);
+  const wanted = {
+    copies: others === undefined ? 1 : settings.retention.minimumCopies,
+    minimumOf: (kind: string) => policyOf(settings, kind).minimum,
+  };
+  const tooFew = await tooFewCopies(state, wanted, others ?? []);
   const logOf = newestStored(state.pieces);
   const kinds = [...new Set(state.backups.map(({ kind }) => kind))].sort();
-  const plans = kinds.map((kind) => planKind(state, kind, { settings, logOf }));
-  const log = planLog(state, plans, settings);
+  const plans = kinds.map((kind) => planKind(state, kind, { settings, logOf, tooFew }));
+  const log = planLog(state, plans, { settings, tooFew });
   return { id: idOf(database, plans, log.remove), database, now: state.now, kinds: plans, log };
 }
 
@@ -100,13 +108,21 @@ export function objectivesOf({ health }: RetentionSettings, kind: string): Healt
   };
 }
 
+interface Situation {
+  readonly settings: RetentionSettings;
+  /** Kinds with too few copies, and why. */
+  readonly tooFew: ReadonlyMap<string, string>;
+}
+
 /** Why nothing of a kind may be removed now. */
-function troubleOf(state: DatabaseState, kind: string, settings: RetentionSettings): string[] {
+function troubleOf(state: DatabaseState, kind: string, { settings, tooFew }: Situation): string[] {
   const backups = state.backups.filter((backup) => backup.kind === kind || backup.kind === unknownKind);
   const badRun = state.badRuns.get(kind);
-  return judgeBackups(backups, { objectives: objectivesOf(settings, kind), now: state.now, badRun })
+  const failing = judgeBackups(backups, { objectives: objectivesOf(settings, kind), now: state.now, badRun })
     .filter(({ name, state: severity }) => severity === 'critical' || name === 'last run')
     .map(({ detail }) => detail);
+  const few = tooFew.get(kind);
+  return few === undefined ? failing : [...failing, few];
 }
 
 function newestStored(pieces: readonly LogPiece[]): Map<number, Date> {
@@ -121,10 +137,10 @@ function newestStored(pieces: readonly LogPiece[]): Map<number, Date> {
 function planKind(
   state: DatabaseState,
   kind: string,
-  { settings, logOf }: { settings: RetentionSettings; logOf: ReadonlyMap<number, Date> },
+  { settings, logOf, tooFew }: Situation & { logOf: ReadonlyMap<number, Date> },
 ): KindPlan {
   const policy = policyOf(settings, kind);
-  const trouble = troubleOf(state, kind, settings);
+  const trouble = troubleOf(state, kind, { settings, tooFew });
   const own = state.backups.filter((backup) => backup.kind === kind);
   const byId = new Map(own.map((backup) => [backup.id, backup]));
   const situation = { policy, now: state.now, logOf: kind === 'physical' ? logOf : new Map<number, Date>() };
@@ -157,12 +173,12 @@ function split(backups: readonly KnownBackup[], plan: readonly Decision[]): [Kno
 function planLog(
   state: DatabaseState,
   plans: readonly KindPlan[],
-  settings: RetentionSettings,
+  { settings, tooFew }: Situation,
 ): RetentionPlan['log'] {
   const { pieces } = state;
   const keep = (reason: string) => ({ remove: [], bytes: 0, keptPieces: pieces.length, reason });
   if (pieces.length === 0) return keep('no WAL is stored');
-  const trouble = troubleOf(state, 'physical', settings);
+  const trouble = troubleOf(state, 'physical', { settings, tooFew });
   if (trouble.length > 0) return keep(`nothing is removed while ${trouble.join('; ')}`);
   const gone = new Set(
     plans.flatMap(({ decisions }) =>

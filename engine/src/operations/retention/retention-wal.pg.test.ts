@@ -99,6 +99,7 @@ test('WAL of an applied plan – every moment of the window is recoverable, what
     database: 'main',
     settings,
     planId: plan.id,
+    others: [],
     graceMs: 0,
     progress: silentProgress,
     signal: new AbortController().signal,
