@@ -33,7 +33,7 @@ export {
 } from './evidence.ts';
 export { type ChunkRef, type Extent, type FileEntry, overlayExtents } from './extents.ts';
 export { readFileContent } from './file-reader.ts';
-export { type Holder, isDead, thisProcess } from './holder.ts';
+export { isDead, thisProcess } from './holder.ts';
 export { addHold, assertNotHeld, type Hold, listHolds, removeHold } from './holds.ts';
 export { addCatalogKey, planReseal, type ResealPlan, reseal } from './key-ring-changes.ts';
 export {

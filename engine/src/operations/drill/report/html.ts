@@ -91,12 +91,16 @@ function markup(block: Block): string {
         )
         .join('\n')}\n</tbody>\n</table>`;
     case 'table': {
+      const fixed = block.head.some(({ width }) => width !== undefined);
       const classes = block.head.map(({ right }) => (right ? ' class="right"' : ''));
-      const head = block.head.map(({ title }, i) => `<th scope="col"${classes[i]}>${escapeHtml(title)}</th>`);
+      const head = block.head.map(
+        ({ title, width }, i) =>
+          `<th scope="col"${classes[i]}${width ? ` style="width:${width}%"` : ''}>${escapeHtml(title)}</th>`,
+      );
       const rows = block.rows.map(
         (row) => `<tr>${row.map((value, i) => `<td${classes[i]}>${cellMarkup(value)}</td>`).join('')}</tr>`,
       );
-      return `<table>\n<thead><tr>${head.join('')}</tr></thead>\n<tbody>\n${rows.join('\n')}\n</tbody>\n</table>`;
+      return `<table${fixed ? ' class="fixed"' : ''}>\n<thead><tr>${head.join('')}</tr></thead>\n<tbody>\n${rows.join('\n')}\n</tbody>\n</table>`;
     }
   }
 }

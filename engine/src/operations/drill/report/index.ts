@@ -5,14 +5,14 @@
  */
 
 export { CurrentFacts } from './current-facts.ts';
-export { type SignedReport, verifyReport } from './document.ts';
-export { collectEvidence, type Evidence } from './evidence.ts';
+export { verifyReport } from './document.ts';
+export { collectEvidence } from './evidence.ts';
 export { bundleName, makeBundle, verifyBundle } from './evidence-bundle.ts';
 export { openPoints } from './evidence-page.ts';
 export { foretell } from './foretell.ts';
 export { type EvidenceOptions, keepReport } from './keep-report.ts';
 export { chooseDrill, type KnownDrill, knownDrills } from './known-drills.ts';
-export { measureOf, type Prediction, predictionError, predictRecovery } from './prediction.ts';
+export { measureOf, predictionError, predictRecovery } from './prediction.ts';
 export { type ProofState, proofState, proofText, staleBecause } from './proof-state.ts';
 export {
   createSigningKey,

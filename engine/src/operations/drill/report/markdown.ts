@@ -1,6 +1,14 @@
 /** Reports as Markdown. Pure. */
 import type { SignedReport } from './document.ts';
-import { type Block, type Cell, type Retest, reportView, type Section, visible } from './view.ts';
+import {
+  type Block,
+  type Cell,
+  type Column,
+  type Retest,
+  reportView,
+  type Section,
+  visible,
+} from './view.ts';
 
 export function reportMarkdown(signed: SignedReport, retests: readonly Retest[] = []): string {
   const view = reportView(signed, retests);
@@ -52,10 +60,7 @@ function blockLines(block: Block): string[] {
   }
 }
 
-function table(
-  head: readonly { readonly title: string; readonly right?: boolean }[],
-  rows: readonly (readonly Cell[])[],
-): string[] {
+function table(head: readonly Column[], rows: readonly (readonly Cell[])[]): string[] {
   // A column that is only drawn says nothing in text.
   const kept = head.map((_, i) => !rows.every((row) => row[i]?.part !== undefined) || rows.length === 0);
   const only = <T>(values: readonly T[]) => values.filter((_, i) => kept[i]);

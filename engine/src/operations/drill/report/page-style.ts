@@ -42,6 +42,9 @@ th:last-child, td:last-child { padding-right: 0; }
 thead th { color: var(--soft); font-size: 12px; font-weight: 600; border-bottom-color: #b9c2cb; }
 tbody tr:last-child > * { border-bottom: 0; }
 .facts th { width: 210px; color: var(--soft); font-weight: 400; }
+thead th { overflow-wrap: normal; }
+.fixed { table-layout: fixed; }
+.right + :not(.right) { padding-left: 14px; }
 .right { text-align: right; white-space: nowrap; }
 .mark { font-weight: 600; white-space: nowrap; }
 .facts .mark { white-space: normal; }

@@ -26,9 +26,16 @@ export type Block =
   | { readonly kind: 'code'; readonly text: string }
   | {
       readonly kind: 'table';
-      readonly head: readonly { readonly title: string; readonly right?: boolean }[];
+      readonly head: readonly Column[];
       readonly rows: readonly (readonly Cell[])[];
     };
+
+export interface Column {
+  readonly title: string;
+  readonly right?: boolean;
+  /** Percent of the whole; where one is said, all are. */
+  readonly width?: number;
+}
 
 export interface Section {
   readonly title: string;
@@ -287,7 +294,7 @@ function objectives(report: DrillReport): Block[] {
     const error = rto === undefined ? undefined : predictionError(prediction.rtoSeconds, rto);
     blocks.push({
       kind: 'text',
-      text: `Predicted before the drill: ${formatDuration(prediction.rtoSeconds)}, from ${prediction.basis}. ${error === undefined ? 'The recovery time was not measured.' : `The prediction was ${Math.abs(Math.round(error * 100))} % ${error >= 0 ? 'above' : 'below'} what was measured.`}`,
+      text: `Predicted before the drill: ${formatDuration(prediction.rtoSeconds)}, from ${prediction.basis}. ${error === undefined ? 'The recovery time was not measured.' : `The prediction was ${Math.abs(Math.round(error * 100))}\u00a0% ${error >= 0 ? 'above' : 'below'} what was measured.`}`,
     });
   }
   return blocks;
@@ -295,7 +302,7 @@ function objectives(report: DrillReport): Block[] {
 
 function percentOf(measured: number, objective: number): string {
   const percent = (measured / objective) * 100;
-  return `${percent < 1 ? '< 1' : Math.round(percent)} %`;
+  return `${percent < 1 ? '<\u00a01' : Math.round(percent)}\u00a0%`;
 }
 
 function phases({ phases: all = [] }: DrillReport): Section[] {
@@ -343,7 +350,15 @@ function checks(report: DrillReport): Block[] {
   return [
     table,
     { kind: 'text', text: 'Queries that were run on the restored database, with their answers:' },
-    { kind: 'table', head: [{ title: 'Check' }, { title: 'Query' }, { title: 'Answer' }], rows: asked },
+    {
+      kind: 'table',
+      head: [
+        { title: 'Check', width: 21 },
+        { title: 'Query', width: 55 },
+        { title: 'Answer', width: 24 },
+      ],
+      rows: asked,
+    },
   ];
 }
 
@@ -367,7 +382,10 @@ function issues(report: DrillReport, retests: readonly Retest[]): Block[] {
   const own = report.checks.flatMap(({ name, state, detail, findings = [] }) =>
     state === 'passed' ? [] : [`${name} (${state}): ${detail}`, ...findings.map((one) => `${name}: ${one}`)],
   );
-  const found = [...new Set([...own, ...(report.issue?.findings ?? [])])];
+  // What the record calls a finding is in most cases a check that failed: that is said above, with more.
+  const known = new Set(report.checks.map(({ name, detail }) => `${name}: ${detail}`));
+  const more = (report.issue?.findings ?? []).filter((one) => !known.has(one));
+  const found = [...new Set([...own, ...more])];
   const needed = report.verdict !== 'proven';
   const retest = retests.map(({ id, verdict, finished }) => `drill ${id} of ${utc(finished)}: ${verdict}`);
   return [
