@@ -1,6 +1,6 @@
 /** A database with a repository, a stream of WAL and a drill plan: everything that a drill by plan needs, on the real CLI. */
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DrillReport } from '../src/operations/index.ts';
@@ -15,9 +15,9 @@ export interface DrillLab extends AsyncDisposable {
   readonly home: string;
   readonly server: TestServer;
   readonly stream: RunningStream;
-  backup(): Promise<string>;
-  /** Replaces the plans of helvino.yaml. */
-  plans(yaml: string): Promise<void>;
+  backup(...more: string[]): Promise<string>;
+  /** Replaces the plans of helvino.yaml; `backup`: how backups are taken. */
+  plans(yaml: string, backup?: string): Promise<void>;
   /** A drill by plan, and what it found. */
   drill(plan: string, ...more: string[]): Promise<{ status: number | null; report: DrillReport }>;
 }
@@ -36,6 +36,7 @@ const tables = [
 export async function startDrillLab(major: TestMajor = 18): Promise<DrillLab> {
   await using cleanup = new AsyncDisposableStack();
   const home = await mkdtemp(join(tmpdir(), 'hv-drill-'));
+  await chmod(home, 0o755);
   cleanup.defer(() => rm(home, { recursive: true, force: true }));
   const server = await startTestServer({
     major,
@@ -53,17 +54,19 @@ export async function startDrillLab(major: TestMajor = 18): Promise<DrillLab> {
     home,
     server,
     stream,
-    async backup() {
-      const made = await helvinoJson(['backup'], { cwd: home });
+    async backup(...more) {
+      const made = await helvinoJson(['backup', ...more], { cwd: home });
       assert.ok(made.ok, JSON.stringify(made));
       return made.result!.id as string;
     },
-    plans: (yaml) => writeFile(join(home, 'helvino.yaml'), `${plain}\ndrills:\n${yaml}`),
+    plans: (yaml, backup = '{}') =>
+      writeFile(join(home, 'helvino.yaml'), `${plain.trimEnd()}\n    backup: ${backup}\ndrills:\n${yaml}`),
     async drill(plan, ...more) {
-      const answer = await helvinoJson(['drill', '--plan', plan, '--identity', identity, ...more], {
-        cwd: home,
-      });
+      const scratch = join(home, 'scratch');
+      const words = ['drill', '--plan', plan, '--identity', identity, '--directory', scratch, ...more];
+      const answer = await helvinoJson(words, { cwd: home });
       assert.ok(answer.ok, JSON.stringify(answer));
+      assert.deepEqual(await readdir(scratch), [], 'something was left behind');
       return { status: answer.status, report: answer.result as unknown as DrillReport };
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

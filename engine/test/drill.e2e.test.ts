@@ -1,10 +1,11 @@
 /** Drills by plan on the real CLI: the whole checklist, and that everything that can be wrong is caught with its reason. */
 import assert from 'node:assert/strict';
-import { readdir, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, open, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { verifyPages } from '../src/postgres/page-checksum.ts';
 import { query } from './backup-fixture.ts';
+import { helvinoJson } from './cli.ts';
 import { type DrillLab, notPassed, said, startDrillLab } from './drill-lab.ts';
 
 let lab: DrillLab;
@@ -58,10 +59,7 @@ after(async () => {
   await lab?.[Symbol.asyncDispose]();
 });
 
-const scratches = async () => (await readdir(tmpdir())).filter((name) => name.startsWith('helvino-drill-'));
-
 test('a drill by plan to the latest moment – every item of the checklist, measured, kept; nothing is left behind', async () => {
-  const left = await scratches();
   await query(
     lab.server,
     `insert into messages (org, body) values (1, 'later')`,
@@ -121,7 +119,6 @@ test('a drill by plan to the latest moment – every item of the checklist, meas
   assert.ok(environment!.cpus > 0);
   assert.deepEqual([operator, approver, plan, copy], ['Ada', 'Grace', 'monthly', 'main']);
   assert.deepEqual(objectives, { rtoSeconds: 14_400, rpoSeconds: 86_400 });
-  assert.deepEqual(await scratches(), left);
 });
 
 test('a drill by plan to the end of the backup – proven', async () => {
@@ -130,3 +127,183 @@ test('a drill by plan to the end of the backup – proven', async () => {
   assert.deepEqual([status, report.verdict, report.operator], [0, 'proven', 'Bob']);
   assert.ok(report.prediction!.rtoSeconds > 0);
 });
+
+test('drill plans – with the next time that each is due', async () => {
+  const { result } = await helvinoJson(['drill', 'plans'], { cwd: lab.home });
+  const [plan] = result as unknown as Record<string, string>[];
+  assert.deepEqual([plan!.name, plan!.database, plan!.target], ['monthly', 'main', 'latest']);
+  assert.match(plan!.next!, /^\d{4}-\d\d-01T0[34]:00:00/);
+});
+
+const wrong = `
+  broken:
+    target: backup
+    objectives: { rto: 1ms, rpo: 1ms }
+    skip: [amcheck, content]
+    assertions:
+      - { name: more than there are, sql: select count(*) from organizations, expect: { min: 21 } }
+      - { name: no such table, sql: select count(*) from nowhere }
+      - { name: writes, sql: delete from messages returning 1 }
+    heartbeat: { table: heartbeat, column: at, maxAge: 1ms }
+    migrations: { check: 'echo 20261125_add_tags is pending; exit 1' }
+    application: { command: '${process.execPath} app.mjs', env: { BREAK: '1' } }
+  mismatch:
+    target: random
+    skip: [row counts, content, constraints, sequences, extensions, schema, amcheck, page checksums]
+    application:
+      command: '${process.execPath} app.mjs'
+      http:
+        - { path: /health, json: { status: ok, items.1.n: 2, items.length: 2 } }
+        - { path: /health, json: { status: fine } }
+        - { path: /conversations, headers: { x-org-key: other } }
+  silent:
+    target: backup
+    skip: [row counts, content, constraints, sequences, extensions, schema, amcheck, page checksums]
+    application: { command: 'echo listening soon; sleep 1000', readyTimeout: 1s }
+`;
+
+test('promises that do not hold, a missing migration, an application that does not start – each is named with its reason', async () => {
+  await lab.plans(wrong);
+  const { status, report } = await lab.drill('broken', '--remediation', 'none yet');
+  assert.deepEqual([status, report.verdict], [1, 'failed']);
+  assert.match(said(report, 'assertion: more than there are'), /^failed: it is 20, expected was at least 21/);
+  assert.match(said(report, 'assertion: no such table'), /^failed: relation "nowhere" does not exist/);
+  assert.match(
+    said(report, 'assertion: writes'),
+    /^failed: cannot execute DELETE in a read-only transaction/,
+  );
+  assert.match(said(report, 'heartbeat'), /^failed: the newest row is of .* before the wanted moment/);
+  assert.match(
+    said(report, 'migrations'),
+    /^failed: migrations are missing: .* ended with status 1\n20261125_add_tags is pending/,
+  );
+  assert.match(said(report, 'application'), /^failed: .* ended with status 3\ncannot find module express/);
+  assert.equal(said(report, 'GET /health'), 'unproven: the application did not start');
+  assert.equal(said(report, 'amcheck'), 'unproven: left out by the plan');
+  assert.equal(said(report, 'RTO'), 'unproven: the application did not answer, so it was not measured');
+  assert.match(said(report, 'RPO'), /^failed: the newest heartbeat is/);
+  assert.match(said(report, 'row counts'), /^passed/);
+  assert.match(report.issue!.findings.join('\n'), /^migrations: /m);
+  assert.equal(report.issue!.remediation, 'none yet');
+
+  const again = (await lab.drill('broken')).report;
+  assert.equal(again.issue!.retestOf, report.id, 'the one that failed is repeated');
+});
+
+test('a random moment of the window, and answers that are not as expected – the moment is recorded; the difference is named', async () => {
+  const { report } = await lab.drill('mismatch');
+  assert.deepEqual([report.target!.asked, report.verdict], ['random', 'failed']);
+  assert.ok(
+    Date.parse(report.target!.time!) > 0 && /^[0-9A-F]+\//.test(report.target!.lsn!),
+    JSON.stringify(report.target),
+  );
+  const asked = report.checks.filter(({ name }) => name.startsWith('GET '));
+  assert.deepEqual(
+    asked.map(({ state, detail }) => `${state}: ${detail}`),
+    [
+      'passed: status 200, 3 values as expected',
+      'failed: status is "ok", expected was "fine"',
+      'failed: the status is 401, expected was 200',
+    ],
+  );
+  const { report: silent } = await lab.drill('silent');
+  assert.match(
+    said(silent, 'application'),
+    /^failed: \/health did not answer within 1\.0 s: .*\nlistening soon/,
+  );
+});
+
+test('a moment that cannot be reached, a key that is not the right one – the first is a finding, the second is none', async () => {
+  const { status, report } = await lab.drill('broken', '--to', '2090-01-01 00:00Z');
+  assert.deepEqual([status, report.verdict], [1, 'failed']);
+  assert.match(said(report, 'target'), /^failed: .*2090.* cannot be reached/);
+  const other = await helvinoJson(
+    ['init', '--url', lab.server.url, '--path', 'repository', '--database', 'other'],
+    {
+      cwd: await otherHome(),
+    },
+  );
+  assert.ok(other.ok, JSON.stringify(other));
+  const key = join(lab.home, 'other', 'helvino-recovery-identity.txt');
+  const answer = await helvinoJson(['drill', '--plan', 'broken', '--identity', key], { cwd: lab.home });
+  assert.deepEqual([answer.status, answer.error?.code], [77, 'KEY_WRONG'], JSON.stringify(answer));
+  const { result } = await helvinoJson(['drill', 'list'], { cwd: lab.home });
+  assert.match(JSON.stringify(result), new RegExp(report.id), 'what failed is kept');
+});
+
+async function otherHome(): Promise<string> {
+  await mkdir(join(lab.home, 'other'));
+  return join(lab.home, 'other');
+}
+
+test('a table that is lost, WAL that is missing – both are caught, though recovery comes to an end', async () => {
+  await lab.plans(good);
+  await query(lab.server, 'drop table messages');
+  await lab.stream.upToNow();
+  const lost = (await lab.drill('monthly')).report;
+  assert.equal(lost.verdict, 'failed');
+  assert.match(said(lost, 'assertion: messages'), /^failed: relation "messages" does not exist/);
+  assert.match(said(lost, 'schema'), /table public\.messages is missing/);
+  assert.match(said(lost, 'row counts'), /public\.messages: it had 5000 rows, and is not there any more/);
+
+  for (let i = 0; i < 3; i++)
+    await query(lab.server, 'insert into heartbeat values (now())', 'select pg_switch_wal()');
+  await lab.stream.upToNow();
+  await removeMiddleSegment(join(lab.home, 'repository', 'wal'));
+  const { status, report } = await lab.drill('monthly');
+  assert.equal(status, 1);
+  assert.match(
+    said(report, 'stored WAL'),
+    /^failed: WAL of timeline 1 is missing from \S+ to \S+: nothing after it can be recovered/,
+  );
+  assert.match(said(report, 'recovery'), /^passed/);
+});
+
+/** The last whole segment but one. */
+async function removeMiddleSegment(folder: string): Promise<void> {
+  const names = (await readdir(folder, { recursive: true }))
+    .filter((name) => /[0-9A-F]{8}/i.test(name))
+    .sort();
+  const segments = names.filter((name) => !name.endsWith('.part'));
+  assert.ok(segments.length > 3, names.join(' '));
+  await rm(join(folder, segments.at(-3)!));
+}
+
+test('a page of a table, and one of an index, damaged before the backup – amcheck and checksums name both', async () => {
+  await lab.plans(good, '{ verifyChecksums: false }');
+  const { server } = lab;
+  await query(
+    server,
+    'create table damaged (id int primary key, body text)',
+    `insert into damaged select i, md5(i::text) from generate_series(1, 5000) i`,
+    'create table sorted (body text)',
+    `insert into sorted select md5(i::text) from generate_series(1, 5000) i`,
+    'create index sorted_body on sorted (body)',
+    'checkpoint',
+  );
+  const { rows } = await query<{ heap: string; index: string }>(
+    server,
+    `select pg_relation_filepath('damaged') as heap, pg_relation_filepath('sorted_body') as index`,
+  );
+  await server.stop('fast');
+  await damage(join(server.dataDir, rows[0]!.heap), { block: 3, seal: false });
+  await damage(join(server.dataDir, rows[0]!.index), { block: 5, seal: true });
+  await server.start();
+  await lab.backup('--full');
+  const { report } = await lab.drill('monthly', '--to', 'backup');
+  assert.equal(report.verdict, 'failed');
+  assert.match(said(report, 'amcheck'), /public\.sorted_body: /);
+  assert.match(said(report, 'amcheck'), /public\.damaged: invalid page in block 3/);
+  const pages = said(report, 'page checksums');
+  assert.match(pages, new RegExp(`^failed: 1 of .*\n${rows[0]!.heap}, block 3`));
+});
+
+/** Letters in the last quarter of a page become others; `seal`: with a checksum that is right again. */
+async function damage(path: string, { block, seal }: { block: number; seal: boolean }): Promise<void> {
+  await using file = await open(path, 'r+');
+  const page = Buffer.alloc(8192);
+  await file.read(page, 0, 8192, block * 8192);
+  for (let i = 7000; i < 7600; i++) if (page[i]! >= 0x61 && page[i]! <= 0x66) page[i] = 0x7a;
+  if (seal) page.writeUInt16LE(verifyPages(page, block)[0]!.expected, 8);
+  await file.write(page, 0, 8192, block * 8192);
+}

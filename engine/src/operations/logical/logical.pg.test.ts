@@ -277,13 +277,37 @@ test('a drill of a dump – proven; without the roles that it needs: unproven', 
   assert.deepEqual([report.verdict, notPassed(report)], ['proven', []]);
   assert.deepEqual(
     report.checks.map((check) => check.name),
-    ['start', 'roles', 'restore', 'row counts', 'content', 'amcheck'],
+    [
+      'start',
+      'roles',
+      'restore',
+      'row counts',
+      'content',
+      'constraints',
+      'sequences',
+      'extensions',
+      'schema',
+      'amcheck',
+    ],
   );
   const plain = await takeDump(fixture, server, { format: 'plain', globals: false });
   const without = await fixture.drillIt(plain);
   assert.deepEqual(
     [without.verdict, without.checks.filter((check) => check.state !== 'passed').map((check) => check.name)],
-    ['partly proven', ['roles', 'restore', 'row counts', 'content', 'amcheck']],
+    [
+      'partly proven',
+      [
+        'roles',
+        'restore',
+        'row counts',
+        'content',
+        'constraints',
+        'sequences',
+        'extensions',
+        'schema',
+        'amcheck',
+      ],
+    ],
     JSON.stringify(without.checks),
   );
 });
