@@ -7,6 +7,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
 import type { Progress } from '../../base/progress.ts';
+import { backupFacts } from '../../catalog/index.ts';
 import {
   type ConnectionParams,
   connectSql,
@@ -31,6 +32,7 @@ import {
 import { openFsDriver } from '../../storage/index.ts';
 import { backup } from '../backup/backup.ts';
 import { drill } from '../drill/drill.ts';
+import type { Exercise } from '../drill/exercise.ts';
 import {
   chooseDrill,
   createSigningKey,
@@ -100,6 +102,24 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
   }
 }
 
+/** What a plan of the configuration would ask for. */
+const demoExercise: Exercise = {
+  plan: 'demo',
+  skip: [],
+  objectives: { rtoSeconds: 900, rpoSeconds: 900 },
+  assertions: [
+    {
+      name: 'the organization demo has conversations',
+      database: 'postgres',
+      sql: `select count(*) > 0 from conversations c join organizations o on o.id = organization_id where key = 'demo'`,
+      expect: true,
+    },
+  ],
+  heartbeat: undefined,
+  migrations: undefined,
+  application: undefined,
+};
+
 class DemoRun {
   readonly #options: DemoOptions;
   readonly #scratch: Scratch;
@@ -152,6 +172,11 @@ class DemoRun {
       fetchServers: true,
       readyTimeoutMs: 120_000,
       evidence: { key },
+      exercise: demoExercise,
+      about: {
+        operator: 'helvino demo',
+        target: { asked: 'backup', kind: 'backup', lsn: backupFacts(what.manifest).walEnd },
+      },
     });
     progress.phase('writing the report');
     const known = chooseDrill(await knownDrills(what.repository, 'demo'), report.id);
