@@ -4,6 +4,7 @@
  */
 import type pg from 'pg';
 import type { TablePolicy } from '../types.ts';
+import { isRow } from './population.ts';
 import { list, literal, ownRowsOf, type ReferenceSpec, type SchemaSpec, type TableSpec } from './schema.ts';
 import { danglingReferences, keyOf, pointerOf, type Row, rowsBy, type State, tenantRows } from './state.ts';
 
@@ -40,7 +41,10 @@ function keyed(state: State, only?: ReadonlySet<Row>): Keyed {
 
 /** What belongs at a later moment: also rows that belonged once, by their keys, whoever has them now. */
 function laterRows(schema: SchemaSpec, state: State, [root, earlier]: [string, Keyed]): Keyed {
-  const own = tenantRows(schema, state, root, (table, row) => earlier.get(table)!.has(keyOf(row, table.key)));
+  // Without a key a row cannot be followed.
+  const had = (table: TableSpec, row: Row) =>
+    table.key.length > 0 && earlier.get(table)!.has(keyOf(row, table.key));
+  const own = tenantRows(schema, state, root, had);
   return keyed(state, own);
 }
 
@@ -61,7 +65,7 @@ export function expectedState(
     const rows = result.get(table)!;
     for (const key of new Set([...own.get(table)!.keys(), ...ownNow.get(table)!.keys()])) {
       const three = {
-        was: before.get(table)!.get(key),
+        was: (table.key.length > 0 ? before : own).get(table)!.get(key),
         hit: then?.get(table)?.get(key),
         now: rows.get(key),
       };
@@ -148,9 +152,10 @@ export async function uniqueProblems(client: pg.Client, now: State, wanted: Stat
   }
 }
 
+/** One row, if it has its likes. */
 function deletion(table: TableSpec, row: Row): string {
-  const condition = table.key.map((name) => `${list([name])} = ${literal(row[name]!)}`).join(' and ');
-  return `delete from ${ownRowsOf(table)} where ${condition}`;
+  const own = ownRowsOf(table);
+  return `delete from ${own} where (tableoid, ctid) = (select tableoid, ctid from ${own} where ${isRow(table, row)} limit 1)`;
 }
 
 function insertion(table: TableSpec, row: Row): string {

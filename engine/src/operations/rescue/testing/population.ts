@@ -182,9 +182,13 @@ async function setPointer(
   await attempt(client, `update ${ownRowsOf(table)} set ${sets.join(', ')} where ${isRow(table, row)}`);
 }
 
-/** A condition that only this row fulfils. */
+/** A condition that only this row fulfils; without a key also its likes. */
 export function isRow(table: TableSpec, row: Row): string {
-  return table.key.map((name) => `${quote(name)} = ${literal(row[name]!)}`).join(' and ');
+  if (table.key.length > 0)
+    return table.key.map((name) => `${quote(name)} = ${literal(row[name]!)}`).join(' and ');
+  return table.columns
+    .map(({ name }) => `${quote(name)}::text is not distinct from ${literal(row[name]!)}`)
+    .join(' and ');
 }
 
 export async function forwardSequences(client: pg.Client, table: TableSpec): Promise<void> {

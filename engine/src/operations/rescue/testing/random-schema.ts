@@ -26,6 +26,7 @@ export function randomSchema(random: Random, major: number): SchemaSpec {
   for (let count = random.int(3, 7); count > 0; count--) making.tables.push(makeTable(making, 'tenant'));
   if (random.chance(0.6)) making.tables.push(joinTable(making));
   if (random.chance(0.5)) making.tables.push(polymorphicTable(making));
+  if (random.chance(0.3)) making.tables.push(keylessTable(making));
   if (random.chance(0.4)) addInheritance(making);
   for (let count = random.int(0, 2); count > 0; count--) addCycle(making);
   for (const table of making.tables) addTriggers(making, table);
@@ -387,6 +388,18 @@ function bareTable({ random, tables }: Making, base: string): TableSpec {
   return { schema: 'public', name, role: 'tenant', keyClause: 'primary key', ...nothing };
 }
 
+/** A log: rows that may be twice, which nothing refers to. */
+function keylessTable(making: Making): TableSpec {
+  const { random, tables } = making;
+  const table = bareTable(making, 'log');
+  const owners = tables.filter(({ role }) => role !== 'lookup');
+  refer(making, table, random.pick(owners), { nullable: random.chance(0.3), prefix: 'owner' });
+  if (random.chance(0.4)) addLookup(making, table);
+  table.columns.push(column('what', 'text', { value: (chance) => chance.pick(['twice', 'and again']) }));
+  if (random.chance(0.3)) table.columns.push(column('data', 'json', { value: () => '{"a":  1}' }));
+  return table;
+}
+
 /** Its rows refer to rows of one table or another, and no constraint says so. */
 function polymorphicTable(making: Making): TableSpec {
   const { random, tables } = making;
@@ -417,8 +430,11 @@ function polymorphicTable(making: Making): TableSpec {
 /** A child by inheritance has a key and references of its own. */
 function addInheritance({ random, tables }: Making): void {
   const parents = tables.filter(
-    ({ role, partitions, columns }) =>
-      role === 'tenant' && !partitions && !columns.some(({ suffix }) => suffix.includes('identity')),
+    ({ role, partitions, columns, key }) =>
+      role === 'tenant' &&
+      key.length > 0 &&
+      !partitions &&
+      !columns.some(({ suffix }) => suffix.includes('identity')),
   );
   if (parents.length === 0) return;
   const parent = random.pick(parents);
@@ -447,7 +463,9 @@ function addCycle(making: Making): void {
       )
       .map(({ target }) => ({ child, target })),
   );
-  const usable = pairs.filter(({ child, target }) => !child.parent && target.role !== 'lookup');
+  const usable = pairs.filter(
+    ({ child, target }) => child.key.length > 0 && !child.parent && target.role !== 'lookup',
+  );
   if (usable.length === 0) return;
   const { child, target } = random.pick(usable);
   if (target.columns.some(({ name }) => name.startsWith('cycle_'))) return;

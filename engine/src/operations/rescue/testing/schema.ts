@@ -37,6 +37,7 @@ export interface TableSpec {
   /** `lookup`: rows that all tenants share. */
   readonly role: 'root' | 'lookup' | 'tenant';
   readonly columns: ColumnSpec[];
+  /** Empty: nothing tells rows apart. */
   readonly key: readonly string[];
   readonly keyClause: 'primary key' | 'unique';
   readonly references: ReferenceSpec[];
@@ -112,8 +113,8 @@ function createTable(table: TableSpec): string {
     ({ name, type, notNull, suffix }) => `${quote(name)} ${type}${notNull ? ' not null' : ''} ${suffix}`,
   );
   const parts = [...(table.parent ? [] : ['"gone" integer']), ...columns];
-  const key = `${table.keyClause} (${list(table.key)})`;
+  const key = table.key.length === 0 ? [] : [`${table.keyClause} (${list(table.key)})`];
   const inherits = table.parent ? ` inherits (${nameOf(table.parent)})` : '';
-  const create = `create table ${nameOf(table)} (${[...parts, key].join(', ')})${inherits} ${table.partitions?.clause ?? ''}`;
+  const create = `create table ${nameOf(table)} (${[...parts, ...key].join(', ')})${inherits} ${table.partitions?.clause ?? ''}`;
   return table.parent ? create : `${create};\nalter table ${nameOf(table)} drop column "gone"`;
 }

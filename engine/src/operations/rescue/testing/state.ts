@@ -35,6 +35,7 @@ export async function readState(client: pg.Client, schema: SchemaSpec): Promise<
   for (const table of schema.tables) {
     const columns = list(table.columns.map(({ name }) => name));
     const { rows } = await client.query<Row>(`select ${columns} from ${ownRowsOf(table)}`);
+    if (table.key.length === 0) number(rows);
     state.set(table, rows);
   }
   return state;
@@ -55,8 +56,22 @@ export async function readSequences(client: pg.Client): Promise<ReadonlyMap<stri
   return next;
 }
 
+/** Rows of tables without a key: by their content, and the how manieth of it each is. */
+const ordinals = new WeakMap<Row, string>();
+
+function number(rows: readonly Row[]): void {
+  const seen = new Map<string, number>();
+  for (const row of rows) {
+    const content = JSON.stringify(row);
+    const ordinal = (seen.get(content) ?? 0) + 1;
+    seen.set(content, ordinal);
+    ordinals.set(row, `${content} no. ${ordinal}`);
+  }
+}
+
+/** `names`: columns that tell rows apart; none: the whole content does. */
 export function keyOf(row: Row, names: readonly string[]): string {
-  return JSON.stringify(names.map((name) => row[name]));
+  return names.length === 0 ? ordinals.get(row)! : JSON.stringify(names.map((name) => row[name]));
 }
 
 /** What the reference says the parent's columns are; undefined when the row refers to nothing. */
