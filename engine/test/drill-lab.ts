@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { DrillReport } from '../src/operations/index.ts';
 import { query } from './backup-fixture.ts';
 import { helvinoJson } from './cli.ts';
-import { startTestServer, type TestMajor, type TestServer } from './pg-server.ts';
+import { startTestServer, type TestServer } from './pg-server.ts';
 import { type RunningStream, streamByCli } from './wal-stream-cli.ts';
 
 const identity = 'helvino-recovery-identity.txt';
@@ -33,18 +33,19 @@ const tables = [
   'insert into heartbeat values (now())',
 ];
 
-export async function startDrillLab(major: TestMajor = 18): Promise<DrillLab> {
+/** `fill`: makes other content than the usual. */
+export async function startDrillLab(fill?: (server: TestServer) => Promise<void>): Promise<DrillLab> {
   await using cleanup = new AsyncDisposableStack();
   const home = await mkdtemp(join(tmpdir(), 'hv-drill-'));
   await chmod(home, 0o755);
   cleanup.defer(() => rm(home, { recursive: true, force: true }));
   const server = await startTestServer({
-    major,
+    major: 18,
     initdbArgs: ['-k', '--wal-segsize=1'],
     config: { autovacuum: 'off', shared_preload_libraries: '' },
   });
   cleanup.use(server);
-  await query(server, ...tables);
+  await (fill?.(server) ?? query(server, ...tables));
   const init = await helvinoJson(['init', '--url', server.url, '--path', 'repository'], { cwd: home });
   assert.ok(init.ok, JSON.stringify(init));
   const plain = await readFile(join(home, 'helvino.yaml'), 'utf8');

@@ -19,7 +19,7 @@ const url = new URL(process.env.DATABASE_URL);
 createServer((request, response) => {
   const answer = (status, body) => response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   if (request.url === '/health') return answer(200, { status: 'ok', database: url.pathname.slice(1), items: [{ n: 1 }, { n: 2 }] });
-  if (request.url === '/api/org/demo/settings' && request.headers['x-internal-key'] === 'geheim') return answer(200, { writeEnabled: true });
+  if (request.url === '/api/org/demo/settings' && request.headers['x-internal-key'] === 'geheim') return answer(200, { key: 'demo', writeEnabled: true });
   if (request.url === '/conversations' && request.headers['x-org-key'] === 'demo') return answer(200, []);
   answer(401, { error: 'who are you?' });
 }).listen(Number(process.env.PORT), '127.0.0.1');

@@ -143,14 +143,16 @@ async function httpChecks(
     );
   const health: HttpCheck = { path: readyPath, headers: {}, status: 200, json: {} };
   if (!guide) return [health];
+  const { org } = guide;
   const { internalKey } = await plainValues(source, { internalKey: guide.internalKey });
   return [
-    health,
+    { ...health, json: { status: 'ok' } },
     {
       ...health,
-      path: `/api/org/${encodeURIComponent(guide.org)}/settings`,
+      path: `/api/org/${encodeURIComponent(org)}/settings`,
+      json: { key: org },
       headers: { 'x-internal-key': internalKey! },
     },
-    { ...health, path: '/conversations', headers: { 'x-org-key': guide.org } },
+    { ...health, path: '/conversations', headers: { 'x-org-key': org } },
   ];
 }

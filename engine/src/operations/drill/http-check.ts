@@ -1,6 +1,6 @@
 /** One request to the application, and what must come. */
 import { createHash } from 'node:crypto';
-import { formatBytes } from '../../base/format.ts';
+import { formatBytes, plural } from '../../base/format.ts';
 import type { HttpCheck } from './exercise.ts';
 import { type Check, findings, shownQueries } from './report.ts';
 
@@ -38,7 +38,7 @@ export async function askHttp(
   const count = Object.keys(json).length;
   return {
     state: 'passed',
-    detail: `status ${answered}${count > 0 ? `, ${count} values as expected` : ''}`,
+    detail: `status ${answered}${count > 0 ? `, ${plural(count, 'value')} as expected` : ''}`,
     queries,
   };
 }
