@@ -40,12 +40,11 @@ function keyed(state: State, only?: ReadonlySet<Row>): Keyed {
 }
 
 /** What belongs at a later moment: also rows that belonged once, by their keys, whoever has them now. */
-function laterRows(schema: SchemaSpec, state: State, [root, earlier]: [string, Keyed]): Keyed {
-  // Without a key a row cannot be followed.
-  const had = (table: TableSpec, row: Row) =>
-    table.key.length > 0 && earlier.get(table)!.has(keyOf(row, table.key));
-  const own = tenantRows(schema, state, root, had);
-  return keyed(state, own);
+function laterRows(schema: SchemaSpec, state: State, [root, ...earlier]: [string, ...Keyed[]]): Keyed {
+  const had = new Map(
+    schema.tables.map((table) => [table, earlier.flatMap((one) => [...one.get(table)!.values()])]),
+  );
+  return keyed(state, tenantRows(schema, state, root, had));
 }
 
 export function expectedState(
@@ -56,7 +55,7 @@ export function expectedState(
 ): Expected {
   const own = keyed(moments.before, tenantRows(schema, moments.before, root));
   const then = moments.accident && laterRows(schema, moments.accident, [root, own]);
-  const ownNow = laterRows(schema, moments.now, [root, then ?? own]);
+  const ownNow = laterRows(schema, moments.now, [root, own, ...(then ? [then] : [])]);
   const before = keyed(moments.before);
   const result = keyed(moments.now);
   const written: [TableSpec, Row][] = [];

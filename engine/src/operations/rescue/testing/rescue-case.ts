@@ -59,11 +59,19 @@ const working = () => ({
 });
 
 export async function rescueCase(options: CaseOptions): Promise<CaseOutcome> {
-  const random = new Random(options.seed);
-  const schema = randomSchema(random, options.major);
   await using stack = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'hv-rescue-'));
   stack.defer(() => rm(folder, { recursive: true, force: true }));
+  return await examine(await prepare({ ...options, folder }, stack));
+}
+
+/** All moments are there, nothing is planned. */
+async function prepare(
+  options: CaseOptions & { readonly folder: string },
+  stack: AsyncDisposableStack,
+): Promise<Examination> {
+  const random = new Random(options.seed);
+  const schema = randomSchema(random, options.major);
   const names = await makeMoments({ ...options, schema, random }, stack);
   const open = async (name: string) => {
     const client = await connectRaw(options.url, name);
@@ -76,7 +84,21 @@ export async function rescueCase(options: CaseOptions): Promise<CaseOutcome> {
     accident: names.accident === undefined ? undefined : await readState(await open(names.accident), schema),
     now: await readState(now, schema),
   };
-  return await examine({ ...options, schema, names, moments, now, folder, policies: randomPolicies(random) });
+  return { ...options, schema, names, moments, now, policies: randomPolicies(random) };
+}
+
+/** For those who apply it themselves: the plan is written; `rescued` is what applying must lead to. */
+export async function planCase(
+  options: CaseOptions & { readonly folder: string },
+  stack: AsyncDisposableStack,
+): Promise<
+  Pick<Examination, 'schema' | 'names' | 'now'> & { readonly lost: State; readonly rescued: State }
+> {
+  const one = await prepare(options, stack);
+  await plan(one);
+  const expected = expectedState(one.schema, one.moments, victim, one.policies.all);
+  assert.ok(expected.problems.length === 0 && expected.written > 0, 'a case for another test');
+  return { ...one, lost: one.moments.now, rescued: expected.state };
 }
 
 function randomPolicies(random: Random): RescuePolicies {
@@ -124,7 +146,12 @@ async function examine(one: Examination): Promise<CaseOutcome> {
 }
 
 async function rescue(one: Examination) {
-  const plan = await withClients(one, (clients) =>
+  refuseProblems(await plan(one));
+  return withClients(one, ({ now }) => applyRescue({ ...applying(one), now }));
+}
+
+function plan(one: Examination): Promise<PlanSummary> {
+  return withClients(one, (clients) =>
     planRescue({
       ...working(),
       ...clients,
@@ -135,8 +162,6 @@ async function rescue(one: Examination) {
       program: 'test',
     }),
   );
-  refuseProblems(plan);
-  return withClients(one, ({ now }) => applyRescue({ ...applying(one), now }));
 }
 
 function refuseProblems({ problems, conflicts }: PlanSummary): void {

@@ -85,25 +85,30 @@ export function rowsBy(rows: readonly Row[], names: readonly string[]): Map<stri
   return new Map(rows.map((row) => [keyOf(row, names), row]));
 }
 
-/** The root's row and whatever refers to it, directly or not. `more`: rows that belong, too, if they are there. */
+/**
+ * The root's row and whatever refers to it, directly or not. `earlier`: rows that belonged once; whatever has their keys
+ * belongs, too, and what refers to their keys, though they may be gone. Without a key a row cannot be followed.
+ */
 export function tenantRows(
   schema: SchemaSpec,
   state: State,
   root: string,
-  more: (table: TableSpec, row: Row) => boolean = () => false,
+  earlier: ReadonlyMap<TableSpec, readonly Row[]> = new Map(),
 ): ReadonlySet<Row> {
   const found = new Set<Row>(state.get(schema.root)!.filter((row) => row[rootKey] === root));
-  for (const [table, rows] of state) for (const row of rows) if (more(table, row)) found.add(row);
+  const before = (table: TableSpec) => (table.key.length === 0 ? [] : (earlier.get(table) ?? []));
+  for (const [table, rows] of state) {
+    const keys = new Set(before(table).map((row) => keyOf(row, table.key)));
+    for (const row of rows) if (keys.has(keyOf(row, table.key))) found.add(row);
+  }
   for (let size = -1; size !== found.size; ) {
     size = found.size;
     for (const table of schema.tables) {
       for (const reference of table.references) {
-        const parents = new Set(
-          state
-            .get(reference.target)!
-            .filter((row) => found.has(row))
-            .map((row) => keyOf(row, reference.referenced)),
-        );
+        const byKey = reference.referenced.every((name) => reference.target.key.includes(name));
+        const gone = byKey ? before(reference.target).map((row) => keyOf(row, reference.referenced)) : [];
+        const present = state.get(reference.target)!.filter((row) => found.has(row));
+        const parents = new Set([...gone, ...present.map((row) => keyOf(row, reference.referenced))]);
         for (const row of state.get(table)!) {
           const pointer = pointerOf(row, reference);
           if (pointer !== undefined && parents.has(pointer)) found.add(row);
