@@ -31,6 +31,7 @@ const tables = [
   `insert into organizations select i, 'org-' || i from generate_series(1, 20) i`,
   `insert into messages (org, body) select 1 + i % 20, md5(i::text) from generate_series(1, 5000) i`,
   'insert into heartbeat values (now())',
+  'create table plain as select 1 as i',
 ];
 
 /** `fill`: makes other content than the usual. */

@@ -84,6 +84,7 @@ test('a drill by plan to the latest moment – every item of the checklist, meas
       'recovery',
       'row counts',
       'content',
+      'lost tables',
       'constraints',
       'sequences',
       'extensions',
@@ -244,6 +245,10 @@ test('a table that is lost, WAL that is missing – both are caught, though reco
   assert.equal(lost.verdict, 'failed');
   assert.match(said(lost, 'assertion: messages'), /^failed: relation "messages" does not exist/);
   assert.match(said(lost, 'schema'), /table public\.messages is missing/);
+  assert.match(
+    said(lost, 'lost tables'),
+    /^unproven: 1 of 4 tables .*\npostgres: public\.messages was dropped or rewritten by transaction \d+ at .*: before:xid:\d+ has it/,
+  );
   assert.match(said(lost, 'row counts'), /public\.messages: it had 5000 rows, and is not there any more/);
 
   for (let i = 0; i < 3; i++)
@@ -269,7 +274,7 @@ async function removeMiddleSegment(folder: string): Promise<void> {
   await rm(join(folder, segments.at(-3)!));
 }
 
-test('a page of a table, and one of an index, damaged before the backup – amcheck and checksums name both', async () => {
+test('a page of a table, one of an index, and a row of the catalog, damaged before the backup – each is named, by each check that sees it', async () => {
   await lab.plans(good, '{ verifyChecksums: false }');
   const { server } = lab;
   await query(
@@ -279,6 +284,7 @@ test('a page of a table, and one of an index, damaged before the backup – amch
     'create table sorted (body text)',
     `insert into sorted select md5(i::text) from generate_series(1, 5000) i`,
     'create index sorted_body on sorted (body)',
+    'create table hidden as select 1 as i',
     'checkpoint',
   );
   const { rows } = await query<{ heap: string; index: string }>(
@@ -289,6 +295,7 @@ test('a page of a table, and one of an index, damaged before the backup – amch
   await damage(join(server.dataDir, rows[0]!.heap), { block: 3, seal: false });
   await damage(join(server.dataDir, rows[0]!.index), { block: 5, seal: true });
   await server.start();
+  await hide(server, 'hidden');
   await lab.backup('--full');
   const { report } = await lab.drill('monthly', '--to', 'backup');
   assert.equal(report.verdict, 'failed');
@@ -296,7 +303,38 @@ test('a page of a table, and one of an index, damaged before the backup – amch
   assert.match(said(report, 'amcheck'), /public\.damaged: invalid page in block 3/);
   const pages = said(report, 'page checksums');
   assert.match(pages, new RegExp(`^failed: 1 of .*\n${rows[0]!.heap}, block 3`));
+  assert.match(
+    said(report, 'row counts'),
+    /^failed: .*public\.hidden: 1 rows in the source, absent restored/s,
+  );
+  assert.match(said(report, 'schema'), /^failed: .*table public\.hidden is missing/s);
+
+  await query(server, 'insert into heartbeat values (now())');
+  await lab.stream.upToNow();
+  const later = (await lab.drill('monthly')).report;
+  assert.match(
+    said(later, 'lost tables'),
+    /^failed: 1 table of \d+ lost\npostgres: public\.hidden is missing, and no transaction in the WAL has dropped it/,
+  );
 });
+
+/** On the disk the catalog does not know the table any more; the running server still has the page as it was. */
+async function hide(server: DrillLab['server'], table: string): Promise<void> {
+  const { rows } = await query<{ path: string; block: number; item: number }>(
+    server,
+    `select pg_relation_filepath('pg_class') as path, (ctid::text::point)[0]::int as block, (ctid::text::point)[1]::int as item
+     from pg_class where relname = '${table}'`,
+  );
+  const { path, block, item } = rows[0]!;
+  // Reading has set hints: written now, the page in memory stays clean, and does not go over ours.
+  await query(server, 'select count(*) from pg_class', 'checkpoint');
+  await using file = await open(join(server.dataDir, path), 'r+');
+  const page = Buffer.alloc(8192);
+  await file.read(page, 0, 8192, block * 8192);
+  page.writeUInt32LE(0, 24 + (item - 1) * 4);
+  page.writeUInt16LE(verifyPages(page, block)[0]!.expected, 8);
+  await file.write(page, 0, 8192, block * 8192);
+}
 
 /** Letters in the last quarter of a page become others; `seal`: with a checksum that is right again. */
 async function damage(path: string, { block, seal }: { block: number; seal: boolean }): Promise<void> {

@@ -91,6 +91,7 @@ for (const major of [14, 18] as const) {
         logging_collector: 'on',
         synchronous_standby_names: 'nobody',
         max_connections: '3',
+        max_logical_replication_workers: '4',
         default_transaction_read_only: 'on',
       };
       const lines = Object.entries(hostile).map(([name, value]) => `${name} = '${value}'\n`);
@@ -108,9 +109,10 @@ for (const major of [14, 18] as const) {
       await ask(server, 'insert into t values (2); select pg_switch_wal()');
       const shown = await ask(
         server,
-        `select current_setting('listen_addresses') as net, current_setting('archive_mode') as archive, current_setting('ssl') as ssl`,
+        `select current_setting('listen_addresses') as net, current_setting('archive_mode') as archive, current_setting('ssl') as ssl,
+           current_setting('max_logical_replication_workers') as subscribers`,
       );
-      assert.deepEqual(shown, [{ net: '', archive: 'off', ssl: 'off' }]);
+      assert.deepEqual(shown, [{ net: '', archive: 'off', ssl: 'off', subscribers: '0' }]);
       await server.stop('fast');
       assert.deepEqual(await readdir(marks), []);
     });

@@ -30,6 +30,7 @@ import { needsLog, type Recovery } from '../restore/find-recovery.ts';
 import { lastRecord } from '../restore/last-record.ts';
 import { restore } from '../restore/restore.ts';
 import { checkContent, type RecordedTable } from './check-content.ts';
+import { checkLostTables } from './check-lost-tables.ts';
 import { checkStoredWal } from './check-stored-wal.ts';
 import {
   dataChecks,
@@ -167,6 +168,7 @@ class DrillRun implements Drill {
     this.recorder = new DrillRecorder(options, [
       ...checkNames,
       ...(recovery ? ['stored WAL'] : []),
+      ...(this.#later === undefined ? [] : ['lost tables']),
       ...exerciseChecks(exercise),
     ]);
   }
@@ -185,6 +187,15 @@ class DrillRun implements Drill {
     recorder.enter('verify');
     await recorder.check('recovery', () => this.#recovered());
     await this.#content();
+    if (recovery && this.#later !== undefined)
+      await recorder.check('lost tables', () =>
+        checkLostTables({
+          options: this.#options,
+          connection: this.#server!.connection,
+          target: recovery.target,
+          from: this.#facts.walEnd,
+        }),
+      );
     const input = this.#examination();
     await examine(input);
     await exercise(input);
