@@ -72,10 +72,13 @@ function close(month: OpenMonth | undefined, present: readonly RetentionBackup[]
 
 /** Bytes of packs that several share count once. */
 export function bytesOf(backups: readonly Pick<RetentionBackup, 'packs'>[]): number {
-  const sizes = new Map<string, number>();
-  for (const { packs } of backups) for (const { id, size } of packs) sizes.set(id, size);
+  const seen = new Set<string | number>();
   let sum = 0;
-  for (const size of sizes.values()) sum += size;
+  for (const { packs } of backups)
+    for (const { id, size } of packs) {
+      if (!seen.has(id)) sum += size;
+      seen.add(id);
+    }
   return sum;
 }
 

@@ -51,3 +51,27 @@ test('any pieces and any range – a cover without gaps exactly when every byte 
     }),
   );
 });
+
+test('pieces in any order, inside each other, of two timelines – the same ranges as in order', () => {
+  const piece = (line: number, begin: number, end: number) => ({
+    line,
+    begin: BigInt(begin),
+    end: BigInt(end),
+  });
+  const pieces = [
+    piece(2, 5, 9),
+    piece(1, 20, 30),
+    piece(1, 0, 10),
+    piece(1, 2, 4),
+    piece(1, 10, 20),
+    piece(2, 0, 5),
+    piece(1, 40, 50),
+  ];
+  const ranges = [piece(1, 0, 30), piece(1, 40, 50), piece(2, 0, 9)];
+  assert.deepEqual(continuousRanges(pieces), ranges);
+  assert.deepEqual(continuousRanges(pieces.toReversed()), ranges);
+  assert.deepEqual(
+    continuousRanges(pieces.toSorted((a, b) => a.line - b.line || Number(a.begin - b.begin))),
+    ranges,
+  );
+});

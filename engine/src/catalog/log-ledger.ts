@@ -15,15 +15,24 @@ export interface LedgerRange {
 
 /** Continuous ranges in order of timeline and begin. Pieces may overlap and come in any order. */
 export function continuousRanges(pieces: Iterable<LedgerPiece>): LedgerRange[] {
-  const sorted = [...pieces].sort((a, b) => a.line - b.line || compare(a.begin, b.begin));
-  const ranges: { line: number; begin: bigint; end: bigint }[] = [];
-  for (const { line, begin, end } of sorted) {
-    const last = ranges.at(-1);
-    if (last && last.line === line && begin <= last.end) {
-      if (end > last.end) last.end = end;
-    } else ranges.push({ line, begin, end });
-  }
-  return ranges;
+  const ranges: LedgerRange[] = [];
+  for (const piece of pieces) extend(ranges, piece);
+  // As stores list them they are in order. Otherwise what was joined so far is put in order and joined once more.
+  if (ranges.every((range, i) => i === 0 || inOrder(ranges[i - 1]!, range) <= 0)) return ranges;
+  const joined: LedgerRange[] = [];
+  for (const range of ranges.sort(inOrder)) extend(joined, range);
+  return joined;
+}
+
+function extend(ranges: LedgerRange[], { line, begin, end }: LedgerPiece): void {
+  const last = ranges.at(-1);
+  if (last === undefined || last.line !== line || begin < last.begin || begin > last.end)
+    ranges.push({ line, begin, end });
+  else if (end > last.end) ranges[ranges.length - 1] = { ...last, end };
+}
+
+function inOrder(a: LedgerRange, b: LedgerRange): number {
+  return a.line - b.line || compare(a.begin, b.begin);
 }
 
 /** How far WAL reaches without a gap from `from` on; undefined when not even `from` is stored. */
@@ -33,12 +42,13 @@ export function reachFrom(ranges: readonly LedgerRange[], line: number, from: bi
 
 /** The fewest pieces that cover [from, to), in order; undefined when there is a gap. */
 export function coveringPieces<T extends LedgerPiece>(
-  pieces: readonly T[],
+  pieces: Iterable<T>,
   { line, from, to }: { line: number; from: bigint; to: bigint },
 ): T[] | undefined {
-  const own = pieces
-    .filter((piece) => piece.line === line)
-    .sort((a, b) => compare(a.begin, b.begin) || compare(b.end, a.end));
+  const own: T[] = [];
+  for (const piece of pieces)
+    if (piece.line === line && piece.end > from && piece.begin < to) own.push(piece);
+  own.sort((a, b) => compare(a.begin, b.begin) || compare(b.end, a.end));
   const chosen: T[] = [];
   let at = from;
   let i = 0;

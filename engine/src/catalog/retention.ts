@@ -171,7 +171,7 @@ function overLimit(
 ): Map<string, string> {
   const dropped = new Map<string, string>();
   if (maxBytes === undefined) return dropped;
-  const users = new Map<string, number>();
+  const users = new Map<string | number, number>();
   let total = 0;
   const kept = sorted.filter(({ id }) => reasons.get(id)!.length > 0);
   for (const { packs } of kept)

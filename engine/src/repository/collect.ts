@@ -14,6 +14,7 @@ import { HelvinoError } from '../base/errors.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { packName, packsPrefix, trashName, trashPrefix } from './layout.ts';
 import { type LeaseFacts, liveLeases } from './lease.ts';
+import { PackIds } from './pack-ids.ts';
 import type { Repository } from './repository.ts';
 import { planSuperseded, removeSuperseded, type SupersededPart } from './superseded.ts';
 
@@ -135,12 +136,12 @@ async function putMark(driver: StorageDriver, packId: string): Promise<void> {
   }
 }
 
-async function namedPacks(repository: Repository): Promise<Set<string>> {
-  const named = new Set<string>();
+async function namedPacks(repository: Repository): Promise<PackIds> {
+  const named = new PackIds();
   for (const backup of await repository.backups()) {
     try {
       const manifest = await repository.manifest(backup.database, backup.id);
-      for (const pack of manifest.packs) named.add(pack.id);
+      for (const pack of manifest.packs) named.numberOf(pack.id);
     } catch (thrown) {
       // Removed since it was listed.
       if (!(thrown instanceof HelvinoError && thrown.code === 'BACKUP_NOT_FOUND')) throw thrown;

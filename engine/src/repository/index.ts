@@ -51,6 +51,7 @@ export { Lease, leaseLifetimeMs, liveLeases } from './lease.ts';
 export { type LogNote, type LogNoteKind, listLogNotes, openLogNote, putLogNote } from './log-notes.ts';
 export type { LogSlice } from './log-opener-messages.ts';
 export { LogOpenerPool } from './log-opener-pool.ts';
+export { LogPieces } from './log-pieces.ts';
 export { LogSealer } from './log-sealer.ts';
 export {
   checkLogPiece,
@@ -68,6 +69,7 @@ export {
 export type { Manifest } from './manifest.ts';
 export { type CopyState, Mirrors } from './mirrors.ts';
 export { packCapacity } from './pack-builder.ts';
+export { PackIds } from './pack-ids.ts';
 export { type PackContents, readPackContents } from './pack-reader.ts';
 export { readBack } from './read-back.ts';
 export { noteRemovedLog, type Removed, removedFrom } from './removed.ts';

@@ -24,40 +24,38 @@ export async function planSuperseded(
   const found: SupersededPart[] = [];
   for (const prefix of [logPrefix, 'log-index/']) {
     let line = '';
-    let pieces: { name: string; size: number; begin: string; end: string }[] = [];
-    const flush = () => {
-      found.push(...insideOthers(pieces));
-      pieces = [];
-    };
-    // By name: line for line.
+    /** The one that reaches furthest of those before, and of those that begin with it so far. */
+    let longest: Piece | undefined;
+    // By name: line for line, by begin, and of one begin the longest last.
     for await (const { name, size, modified } of driver.list(prefix)) {
       const [, ofLine = '', begin = '', end = ''] = piecePattern.exec(name) ?? [];
       if (ofLine === '' || now - modified.getTime() < graceMs) continue;
-      if (ofLine !== line) flush();
+      if (ofLine !== line) longest = undefined;
       line = ofLine;
-      pieces.push({ name, size, begin, end });
+      const piece = { name, size, begin, end };
+      if (longest !== undefined && end <= longest.end) found.push({ name, size, by: longest.name });
+      else {
+        if (longest?.begin === begin) takeOver(found, longest, piece);
+        longest = piece;
+      }
     }
-    flush();
   }
   return found;
 }
 
 /** Positions are compared as text: they have the same width. */
-function insideOthers(
-  pieces: readonly { name: string; size: number; begin: string; end: string }[],
-): SupersededPart[] {
-  const sorted = [...pieces].sort((a, b) => {
-    if (a.begin !== b.begin) return a.begin < b.begin ? -1 : 1;
-    return a.end > b.end ? -1 : 1;
-  });
-  const inside: SupersededPart[] = [];
-  let longest: (typeof sorted)[number] | undefined;
-  for (const piece of sorted) {
-    if (longest && piece.end <= longest.end)
-      inside.push({ name: piece.name, size: piece.size, by: longest.name });
-    else longest = piece;
-  }
-  return inside;
+interface Piece {
+  readonly name: string;
+  readonly size: number;
+  readonly begin: string;
+  readonly end: string;
+}
+
+/** A longer one of the same begin: what the other held, and the other itself, lies inside it. */
+function takeOver(found: SupersededPart[], other: Piece, longer: Piece): void {
+  for (let i = found.length - 1; i >= 0 && found[i]!.by === other.name; i--)
+    found[i] = { ...found[i]!, by: longer.name };
+  found.push({ name: other.name, size: other.size, by: longer.name });
 }
 
 /** Removes them once what holds their bytes was read and found good. Gives those that went. */

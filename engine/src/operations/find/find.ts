@@ -211,7 +211,7 @@ class Search {
       const manifest = await repository.manifest(database, name.id).catch(() => undefined);
       if (manifest) return backupFacts(manifest).walSegmentSize;
     }
-    return segmentSizeOf(this.#log?.pieces ?? []);
+    return segmentSizeOf([...(this.#log?.pieces ?? [])]);
   }
 
   #note(list: SearchedRange[], step: SearchStep): void {

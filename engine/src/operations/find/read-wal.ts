@@ -69,5 +69,7 @@ async function stateBefore(
 }
 
 function firstStored(log: StoredLog, line: number, position: bigint): boolean {
-  return log.pieces.some((piece) => piece.line === line && piece.begin <= position && piece.end > position);
+  for (const piece of log.pieces)
+    if (piece.line === line && piece.begin <= position && piece.end > position) return true;
+  return false;
 }

@@ -160,10 +160,15 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
 }
 
 /** Readable ones. */
-function newestByKind({ backups }: DatabaseState): KnownBackup[] {
+interface NewestBackup extends KnownBackup {
+  /** By their names. */
+  readonly packs: readonly { readonly id: string; readonly size: number }[];
+}
+
+function newestByKind({ backups, packOf }: DatabaseState): NewestBackup[] {
   const newest = new Map<string, KnownBackup>();
   for (const backup of backups) if (backup.kind !== unknownKind) newest.set(backup.kind, backup);
-  return [...newest.values()];
+  return [...newest.values()].map((backup) => ({ ...backup, packs: backup.packs.map(packOf) }));
 }
 
 function kindHealth(
@@ -203,7 +208,7 @@ function kindChecks(state: DatabaseState, settings: HealthOptions['settings']): 
 }
 
 /** Whether all that the newest backups name is there, in its size. */
-async function storedChecks(repository: Repository, newest: readonly KnownBackup[]): Promise<HealthCheck[]> {
+async function storedChecks(repository: Repository, newest: readonly NewestBackup[]): Promise<HealthCheck[]> {
   const checks: HealthCheck[] = [];
   for (const { kind, id, packs } of newest) {
     const [missing, ...more] = await repository.missingPacks({ packs });
@@ -218,7 +223,7 @@ async function storedChecks(repository: Repository, newest: readonly KnownBackup
 
 async function copyChecks(
   { copies, database }: HealthOptions,
-  newest: readonly KnownBackup[],
+  newest: readonly NewestBackup[],
 ): Promise<HealthCheck[]> {
   const checks: HealthCheck[] = [];
   for (const { name, open } of copies) {
@@ -243,7 +248,7 @@ async function copyCheck(
     repository,
     database,
     newest,
-  }: { repository: Repository; database: string; newest: readonly KnownBackup[] },
+  }: { repository: Repository; database: string; newest: readonly NewestBackup[] },
 ): Promise<HealthCheck[]> {
   const there = new Set((await repository.backups(database)).map(({ id }) => id));
   const checks: HealthCheck[] = [];
@@ -389,12 +394,16 @@ function recoverable(
 function restoreTime(
   drills: readonly KnownDrill[],
   newest: KnownBackup | undefined,
-  pieces: readonly LogPiece[],
+  pieces: Iterable<LogPiece>,
 ): HealthReport['restore'] {
   if (!newest) return undefined;
   const measured = drills.flatMap(({ kind, drill }) => (kind === 'physical' ? (measureOf(drill) ?? []) : []));
   const { start } = newest;
-  const walBytes = start && pieces.reduce((sum, one) => sum + (one.end > start.end ? one.size : 0), 0);
+  let walBytes: number | undefined;
+  if (start) {
+    walBytes = 0;
+    for (const one of pieces) if (one.end > start.end) walBytes += one.size;
+  }
   const made = predictRecovery(measured, { bytes: newest.bytes, walBytes });
   if (!made) return undefined;
   const { rtoSeconds, basis, errorPercent, rangeSeconds } = made;

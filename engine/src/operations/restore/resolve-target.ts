@@ -129,7 +129,7 @@ function endTime({ manifest, facts }: Candidate): string {
 }
 
 function timelinesOf({ log }: ResolveOptions): string {
-  const lines = [...new Set(log.pieces.map((piece) => piece.line))];
+  const lines = log.lines;
   if (lines.length === 0) return 'no timeline';
   return `timeline${lines.length > 1 ? 's' : ''} ${lines.join(', ')}`;
 }
@@ -172,7 +172,7 @@ async function newestTimeline(
   log: StoredLog,
   names: readonly { database: string; id: string }[],
 ): Promise<number> {
-  const stored = log.pieces.reduce((highest, piece) => Math.max(highest, piece.line), 0);
+  const stored = Math.max(0, ...log.lines);
   if (stored > 0) return stored;
   for (const name of names) {
     const facts = physicalFacts(await repository.manifest(name.database, name.id));

@@ -125,7 +125,7 @@ function troubleOf(state: DatabaseState, kind: string, { settings, tooFew }: Sit
   return few === undefined ? failing : [...failing, few];
 }
 
-function newestStored(pieces: readonly LogPiece[]): Map<number, Date> {
+function newestStored(pieces: Iterable<LogPiece>): Map<number, Date> {
   const newest = new Map<number, Date>();
   for (const { line, stored } of pieces) {
     const known = newest.get(line);

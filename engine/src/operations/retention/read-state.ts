@@ -5,11 +5,11 @@ import { backupFacts, methodOf } from '../../catalog/index.ts';
 import { parseLsn, walSegmentBegin } from '../../postgres/index.ts';
 import {
   type Hold,
-  type LogPiece,
+  LogPieces,
   listHolds,
-  listLog,
   logFiles,
   type Manifest,
+  PackIds,
   type Repository,
 } from '../../repository/index.ts';
 import type { DrillReport } from '../drill/report.ts';
@@ -28,7 +28,9 @@ export interface DatabaseState {
   readonly now: Date;
   /** In order of time. */
   readonly backups: readonly KnownBackup[];
-  readonly pieces: readonly LogPiece[];
+  readonly pieces: LogPieces;
+  /** The name of a pack, which is a number in `backups`. */
+  readonly packOf: (pack: KnownBackup['packs'][number]) => { readonly id: string; readonly size: number };
   /** Timeline history files by name. */
   readonly histories: ReadonlyMap<string, Uint8Array>;
   /** Of each kind the newest run that is over, where it has left no backup. */
@@ -42,12 +44,13 @@ export async function readState(repository: Repository, database: string): Promi
   const now = await repository.driver.now();
   const holds = await listHolds(repository, { database, now });
   const backups: KnownBackup[] = [];
+  const packs = new SharedPacks();
   for (const { id, committed } of await repository.backups(database)) {
     try {
       const manifest = await repository.manifest(database, id);
       const proofs = await repository.proofs(id);
       const drill = proofs.at(-1)?.proof as DrillReport | undefined;
-      backups.push(known(manifest, { committed, drill, holds }));
+      backups.push(known(manifest, { committed, drill, holds, packs }));
     } catch (thrown) {
       // Removed since it was listed.
       if (thrown instanceof HelvinoError && thrown.code === 'BACKUP_NOT_FOUND') continue;
@@ -57,12 +60,11 @@ export async function readState(repository: Repository, database: string): Promi
   }
   for (const { id, committed } of await repository.lostBackups(database))
     backups.push(unreadable(id, committed, holds));
-  const pieces: LogPiece[] = [];
-  for await (const piece of listLog(repository.driver, database)) pieces.push(piece);
+  const pieces = await LogPieces.read(repository.driver, database);
   const histories = await logFiles(repository, database);
   backups.sort((a, b) => a.made.getTime() - b.made.getTime() || (a.id < b.id ? -1 : 1));
   const bad = await badRuns(repository, database, newestCommitted(backups));
-  return { database, now, backups, pieces, histories, badRuns: bad };
+  return { database, now, backups, packOf: packs.named, pieces, histories, badRuns: bad };
 }
 
 function newestCommitted(backups: readonly KnownBackup[]): Map<string, Date> {
@@ -74,7 +76,12 @@ function newestCommitted(backups: readonly KnownBackup[]): Map<string, Date> {
 
 function known(
   manifest: Manifest,
-  { committed, drill, holds }: { committed: Date; drill: DrillReport | undefined; holds: readonly Hold[] },
+  {
+    committed,
+    drill,
+    holds,
+    packs: shared,
+  }: { committed: Date; drill: DrillReport | undefined; holds: readonly Hold[]; packs: SharedPacks },
 ): KnownBackup {
   const { id, label, packs, totals } = manifest;
   const kind = methodOf(manifest);
@@ -91,7 +98,7 @@ function known(
     proven: verdict === 'proven',
     drill,
     holds: holdsOn(id, holds),
-    packs: packs.map((pack) => ({ id: pack.id, size: pack.size })),
+    packs: shared.of(packs),
     bytes: totals.bytes,
     stored: totals.referenced,
     ...(kind === 'physical' ? placeOf(manifest) : {}),
@@ -126,4 +133,20 @@ function holdsOn(id: string, holds: readonly Hold[]): string[] {
       ({ id: hold, reason, by, pin, until }) =>
         `${pin ? 'pin' : 'hold'} ${hold}: ${reason} (${by}${until ? `, until ${until.slice(0, 10)}` : ''})`,
     );
+}
+
+/** Backups share most of their packs: each is kept once, as a number and a size. */
+class SharedPacks {
+  readonly #ids = new PackIds();
+  readonly #packs: { readonly id: number; readonly size: number }[] = [];
+
+  of(packs: Manifest['packs']): KnownBackup['packs'] {
+    return packs.map(({ id: name, size }) => {
+      const id = this.#ids.numberOf(name);
+      this.#packs[id] ??= { id, size };
+      return this.#packs[id];
+    });
+  }
+
+  readonly named: DatabaseState['packOf'] = ({ id, size }) => ({ id: this.#ids.idOf(Number(id)), size });
 }

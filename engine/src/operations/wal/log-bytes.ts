@@ -11,7 +11,7 @@ import { formatLsn } from '../../postgres/index.ts';
 import {
   type Identities,
   type LogPiece,
-  listLog,
+  LogPieces,
   logPieceKeyId,
   openLogPiece,
   type Repository,
@@ -45,7 +45,7 @@ export class StoredLog {
   readonly #identities: Identities;
   readonly #database: string;
   readonly #keys = new Map<string, Promise<Buffer>>();
-  #pieces: readonly LogPiece[];
+  #pieces: LogPieces;
 
   private constructor(
     {
@@ -53,7 +53,7 @@ export class StoredLog {
       identities,
       database,
     }: { repository: Repository; identities: Identities; database: string },
-    pieces: readonly LogPiece[],
+    pieces: LogPieces,
   ) {
     this.#repository = repository;
     this.#identities = identities;
@@ -62,12 +62,20 @@ export class StoredLog {
   }
 
   static async open(repository: Repository, identities: Identities, database: string): Promise<StoredLog> {
-    return new StoredLog({ repository, identities, database }, await list(repository, database));
+    return new StoredLog(
+      { repository, identities, database },
+      await LogPieces.read(repository.driver, database),
+    );
   }
 
   /** In order of timeline and begin, as last listed. */
-  get pieces(): readonly LogPiece[] {
+  get pieces(): Iterable<LogPiece> {
     return this.#pieces;
+  }
+
+  /** Timelines, in order. */
+  get lines(): readonly number[] {
+    return this.#pieces.lines;
   }
 
   /** Bytes [from, to) of a timeline, in runs. Throws as `runs` and `fetch`, and REPOSITORY_DAMAGED. */
@@ -110,7 +118,7 @@ export class StoredLog {
       return [{ ...run, sealed, dataKey: await this.#dataKey(logPieceKeyId(sealed, piece.name)) }];
     } catch (thrown) {
       if (!(thrown instanceof HelvinoError) || thrown.code !== 'STORAGE_NOT_FOUND') throw thrown;
-      this.#pieces = await list(this.#repository, this.#database);
+      this.#pieces = await LogPieces.read(this.#repository.driver, this.#database);
       const instead = this.runs({ line: piece.line, from, to });
       if (instead.some((other) => other.piece.name === piece.name)) throw thrown;
       const found: FetchedRun[] = [];
@@ -157,10 +165,4 @@ export function lostRun(thrown: HelvinoError, { piece, from, to }: PieceRun): He
     cause: thrown,
     context: { ...thrown.context, timeline: piece.line, from: formatLsn(from), to: formatLsn(to) },
   });
-}
-
-async function list(repository: Repository, database: string): Promise<LogPiece[]> {
-  const pieces: LogPiece[] = [];
-  for await (const piece of listLog(repository.driver, database)) pieces.push(piece);
-  return pieces;
 }

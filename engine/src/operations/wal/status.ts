@@ -16,7 +16,7 @@ import {
   type TimelineSwitch,
   walSegmentBegin,
 } from '../../postgres/index.ts';
-import { type LogPiece, listLog, logFiles, type Repository } from '../../repository/index.ts';
+import { LogPieces, logFiles, type Repository } from '../../repository/index.ts';
 import { gapWords, recordedGaps } from './gaps.ts';
 import { pathOf } from './path-of.ts';
 
@@ -46,13 +46,14 @@ export interface WalGap {
 }
 
 export async function walStatus(repository: Repository, database: string): Promise<WalStatus> {
-  const pieces: LogPiece[] = [];
-  for await (const piece of listLog(repository.driver, database)) pieces.push(piece);
+  const pieces = await LogPieces.read(repository.driver, database);
   const ranges = continuousRanges(pieces);
-  const newest = pieces.reduce<Date | undefined>(
-    (last, { stored }) => (last && last > stored ? last : stored),
-    undefined,
-  );
+  let newest: Date | undefined;
+  let bytes = 0;
+  for (const { size, stored } of pieces) {
+    if (newest === undefined || stored > newest) newest = stored;
+    bytes += size;
+  }
   const found = await windows(repository, database, ranges);
   return {
     gaps: await gapsOf(repository, database, { ranges, windows: found }),
@@ -64,7 +65,7 @@ export async function walStatus(repository: Repository, database: string): Promi
     })),
     windows: found,
     pieces: pieces.length,
-    size: pieces.reduce((sum, piece) => sum + piece.size, 0),
+    size: bytes,
     newest: newest?.toISOString(),
   };
 }
