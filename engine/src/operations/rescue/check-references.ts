@@ -64,15 +64,19 @@ async function checkChildren(client: Client, { disturbed, model }: Work): Promis
       const parentTable = model.tables.get(reference.parent)!;
       const places = reference.parentColumns.map((name) => parent.own.indexOf(name));
       if (places.includes(-1)) continue;
-      const was = reference.childColumns.map((name, index) => `o.x${places[index]} = ${column('t', name)}`);
-      const is = reference.childColumns.map(
-        (name, index) => `${column('p', reference.parentColumns[index]!)} = ${column('t', name)}`,
+      const gone = places.map((place, index) => `o.x${place} as g${index}`);
+      const still = reference.parentColumns.map(
+        (name, index) => `${column('p', name)} = o.x${places[index]}`,
       );
+      const refers = reference.childColumns.map((name, index) => `${column('t', name)} = g.g${index}`);
+      // From the side of what is gone: the tables may be large.
       const [row] = await query<{ count: number }>(
         client,
-        `select count(*)::float8 as count from ${from(child, reference.childFrom)} t
-         where exists (select from pg_temp.hv_o_${parent.number} o where o.op in ('u', 'd') and ${was.join(' and ')})
-           and not exists (select from ${from(parentTable, reference.parentFrom)} p where ${is.join(' and ')})`,
+        `with gone as materialized (select distinct ${gone.join(', ')} from pg_temp.hv_o_${parent.number} o
+           where o.op in ('u', 'd') and not exists (
+             select from ${from(parentTable, reference.parentFrom)} p where ${still.join(' and ')}))
+         select count(*)::float8 as count from gone g
+         join ${from(child, reference.childFrom)} t on ${refers.join(' and ')}`,
       );
       if (row!.count > 0) throw dangling(row!.count, reference, tableName(child));
     }

@@ -141,8 +141,10 @@ function downStatement(model: SchemaModel, { reference, numbers, after, step }: 
   if (child.id !== parent.id)
     return `${into} select ${names.join(', ')}, ${step}, false from (${found} ${parents} k
       on ${on.join(' and ')} where k.step > ${after} and ${where}) x on conflict do nothing`;
-  // A chain of rows of one table in one statement, however long it is.
-  return `with recursive k as (select ${names.join(', ')} from ${parents} where step > ${after}
+  // A chain of rows of one table in one statement, however long it is. It begins with rows that are new: mostly none is.
+  const known = `not exists (select from ${parents} o where ${sameIdentity(names, 'o', 'x')})`;
+  return `with recursive k as (select * from (${found} ${parents} k on ${on.join(' and ')} where k.step > ${after} and ${where}) x
+        where ${known}
       union ${found} k on ${on.join(' and ')} where ${where})
     ${into} select ${names.join(', ')}, ${step}, false from k on conflict do nothing`;
 }

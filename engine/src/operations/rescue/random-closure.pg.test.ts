@@ -8,12 +8,15 @@ import { tenants } from './testing/population.ts';
 import { Random } from './testing/random.ts';
 import { randomSchema } from './testing/random-schema.ts';
 import { nameOf, rootKey } from './testing/schema.ts';
-import { connect, connectRaw, keyOf, readState, tenantRows } from './testing/state.ts';
+import { connect, connectRaw, keyOf, type Row, readState, tenantRows } from './testing/state.ts';
 
-for (const major of [18, 14] as const) {
+for (const [major, seeds] of [
+  [18, [1, 2]],
+  [14, [3]],
+] as const) {
   test(`random schemas on PostgreSQL ${major} – the closure of each tenant is what a search in memory finds`, async (t) => {
     await using server = await startTestServer({ major, config: { fsync: 'off' } });
-    for (let seed = 1; seed <= 4; seed++) {
+    for (const seed of seeds) {
       t.diagnostic(`seed ${seed}`);
       await using stack = new AsyncDisposableStack();
       const random = new Random(seed);
@@ -33,22 +36,18 @@ for (const major of [18, 14] as const) {
         const own = tenantRows(schema, state, tenant);
         for (const table of schema.tables) {
           const wanted = state.get(table)!.filter((row) => own.has(row));
-          const { key } = model.tables.get(nameOf(table))!;
-          const columns = key!.map((_, index) => `k${index}`);
+          const { key = [] } = model.tables.get(nameOf(table))!;
+          const columns = key.map((_, index) => `k${index}`);
           const number = found.numbers.get(nameOf(table));
           const isDown = found.down.includes(nameOf(table));
-          const rows = isDown
-            ? (
-                await client.query(
-                  `select ${columns.map((name) => `${name}::text`).join(', ')} from pg_temp.hv_c_${number}`,
-                )
-              ).rows
-            : [];
-          assert.deepEqual(
-            rows.map((row) => keyOf(row, columns)).sort(),
-            wanted.map((row) => keyOf(row, key!)).sort(),
-            `seed ${seed}, ${table.name} of ${tenant}`,
-          );
+          const list = columns.map((name) => `${name}::text`).join(', ');
+          const rows = isDown ? (await client.query(`select ${list} from pg_temp.hv_c_${number}`)).rows : [];
+          const message = `seed ${seed}, ${table.name} of ${tenant}`;
+          assert.equal(rows.length, wanted.length, message);
+          if (key.length === 0) continue;
+          const texts = (all: readonly Row[], names: readonly string[]) =>
+            all.map((row) => keyOf(row, names)).sort();
+          assert.deepEqual(texts(rows, columns), texts(wanted, key), message);
         }
         await client.query('rollback');
       }
