@@ -2,7 +2,7 @@
  * COPY in both directions over an ordinary connection, as a stream: memory holds a batch of rows, whatever the table's size.
  * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-COPY
  */
-import { once } from 'node:events';
+import { type EventEmitter, once } from 'node:events';
 import type { Socket } from 'node:net';
 import type pg from 'pg';
 import { HelvinoError } from '../base/errors.ts';
@@ -10,7 +10,7 @@ import { queryError } from './sql.ts';
 
 /** What `pg` calls on the query that is running, and what that may call. */
 interface Wire {
-  readonly stream: Socket;
+  readonly stream: Pick<Socket, 'pause' | 'resume' | 'writableNeedDrain'> & EventEmitter;
   query(text: string): void;
   sendCopyFromChunk(chunk: Buffer): void;
   endCopyFrom(): void;
@@ -67,43 +67,43 @@ export async function copyOut(
   text: string,
   sink: (rows: Buffer) => Promise<void> | void,
 ): Promise<number> {
-  let batch: Buffer[] = [];
+  let batch = Buffer.allocUnsafe(batchBytes);
   let bytes = 0;
   let busy: Promise<void> = Promise.resolve();
   let pending = 0;
   let failure: { readonly thrown: unknown } | undefined;
-  let paused: Wire | undefined;
-  const flush = (wire: Wire | undefined) => {
-    const rows = batch.length === 1 ? batch[0]! : Buffer.concat(batch, bytes);
-    batch = [];
-    bytes = 0;
+  const send = (lines: Buffer, wire: Wire | undefined) => {
     if (failure) return;
     pending++;
-    paused ??= wire;
     wire?.stream.pause();
     busy = busy
-      .then(() => (failure ? undefined : sink(rows)))
+      .then(() => (failure ? undefined : sink(lines)))
       .catch((thrown: unknown) => {
         failure ??= { thrown };
       })
       .then(() => {
-        // Also after the last batch, which came with the end: the connection is to be read again.
-        if (--pending === 0) paused?.stream.resume();
+        if (--pending === 0) wire?.stream.resume();
       });
+  };
+  const flush = (wire: Wire | undefined) => {
+    if (bytes > 0) send(batch.subarray(0, bytes), wire);
+    batch = Buffer.allocUnsafe(batchBytes);
+    bytes = 0;
   };
   const rows = await submit(
     client,
     {
       handleCopyData({ chunk }, wire) {
+        if (bytes + chunk.length > batchBytes) flush(wire);
         // The chunk is a view into a buffer that is used again.
-        batch.push(Buffer.from(chunk));
+        if (chunk.length > batchBytes) return send(Buffer.from(chunk), wire);
+        chunk.copy(batch, bytes);
         bytes += chunk.length;
-        if (bytes >= batchBytes) flush(wire);
       },
     },
     text,
   );
-  if (bytes > 0) flush(undefined);
+  flush(undefined);
   await busy;
   if (failure) throw failure.thrown;
   return rows;
