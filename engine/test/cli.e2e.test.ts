@@ -7,6 +7,8 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { helvino, helvinoJson, type JsonAnswer } from './cli.ts';
+import { loseConversations } from './lost-tenant.ts';
+import { commandsOf } from './page-commands.ts';
 import { serverFolder, startTestServer, type TestServer } from './pg-server.ts';
 
 let server: TestServer;
@@ -422,23 +424,19 @@ test('the commands in docs/operations – each runs as it is written', async (t)
   const stream = helvino(['wal', 'stream', '--synchronous'], { cwd: only, signal: stop.signal });
   const safe = async () => (await helvino(['wal', 'status'], { cwd: only })).status === 0;
   for (let i = 0; i < 60 && !(await safe()); i++);
+  const accident = await loseConversations(server, only);
   let ran = 0;
   for (const page of (await readdir(folder)).sort()) {
     const text = await readFile(join(folder, page), 'utf8');
-    const commands = [...text.matchAll(/```sh\n([\s\S]*?)```/g)].flatMap((match) =>
-      match[1]!
-        .split('\n')
-        .map((line) => line.trim())
-        .filter((line) => line.startsWith('npx helvino ')),
-    );
     await rm(restored, { recursive: true, force: true });
-    for (const command of commands) {
+    for (const command of commandsOf(text)) {
       const [line = ''] = command.split(/ > | \|\| /);
       const words = line
         .replaceAll('/srv/restored', restored)
         .replaceAll('/usr/local/bin', only)
         .replaceAll('/var/lib/postgresql/18/main', restored)
         .replaceAll('/mnt/repository', join(home, 'repository'))
+        .replaceAll('xid:4711', `xid:${accident}`)
         .split(' ')
         .slice(2);
       if (words.includes('--delta')) words.push('--confirm', restored);

@@ -72,7 +72,8 @@ export async function copyOut(
   let busy: Promise<void> = Promise.resolve();
   let pending = 0;
   let failure: { readonly thrown: unknown } | undefined;
-  const send = (lines: Buffer, wire: Wire | undefined) => {
+  let wire: Wire | undefined;
+  const send = (lines: Buffer) => {
     if (failure) return;
     pending++;
     wire?.stream.pause();
@@ -85,25 +86,26 @@ export async function copyOut(
         if (--pending === 0) wire?.stream.resume();
       });
   };
-  const flush = (wire: Wire | undefined) => {
-    if (bytes > 0) send(batch.subarray(0, bytes), wire);
+  const flush = () => {
+    if (bytes > 0) send(batch.subarray(0, bytes));
     batch = Buffer.allocUnsafe(batchBytes);
     bytes = 0;
   };
   const rows = await submit(
     client,
     {
-      handleCopyData({ chunk }, wire) {
-        if (bytes + chunk.length > batchBytes) flush(wire);
+      handleCopyData({ chunk }, its) {
+        wire = its;
+        if (bytes + chunk.length > batchBytes) flush();
         // The chunk is a view into a buffer that is used again.
-        if (chunk.length > batchBytes) return send(Buffer.from(chunk), wire);
+        if (chunk.length > batchBytes) return send(Buffer.from(chunk));
         chunk.copy(batch, bytes);
         bytes += chunk.length;
       },
     },
     text,
   );
-  flush(undefined);
+  flush();
   await busy;
   if (failure) throw failure.thrown;
   return rows;
