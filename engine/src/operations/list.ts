@@ -1,6 +1,7 @@
 /** The backups of a repository, with what is known of each. */
 import { HelvinoError } from '../base/errors.ts';
 import type { Manifest, Repository } from '../repository/index.ts';
+import { standingProof } from './drill/report/index.ts';
 import type { DrillReport } from './drill/report.ts';
 
 export interface ListedBackup {
@@ -10,7 +11,7 @@ export interface ListedBackup {
   readonly manifest?: Manifest;
   /** Why the manifest cannot be read. */
   readonly damaged?: string;
-  /** The newest drill of it. */
+  /** The drill of it that counts: see standingProof. */
   readonly proof?: DrillReport;
 }
 
@@ -21,7 +22,11 @@ export async function listBackups(repository: Repository, database?: string): Pr
     try {
       const manifest = await repository.manifest(name.database, name.id);
       const proofs = await repository.proofs(name.id).catch(() => []);
-      listed.push({ ...name, manifest, proof: proofs.at(-1)?.proof as DrillReport | undefined });
+      listed.push({
+        ...name,
+        manifest,
+        proof: standingProof(proofs.map(({ proof }) => proof as DrillReport)),
+      });
     } catch (thrown) {
       if (!(thrown instanceof HelvinoError) || !thrown.code.startsWith('REPOSITORY_')) throw thrown;
       listed.push({ ...name, damaged: thrown.message });

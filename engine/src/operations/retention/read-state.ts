@@ -12,13 +12,14 @@ import {
   PackIds,
   type Repository,
 } from '../../repository/index.ts';
+import { standingProof } from '../drill/report/index.ts';
 import type { DrillReport } from '../drill/report.ts';
 import { type BadRun, badRuns } from '../runs/last-runs.ts';
 
 export interface KnownBackup extends RetentionBackup, Omit<JudgedBackup, 'state'> {
   /** Where recovery from it begins; of a physical one. */
   readonly start?: LogStart;
-  /** The newest drill of it. */
+  /** The drill of it that counts: see standingProof. */
   readonly drill?: DrillReport;
 }
 
@@ -49,7 +50,7 @@ export async function readState(repository: Repository, database: string): Promi
     try {
       const manifest = await repository.manifest(database, id);
       const proofs = await repository.proofs(id);
-      const drill = proofs.at(-1)?.proof as DrillReport | undefined;
+      const drill = standingProof(proofs.map(({ proof }) => proof as DrillReport));
       backups.push(known(manifest, { committed, drill, holds, packs }));
     } catch (thrown) {
       // Removed since it was listed.

@@ -4,7 +4,7 @@ import { formatAge } from '../../../catalog/index.ts';
 import type { EvidenceFailure, EvidenceIndex, Gap } from './evidence.ts';
 import { escapeHtml, figureRow, htmlPage } from './html.ts';
 import { markdownOf } from './markdown.ts';
-import { type Block, type Cell, type ReportView, reportFile, type Section, utc } from './view.ts';
+import { type Block, type Cell, type ReportView, type Section, utc } from './view.ts';
 
 const cell = (text: string, tone?: Cell['tone']): Cell => ({ text, tone });
 const code = (text: string): Cell => ({ text, code: true });
@@ -41,8 +41,8 @@ export function openPoints({ drills, backups }: EvidenceIndex): string[] {
       (gap) => `no proven restore for ${formatAge(gap.seconds)}, from ${utc(gap.from)} to ${utc(gap.to)}`,
     ),
     ...drills.failures
-      .filter(({ provenBy }) => provenBy === undefined)
-      .map(({ id, verdict }) => `drill ${id} (${verdict}) was not followed by one that proved a backup`),
+      .filter(({ verdict, provenBy }) => verdict === 'failed' && provenBy === undefined)
+      .map(({ id }) => `drill ${id} failed, and none since has proved a backup`),
     ...drills.missing.map((id) => `the report ${id} is named by another and is not there as it was`),
     ...drills.list
       .filter(({ signature }) => signature !== 'good')
@@ -69,6 +69,7 @@ function summary(
   const { drills, backups, period, database } = index;
   const proven = drills.list.filter(({ verdict }) => verdict === 'proven').length;
   const gaps = drills.gaps.length + backups.kinds.reduce((sum, kind) => sum + kind.gaps.length, 0);
+  const failed = drills.failures.filter(({ verdict }) => verdict === 'failed');
   const open = openPoints(index).length;
   return {
     title: 'Evidence of backup and restore',
@@ -88,10 +89,13 @@ function summary(
         tone: proven > 0 ? 'plain' : 'bad',
       },
       {
-        label: 'Failures',
-        value: String(drills.failures.length),
-        note: `${drills.failures.filter(({ provenBy }) => provenBy).length} proven again later`,
-        tone: drills.failures.every(({ provenBy }) => provenBy) ? 'good' : 'bad',
+        label: 'Failed drills',
+        value: String(failed.length),
+        note:
+          failed.length === 0
+            ? 'none'
+            : `${failed.filter(({ provenBy }) => provenBy).length} proven again later`,
+        tone: failed.every(({ provenBy }) => provenBy) ? 'good' : 'bad',
       },
       {
         label: 'Gaps',
@@ -111,7 +115,7 @@ function sections(index: EvidenceIndex, files: ReadonlyMap<string, string>): Sec
       blocks: [points.length === 0 ? { kind: 'text', text: 'None.' } : { kind: 'list', items: points }],
     },
     { title: 'Drills', blocks: drillBlocks(index) },
-    { title: 'Failures and what became of them', blocks: failureBlocks(index.drills.failures) },
+    { title: 'Drills that failed or left something unproven', blocks: failureBlocks(index.drills.failures) },
     { title: 'Backups', blocks: [...backupBlocks(index), ...failedRunBlocks(index.backups.failedRuns)] },
     { title: 'Verifications of stored bytes', blocks: verificationBlocks(index) },
     { title: 'What is not in here', blocks: [{ kind: 'list', items: notHere }] },
@@ -133,7 +137,7 @@ function gapTable(gaps: readonly Gap[]): Block {
   };
 }
 
-function drillBlocks({ drills, database }: EvidenceIndex): Block[] {
+function drillBlocks({ drills }: EvidenceIndex): Block[] {
   const { list, gaps, objectiveSeconds, missing } = drills;
   const against = (measured: number | undefined, objective: number | undefined): Cell =>
     measured === undefined
@@ -149,12 +153,12 @@ function drillBlocks({ drills, database }: EvidenceIndex): Block[] {
       : {
           kind: 'table',
           head: [
-            { title: 'Started' },
-            { title: 'Result' },
-            { title: 'RTO' },
-            { title: 'RPO' },
-            { title: 'Operator, approver' },
-            { title: 'Report' },
+            { title: 'Started', width: 16 },
+            { title: 'Result', width: 14 },
+            { title: 'RTO', width: 17 },
+            { title: 'RPO', width: 17 },
+            { title: 'Operator, approver', width: 18 },
+            { title: 'Report', width: 18 },
           ],
           rows: list.map(({ id, started, verdict, measured, objectives, operator, approver, signature }) => [
             cell(utc(started)),
@@ -162,9 +166,9 @@ function drillBlocks({ drills, database }: EvidenceIndex): Block[] {
             against(measured?.rtoSeconds, objectives?.rtoSeconds),
             against(measured?.rpoSeconds, objectives?.rpoSeconds),
             cell([operator ?? '–', approver ?? '–'].join(', ')),
-            cell(
-              `${reportFile(database, id)}${signature === 'good' ? '' : signature === 'none' ? ' (not signed)' : ' (WRONG SIGNATURE)'}`,
-            ),
+            signature === 'good'
+              ? code(id)
+              : cell(`${id}: ${signature === 'none' ? 'not signed' : 'WRONG SIGNATURE'}`, 'bad'),
           ]),
         },
     gaps.length === 0 ? { kind: 'text', text: 'No gap was longer than the objective.' } : gapTable(gaps),
@@ -178,27 +182,29 @@ function drillBlocks({ drills, database }: EvidenceIndex): Block[] {
 }
 
 function failureBlocks(failures: readonly EvidenceFailure[]): Block[] {
-  if (failures.length === 0) return [{ kind: 'text', text: 'No drill failed, and none was partly proven.' }];
+  if (failures.length === 0) return [{ kind: 'text', text: 'There was none.' }];
   return [
     {
       kind: 'table',
       head: [
-        { title: 'Drill' },
-        { title: 'Result' },
-        { title: 'Why' },
-        { title: 'Remediation' },
-        { title: 'Re-test' },
+        { title: 'Drill', width: 18 },
+        { title: 'Result', width: 14 },
+        { title: 'Why', width: 38 },
+        { title: 'Remediation', width: 15 },
+        { title: 'Re-test', width: 15 },
       ],
       rows: failures.map(({ id, verdict, reasons, remediation, retest, provenBy }) => [
         code(id),
         cell(verdict, tones[verdict]),
         cell(reasons.join('; ')),
-        remediation ? cell(remediation) : cell('not recorded', 'open'),
+        remediation ? cell(remediation) : verdict === 'failed' ? cell('not recorded', 'open') : cell('–'),
         retest
           ? cell(`${retest.id}: ${retest.verdict}`, tones[retest.verdict])
           : provenBy
             ? cell(`none; a backup was proven by ${provenBy}`)
-            : cell('none yet', 'bad'),
+            : verdict === 'failed'
+              ? cell('none yet', 'bad')
+              : cell('–'),
       ]),
     },
   ];

@@ -13,7 +13,7 @@ export { foretell } from './foretell.ts';
 export { type EvidenceOptions, keepReport } from './keep-report.ts';
 export { chooseDrill, type KnownDrill, knownDrills } from './known-drills.ts';
 export { measureOf, predictionError, predictRecovery } from './prediction.ts';
-export { type ProofState, proofState, proofText, staleBecause } from './proof-state.ts';
+export { type ProofState, proofState, proofText, staleBecause, standingProof } from './proof-state.ts';
 export {
   createSigningKey,
   type PublicKey,

@@ -44,6 +44,7 @@ tbody tr:last-child > * { border-bottom: 0; }
 .facts th { width: 210px; color: var(--soft); font-weight: 400; }
 thead th { overflow-wrap: normal; }
 .fixed { table-layout: fixed; }
+.fixed .mark { white-space: normal; }
 .right + :not(.right) { padding-left: 14px; }
 .right { text-align: right; white-space: nowrap; }
 .mark { font-weight: 600; white-space: nowrap; }

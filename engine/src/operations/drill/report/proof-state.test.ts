@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { proofState, proofText } from './proof-state.ts';
+import { proofState, proofText, standingProof } from './proof-state.ts';
 import { testReport } from './report-fixture.ts';
 
 const fingerprint = { config: 'c1', keys: 'k1', schema: 's1', server: '18.4' };
@@ -52,4 +52,15 @@ test('a drill that recorded nothing to compare with – proven by age, and what 
   const state = proofState(testReport(), facts());
   assert.deepEqual([state.state, state.unknown.length], ['proven', 4]);
   assert.match(proofText(state), /what changed since is not known/);
+});
+
+test('several drills of one backup – the newest counts; one that was partly proven takes nothing from a proof before it', () => {
+  const of = (...verdicts: ('proven' | 'partly proven' | 'failed')[]) =>
+    standingProof(verdicts.map((verdict) => testReport({ verdict })))?.verdict;
+  assert.equal(of(), undefined);
+  assert.equal(of('proven', 'partly proven', 'partly proven'), 'proven');
+  assert.equal(of('failed', 'partly proven'), 'partly proven');
+  assert.equal(of('proven', 'failed', 'partly proven'), 'partly proven');
+  assert.equal(of('proven', 'failed'), 'failed');
+  assert.equal(of('failed', 'proven'), 'proven');
 });

@@ -23,6 +23,17 @@ export interface ProofState {
   readonly unknown: readonly (keyof DrillFingerprint)[];
 }
 
+/**
+ * The drill of a backup that counts, of all in order of time: the newest; but that more was recovered later, and so not all
+ * could be compared, takes nothing from what an earlier one has proven.
+ */
+export function standingProof(reports: readonly DrillReport[]): DrillReport | undefined {
+  const last = reports.at(-1);
+  if (last?.verdict !== 'partly proven') return last;
+  const decisive = reports.findLast(({ verdict }) => verdict !== 'partly proven');
+  return decisive?.verdict === 'proven' ? decisive : last;
+}
+
 const parts = ['config', 'keys', 'schema', 'server'] as const;
 const names = { config: 'configuration', keys: 'keys', schema: 'schema', server: 'server version' };
 
