@@ -2,6 +2,7 @@
 import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { execute, query, quoteIdentifier } from '../../postgres/index.ts';
+import { removeFiring } from './remove-firing.ts';
 import { column, columnOf, from } from './row-sql.ts';
 import { type ReferenceModel, type SchemaModel, tableName } from './schema-model.ts';
 import { joinStaged, type StagedTable } from './stage.ts';
@@ -71,7 +72,12 @@ export async function changeRows(client: Client, changing: Changing): Promise<vo
         { hint: 'nothing was changed; see --triggers' },
       );
   };
-  for (const one of staged.toReversed()) await run(one, pending.get(one)!.d, removeStatement(one));
+  if (replica)
+    for (const one of staged.toReversed()) await run(one, pending.get(one)!.d, removeStatement(one));
+  else {
+    const leaving = staged.filter((one) => pending.get(one)!.d > 0);
+    await removeFiring(client, { ...changing, leaving });
+  }
   const revertAll = async () => {
     for (const one of staged) await revert(client, one, { wanted: pending.get(one)!.u, replica, run });
   };

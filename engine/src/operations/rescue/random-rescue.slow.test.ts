@@ -7,14 +7,18 @@ import { rescueCase } from './testing/rescue-case.ts';
 const first = Number(process.env.HELVINO_TEST_SEED ?? 1000);
 const cases = Number(process.env.HELVINO_TEST_CASES ?? 200);
 
-for (const major of [18, 14] as const) {
-  test(`${cases} random accidents on PostgreSQL ${major} – apply brings back what the oracle says, undo takes all of it back`, async (t) => {
+for (const [major, fire] of [
+  [18, false],
+  [14, false],
+  [16, true],
+] as const) {
+  test(`${cases} random accidents on PostgreSQL ${major}${fire ? ', foreign keys acting' : ''} – apply brings back what the oracle says, undo takes all of it back`, async (t) => {
     await using server = await startTestServer({ major, config: { fsync: 'off' } });
     const failures: string[] = [];
     const outcomes: Record<string, number> = {};
     for (let seed = first; seed < first + cases; seed++) {
       try {
-        const { outcome } = await rescueCase({ url: server.url, major, seed });
+        const { outcome } = await rescueCase({ url: server.url, major, seed, fire });
         outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
       } catch (thrown) {
         failures.push(
