@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { appendFile, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { helvino, helvinoJson } from './cli.ts';
 import { dumpMajor, makeShop, rowsOf, withoutPgDump } from './logical-fixture.ts';
 import { startTestServer, type TestServer } from './pg-server.ts';
@@ -85,6 +86,54 @@ test('restore --to-database – dry run, confirmation, swap, undo, confirm', { s
   assert.equal((await helvinoJson(['swap', 'confirm', back], here())).error?.code, 'CONFIRMATION_NEEDED');
   assert.equal((await helvino(['swap', 'confirm', back, '--confirm', back], here())).status, 0);
   assert.deepEqual((await helvinoJson(['swap', 'list'], here())).result?.kept, []);
+});
+
+test('restore --to-database killed – what it left is named by list, doctor and the next restore; undo refuses it, confirm drops it', {
+  skip,
+}, async () => {
+  await appendFile(
+    join(home, 'helvino.yaml'),
+    "    application: { stop: 'echo stop >> app.log', start: 'echo start >> app.log' }\n",
+  );
+  const request = [
+    'restore',
+    '--to-database',
+    'shop',
+    '--dbname',
+    'shop',
+    '--identity',
+    identity,
+    '--confirm',
+    'shop',
+  ];
+  const powerCut = new AbortController();
+  const running = helvino(request, { ...here(), kill: powerCut.signal });
+  const names = () =>
+    rowsOf<{ n: string }>(
+      server,
+      'postgres',
+      "select datname as n from pg_database where datname ~ '_restoring_'",
+    );
+  while ((await names()).length === 0) await sleep(5);
+  powerCut.abort();
+  assert.equal((await running).status, null);
+  const [{ n: left } = { n: '' }] = await names();
+  assert.match(
+    (await helvino(['swap', 'list'], here())).stdout,
+    new RegExp(`${left} +shop .*left by a restore of`),
+  );
+  assert.match(
+    (await helvino(['doctor'], here())).stdout,
+    new RegExp(`restores: ${left} is what a restore of shop has left`),
+  );
+  const undo = await helvinoJson(['swap', 'undo', left, '--confirm', 'shop'], here());
+  assert.deepEqual([undo.status, undo.error?.code], [64, 'USAGE']);
+  const again = await helvino(request, here());
+  assert.equal(again.status, 0, again.stdout + again.stderr);
+  assert.match(again.stderr, new RegExp(`${left} is what an earlier restore has left`));
+  assert.equal(await readFile(join(home, 'app.log'), 'utf8'), 'stop\nstop\nstart\n');
+  assert.equal((await helvino(['swap', 'confirm', left, '--confirm', left], here())).status, 0);
+  assert.deepEqual(await names(), []);
 });
 
 test('drill – of the dump when there is nothing else, proven; then list says so', { skip }, async () => {

@@ -8,6 +8,7 @@ import {
   type DumpSource,
   dumpInBackup,
   dumpInFile,
+  leftoverWords,
   noApplication,
   planRestoreDatabase,
   type RestoreDatabaseResult,
@@ -118,7 +119,12 @@ async function restoreSource(
     const steps = plan.steps.map((step, index) => `  ${index + 1}. ${step}`);
     return {
       data: { ...from, plan },
-      text: [`would ${what.charAt(0).toLowerCase()}${what.slice(1)}:`, ...steps, 'nothing was done'],
+      text: [
+        `would ${what.charAt(0).toLowerCase()}${what.slice(1)}:`,
+        ...steps,
+        ...plan.leftovers.map(leftoverWords),
+        'nothing was done',
+      ],
     };
   }
   if (plan.replaces)

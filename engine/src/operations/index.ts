@@ -57,6 +57,7 @@ export { logicalBackup } from './logical/logical-backup.ts';
 export { dumpToFile, type PlainFileResult } from './logical/plain-file.ts';
 export {
   connectAside,
+  leftoverWords,
   planRestoreDatabase,
   type RestoreDatabaseResult,
   restoreDatabase,

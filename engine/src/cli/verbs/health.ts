@@ -194,7 +194,10 @@ function statusText(report: HealthReport): string[] {
     ...checks
       .filter(({ name }) => name.startsWith('copy '))
       .map(({ name, detail }): [string, string] => [name, detail]),
-    ['stays so until', safeUntil && `${formatTime(new Date(safeUntil.at))}: ${safeUntil.why}`],
+    [
+      'safe until',
+      state === 'ok' && safeUntil ? `${formatTime(new Date(safeUntil.at))}: ${safeUntil.why}` : undefined,
+    ],
   ]);
   const attention = checks
     .filter((check) => check.state !== 'ok')

@@ -21,7 +21,8 @@ const confirm = { flags: '--confirm <name>', description: 'the name again, inste
 
 const list: Verb = {
   name: 'swap list',
-  summary: 'list the databases that a restore has replaced, and that are kept',
+  summary:
+    'list the databases that a restore has replaced, and that are kept, and what cut off restores have left',
   options: [databaseOption, ...urlOptions],
   examples: ['helvino swap list'],
   async run(context, options) {
@@ -29,6 +30,12 @@ const list: Verb = {
     return { data: { kept }, text: listText(kept) };
   },
 };
+
+function becameWords({ helvino, by }: KeptDatabase): string {
+  if (helvino === 'restoring')
+    return `left by a restore of ${by}: cut off, found different, or still running`;
+  return helvino === 'replaced' ? `replaced by ${by}` : `came from ${by}, and was sent back`;
+}
 
 function listText(kept: readonly KeptDatabase[]): string[] {
   if (kept.length === 0) return ['no database is kept'];
@@ -45,7 +52,7 @@ function listText(kept: readonly KeptDatabase[]): string[] {
       one.name,
       formatTime(new Date(one.at)),
       formatBytes(one.size),
-      one.helvino === 'replaced' ? `replaced by ${one.by}` : `came from ${one.by}, and was sent back`,
+      becameWords(one),
     ]),
   );
 }
@@ -58,7 +65,7 @@ const undo: Verb = {
   examples: ['helvino swap undo helvino_prod_before_20261125_153301'],
   async run(context, options, [wanted = '']) {
     return onServer(context, options, async (client) => {
-      const kept = await findKept(client, wanted);
+      const kept = await findKept(client, wanted, { toUndo: true });
       const what = `Put ${kept.kept} back in the place of ${kept.name}; its sessions are ended`;
       if (options.dryRun) return { data: { ...kept, done: false }, text: [what, 'nothing was done'] };
       await context.confirm(what, kept.name, textOption(options, 'confirm'));
@@ -83,7 +90,11 @@ const confirmVerb: Verb = {
   async run(context, options, [wanted = '']) {
     return onServer(context, options, async (client) => {
       const kept = await findKept(client, wanted);
-      const what = `Drop ${kept.kept} (${formatBytes(kept.size)}), which was ${kept.name} until ${formatTime(new Date(kept.at))}`;
+      const was =
+        kept.helvino === 'restoring'
+          ? `which a restore of ${kept.name} has left`
+          : `which was ${kept.name} until ${formatTime(new Date(kept.at))}`;
+      const what = `Drop ${kept.kept} (${formatBytes(kept.size)}), ${was}`;
       if (options.dryRun) return { data: { ...kept, done: false }, text: [what, 'nothing was done'] };
       await context.confirm(what, kept.kept, textOption(options, 'confirm'));
       await dropKept(client, kept);

@@ -30,7 +30,7 @@ import type { DumpSource } from './dump-source.ts';
 import { dumpedTables } from './dumped-tables.ts';
 import { isSelective, loadDump, loadGlobals } from './load-dump.ts';
 import { readLogicalSource } from './logical-source.ts';
-import { endSessions, nameBeside, swapDatabases } from './swap.ts';
+import { listKept, markRestoring, nameBeside, nameRestored, swapDatabases } from './swap.ts';
 import type { Selection } from './toc.ts';
 
 export interface RestoreDatabaseOptions {
@@ -63,6 +63,8 @@ export interface RestoreDatabasePlan {
   readonly keptAs: string | undefined;
   readonly server: string;
   readonly steps: readonly string[];
+  /** New databases that earlier restores of this one have left: they were cut off, or differed, or go on. */
+  readonly leftovers: readonly string[];
 }
 
 export interface RestoreDatabaseResult {
@@ -163,7 +165,9 @@ async function planWith(client: Client, options: RestoreDatabaseOptions): Promis
     ...(application.healthUrl ? [`wait until ${application.healthUrl} is healthy`] : []),
   ];
   const temporary = nameBeside(database, 'restoring', now);
-  return { replaces: there, temporary, keptAs, server: text.split(' ')[0]!, steps };
+  const left = (await listKept(client)).filter((one) => one.helvino === 'restoring' && one.name === database);
+  const leftovers = left.map(({ kept }) => kept);
+  return { replaces: there, temporary, keptAs, server: text.split(' ')[0]!, steps, leftovers };
 }
 
 /** Everything that is done over it is done as the role. */
@@ -183,8 +187,10 @@ export async function restoreDatabase(options: RestoreDatabaseOptions): Promise<
     const major = majorOf(Number((await client.query('show server_version_num')).rows[0].server_version_num));
     const programs = await findClientPrograms(major, { env: options.env, extraDirs: options.binDirs });
     const run = new RestoreRun(options, { client, plan, programs });
+    for (const left of plan.leftovers) progress.note('warn', leftoverWords(left));
     progress.phase('stopping the application');
     await runCommands(stopCommands(application), application, options);
+    if (stopCommands(application).length > 0) run.steps.push('the application was stopped');
     try {
       await run.load();
       await run.takePlace();
@@ -205,6 +211,11 @@ export async function restoreDatabase(options: RestoreDatabaseOptions): Promise<
   } finally {
     await client.end().catch(() => undefined);
   }
+}
+
+/** For people. */
+export function leftoverWords(left: string): string {
+  return `${left} is what an earlier restore has left (cut off, or found different), unless that one still runs: \`helvino swap confirm ${left}\` drops it`;
 }
 
 interface RunParts {
@@ -259,10 +270,8 @@ class RestoreRun {
     const { client, plan } = this.#parts;
     progress.phase('taking its place');
     if (plan.keptAs === undefined) {
-      await endSessions(client, [plan.temporary]);
-      await client.query(
-        `alter database ${quoteIdentifier(plan.temporary)} rename to ${quoteIdentifier(database)}`,
-      );
+      const { temporary } = plan;
+      await nameRestored(client, { temporary, name: database, comment: source.properties?.comment ?? null });
       this.steps.push(`named it ${database}`);
       return;
     }
@@ -315,6 +324,8 @@ class RestoreRun {
     if (wanted !== known) this.#warn([`the role ${wanted}, who owned the database, is not here`]);
     if (known !== undefined) words.push(`owner ${quoteIdentifier(known)}`);
     await createDatabase(client, plan.temporary, words);
+    const at = this.#options.clock.now().toISOString();
+    await markRestoring(client, plan.temporary, { name: database, by: source.name, at });
     return known === connection.user ? undefined : known;
   }
 

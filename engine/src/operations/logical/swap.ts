@@ -9,7 +9,8 @@ import { HelvinoError } from '../../base/errors.ts';
 import { quoteIdentifier, readDatabaseProperties } from '../../postgres/index.ts';
 
 const markSchema = z.object({
-  helvino: z.enum(['replaced', 'undone']),
+  /** `restoring`: a new database that has not taken its place yet, and never does if the restore is cut off. */
+  helvino: z.enum(['replaced', 'undone', 'restoring']),
   /** The name that it had. */
   name: z.string(),
   /** What replaced it: `backup 20261125T120302Z-9f3a01bc`. */
@@ -77,11 +78,32 @@ export async function swapDatabases(
   }
 }
 
-export async function endSessions(client: Client, databases: readonly string[]): Promise<void> {
+async function endSessions(client: Client, databases: readonly string[]): Promise<void> {
   await client.query(
     'select pg_terminate_backend(pid) from pg_stat_activity where datname = any($1) and pid <> pg_backend_pid()',
     [databases],
   );
+}
+
+/** So that what a restore leaves when it is cut off is known for what it is. A role that may not comment goes without. */
+export async function markRestoring(
+  client: Client,
+  temporary: string,
+  mark: { readonly name: string; readonly by: string; readonly at: string },
+): Promise<void> {
+  const text = JSON.stringify({ helvino: 'restoring', ...mark, comment: null });
+  await comment(client, temporary, text).catch(() => undefined);
+}
+
+/** `name` is free: the new database takes it, and the comment that the dumped one had. */
+export async function nameRestored(
+  client: Client,
+  { temporary, name, comment: text }: { temporary: string; name: string; comment: string | null },
+): Promise<void> {
+  await endSessions(client, [temporary]);
+  await client.query(`alter database ${quoteIdentifier(temporary)} rename to ${quoteIdentifier(name)}`);
+  // That of a kept database says nothing of its copy.
+  await comment(client, name, text?.startsWith('{"helvino":') ? null : text).catch(() => undefined);
 }
 
 async function comment(client: Client, database: string, text: string | null): Promise<void> {
@@ -112,10 +134,18 @@ function readMark(text: string): Mark | undefined {
   }
 }
 
-/** `wanted`: its name now. Throws USAGE. */
-export async function findKept(client: Client, wanted: string): Promise<KeptDatabase> {
+/** `wanted`: its name now. `toUndo`: one that has been in place. Throws USAGE. */
+export async function findKept(
+  client: Client,
+  wanted: string,
+  { toUndo = false } = {},
+): Promise<KeptDatabase> {
   const all = await listKept(client);
   const found = all.find((one) => one.kept === wanted);
+  if (toUndo && found?.helvino === 'restoring')
+    throw new HelvinoError('USAGE', `${wanted} is what a restore has left: it was never ${found.name}`, {
+      hint: `\`helvino swap confirm ${wanted}\` drops it; restore again for the database`,
+    });
   if (found) return found;
   throw new HelvinoError('USAGE', `no restore has kept a database "${wanted}"`, {
     hint:

@@ -3,6 +3,7 @@ import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { type ConnectionParams, connectSql, openReplication } from '../../postgres/index.ts';
 import { readSource, type SourceFacts } from '../backup/source.ts';
+import { listKept } from '../logical/swap.ts';
 import { checkWal, type StreamNames } from './check-wal.ts';
 
 export interface Finding {
@@ -37,6 +38,7 @@ export async function checkServer(connection: ConnectionParams, names?: StreamNa
         ...settings(source),
         await readRights(client),
         ...hidden(source),
+        ...(await leftRestores(client)),
       );
     } finally {
       await client.end();
@@ -111,6 +113,17 @@ async function readRights(client: Client): Promise<Finding> {
     detail: 'the role may not read all tables: a drill cannot compare their content',
     hint: 'GRANT pg_read_all_data TO the role',
   };
+}
+
+/** A restore that was killed has left a database, and perhaps a stopped application. */
+async function leftRestores(client: Client): Promise<Finding[]> {
+  const left = (await listKept(client)).filter(({ helvino }) => helvino === 'restoring');
+  return left.map(({ kept, name }) => ({
+    name: 'restores',
+    state: 'advice',
+    detail: `${kept} is what a restore of ${name} has left that was cut off or found a difference, unless it still runs: is the application up?`,
+    hint: `\`helvino swap confirm ${kept}\` drops it`,
+  }));
 }
 
 function hidden({ hiddenDatabases }: SourceFacts): Finding[] {
