@@ -90,6 +90,7 @@ test('conversations of one organization deleted under load – found, planned, a
   await using stream = await streamByCli(home, server);
   await good(['backup', '--fingerprint', 'off']);
   const wanted = await fingerprint('org = 1');
+  let xid = 0;
   const written = await underLoad(async (counts) => {
     while (counts() < 20) await sleep(10);
     await query(
@@ -104,6 +105,7 @@ test('conversations of one organization deleted under load – found, planned, a
     const found = await good(['find', '--table', 'conversations', '--deletes-over', '50', ...identity]);
     const [accident] = found.transactions as { xid: number }[];
     assert.ok(accident, JSON.stringify(found));
+    xid = accident.xid;
 
     const plan = await helvino(
       [
@@ -147,6 +149,34 @@ test('conversations of one organization deleted under load – found, planned, a
     `select count(*)::int as n from messages where body = 'later'`,
   );
   assert.equal(rows[0]!.n, written);
+  // The same with the state just after the accident: nothing is left to do, and later work is told apart.
+  const third = await good([
+    'rescue',
+    'plan',
+    '--root',
+    'organizations',
+    '--key',
+    'key=other',
+    '--before',
+    `xid:${xid}`,
+    '--accident',
+    `xid:${xid}`,
+    '--revert',
+    '--remove',
+    '--out',
+    'other.plan',
+    ...identity,
+  ]);
+  for (const table of third.tables as {
+    table: string;
+    insert: number;
+    revert: number;
+    remove: number;
+    rows: Record<string, number>;
+  }[]) {
+    assert.deepEqual([table.insert, table.revert, table.remove], [0, 0, 0], JSON.stringify(table));
+    if (table.table === 'public.messages') assert.ok(table.rows.addedSince! > 0, JSON.stringify(table));
+  }
   const rescued = await fingerprint('true');
   await good(['rescue', 'undo', 'demo.plan.undo', '--confirm', 'demo']);
   const left = await query<{ n: number }>(
@@ -156,7 +186,7 @@ test('conversations of one organization deleted under load – found, planned, a
   assert.equal(left.rows[0]!.n, 0);
   await good(['rescue', 'undo', 'demo.plan.undo.redo', '--confirm', 'demo']);
   assert.equal(await fingerprint('true'), rescued);
-  assert.deepEqual((await readdir(home)).filter((name) => name.includes('plan')).sort(), [
+  assert.deepEqual((await readdir(home)).filter((name) => name.startsWith('demo')).sort(), [
     'demo.plan',
     'demo.plan.undo',
     'demo.plan.undo.redo',

@@ -57,9 +57,11 @@ export async function withPastServer<T>(
   };
   await openServer(request, async ({ url }) => {
     const client = await connect(await resolveConnection({ url }, {}), { database, signal: context.signal });
+    const free = cancelOnAbort(client, context.signal);
     try {
       result = { value: await work({ client, moment }) };
     } finally {
+      free();
       await client.end().catch(() => undefined);
     }
   });

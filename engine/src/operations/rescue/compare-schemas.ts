@@ -99,7 +99,14 @@ function pairOf(
     return undefined;
   }
   const key = commonKey(then, today, columns);
-  if (key === undefined) notes.push(`${name} has no key: its rows are told apart by their whole content`);
+  if (key === undefined) {
+    notes.push(`${name} has no key: its rows are told apart by their whole content`);
+    const added = today.columns.find((one) => !one.generated && !columns.includes(one.name));
+    if (added)
+      problems.push(
+        `${name} has no key, and ${added.name} was added since then: its rows cannot be found again`,
+      );
+  }
   return { id: today.id, before: { ...then, key }, now: { ...today, key }, columns, down };
 }
 

@@ -11,16 +11,13 @@
  */
 
 export { applyRescue, undoRescue } from './apply.ts';
-export { ChangesetReader, ChangesetWriter } from './changeset-file.ts';
-export type { ChangesetHeader, RowCounts, TableChanges, TablePlan } from './changeset-header.ts';
-export { type Closure, closure } from './closure.ts';
+export { closure } from './closure.ts';
 export { planRescue } from './plan.ts';
 export { readSchema } from './read-schema.ts';
 export { resolveRoot } from './root.ts';
-export type { DeclaredReference, ModelOptions, RescueRoot, SchemaModel } from './schema-model.ts';
+export type { RescueRoot } from './schema-model.ts';
 export { type ShownFile, type ShownRow, showChanges } from './show.ts';
 export type {
-  AppliedTable,
   ApplyOptions,
   ApplyResult,
   PlanOptions,

@@ -92,10 +92,25 @@ async function openSpace(options: PlanOptions): Promise<{
   let accidentModel: SchemaModel | undefined;
   if (accident) {
     await beginScratch(accident);
-    accidentModel = narrowTo(await readSchema(accident, model), comparison.pairs);
+    const third = await readSchema(accident, model);
+    accidentModel = narrowTo(third, comparison.pairs);
+    refuseOther(accidentModel, third, comparison);
     await createAccidentTables(space, accidentModel);
   }
   return { space, accidentModel, identity: await identify(now) };
+}
+
+/** A table may not have been there at the accident; one with other columns cannot be compared. */
+function refuseOther(usable: SchemaModel, all: SchemaModel, { pairs }: Pick<PlanSpace, 'pairs'>): void {
+  const other = pairs.find(({ id, down }) => down && all.tables.has(id) && !usable.tables.has(id));
+  if (other === undefined) return;
+  throw new HelvinoError(
+    'USAGE',
+    `${tableName(other.now)} had other columns at the accident than before and now`,
+    {
+      hint: 'plan without --accident',
+    },
+  );
 }
 
 /** But for the estimates of rows. */

@@ -41,6 +41,10 @@ export function matchTables(changes: readonly TableChanges[], model: SchemaModel
     }
     const others = table.columns.filter(({ name, generated }) => !generated && !one.columns.includes(name));
     const own = [...one.columns, ...others.map(({ name }) => name)];
+    if (one.key === null && others.length > 0)
+      throw changed(
+        `${tableName(one)} has no key, and a column that the file does not know: ${others[0]!.name}`,
+      );
     return { number, changes: one, table: { ...table, key: one.key ?? undefined }, own };
   });
 }
