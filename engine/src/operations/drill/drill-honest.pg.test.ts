@@ -6,7 +6,7 @@ import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { resolveConnection } from '../../postgres/index.ts';
-import type { Repository } from '../../repository/index.ts';
+import { withMeter } from '../../storage/index.ts';
 import { checkServer } from '../setup/check-server.ts';
 
 let server: TestServer;
@@ -80,10 +80,10 @@ test('two restores of one backup, each backed up – pages of the one are never 
 test('a repository that cannot be written – is proven all the same; the report is only shown', async () => {
   const manifest = await fixture.takeBackup(server);
   const notes: string[] = [];
-  const repository = Object.create(fixture.repository, {
-    on: { value: fixture.repository.on.bind(fixture.repository) },
-    putProof: { value: () => Promise.reject(new HelvinoError('STORAGE_DENIED', 'read-only')) },
-  }) as Repository;
+  const repository = fixture.repository.on({
+    ...withMeter(fixture.repository.driver, { bytes: 0, requests: 0 }),
+    put: () => Promise.reject(new HelvinoError('STORAGE_DENIED', 'read-only')),
+  });
   const progress = { ...silentProgress, note: (_level: string, message: string) => notes.push(message) };
   const report = await fixture.drillIt(manifest, { repository, progress });
   assert.equal(report.verdict, 'proven');
