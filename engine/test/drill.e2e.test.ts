@@ -1,11 +1,12 @@
 /** Drills by plan on the real CLI: the whole checklist, and that everything that can be wrong is caught with its reason. */
 import assert from 'node:assert/strict';
-import { mkdir, open, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { verifyPages } from '../src/postgres/page-checksum.ts';
 import { query } from './backup-fixture.ts';
-import { helvinoJson } from './cli.ts';
+import { helvino, helvinoJson } from './cli.ts';
 import { type DrillLab, notPassed, said, startDrillLab } from './drill-lab.ts';
 
 let lab: DrillLab;
@@ -212,6 +213,36 @@ test('a random moment of the window, and answers that are not as expected – th
     said(silent, 'application'),
     /^failed: \/health did not answer within 1\.0 s: .*\nlistening soon/,
   );
+});
+
+test('a drill that is stopped while its application runs – nothing is left: no data, no server, no application', async () => {
+  await lab.plans(
+    wrong
+      .replace('echo listening soon; sleep 1000', () => 'echo $$ > application.pid; sleep 1000')
+      .replace('1s', '10min'),
+  );
+  const stop = new AbortController();
+  const words = [
+    'drill',
+    '--plan',
+    'silent',
+    '--identity',
+    'helvino-recovery-identity.txt',
+    '--directory',
+    'scratch',
+  ];
+  const running = helvino(words, { cwd: lab.home, signal: stop.signal });
+  let pid = 0;
+  for (let i = 0; i < 1200 && !pid; i++) {
+    await sleep(50);
+    pid = Number(await readFile(join(lab.home, 'application.pid'), 'utf8').catch(() => ''));
+  }
+  assert.ok(pid > 0);
+  stop.abort();
+  assert.equal((await running).status, 130);
+  assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
+  assert.deepEqual(await readdir(join(lab.home, 'scratch')), []);
+  await lab.plans(wrong);
 });
 
 test('a moment that cannot be reached, a key that is not the right one – the first is a finding, the second is none', async () => {

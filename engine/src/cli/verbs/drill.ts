@@ -29,8 +29,8 @@ export const drillVerb: Verb = {
   summary: 'prove that a backup restores',
   details: [
     'Restores to a temporary place, starts a server of the same major version on it, lets it recover, compares row counts and the',
-    'content of every table with what the source had, runs amcheck on every table and index, checks the checksum of every page, and',
-    'removes everything. What did not run is "unproven", never "passed". The result is kept with the backup. A dump is loaded into an',
+    'content of every table with what the source had, and its schema and extensions; looks for rows that break a foreign key or a check, and',
+    'for sequences that are behind; runs amcheck on every table and index, checks the checksum of every page, and removes everything. What did not run is "unproven", never "passed". The result is kept with the backup. A dump is loaded into an',
     'empty server of its version, with its roles, and compared in the same way. A Docker volume is unpacked, and a server started on it.',
     'With --plan it is the exercise of the configuration (`drills:`): recovery to the target of the plan, and also migrations, SQL',
     'assertions, the heartbeat, the application started against what was restored and asked over HTTP, and RTO and RPO measured.',
