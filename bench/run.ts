@@ -22,7 +22,7 @@ import type { WalOptions } from './wal-tools.ts';
 
 const usage = `node bench/run.ts [wal|s3|rescue] [options], as root
   rescue          one organization's million rows back into ten million: --rounds, --scale (default 1)
-  s3              backup to and restore from S3 beside the local disk: --rounds, --scale of pgbench (default 70)
+  s3              backup to and restore from S3 beside the local disk: --rounds, --scale as below (default 0.5)
   wal             intake, lag, replay and search of WAL instead: --only of intake,lag,replay,find; --rounds, --scale of pgbench (default 20),
                   --wal-mb N for intake and replay (default 1500), --find-mb N to search (default 10000), --seconds N of a round of load (default 20)
   --dir DIR       where to work (default /var/tmp); needs about 6 times the database's size
@@ -169,7 +169,10 @@ async function wal(values: Values, where: Pick<PartOptions, 'home' | 'account'>)
 
 async function s3(values: Values, where: Pick<PartOptions, 'home' | 'account'>): Promise<void> {
   const before = loadavg()[0]!.toFixed(2);
-  const results = await s3Bench({ ...walOptions(values, where), scale: Number(values.scale ?? 70) });
+  const results = await s3Bench({
+    ...walOptions(values, where),
+    scale: Number(values.scale ?? (values.quick ? 0.05 : 0.5)),
+  });
   await section(values, 's3', s3Report(await factLines(values, before), results));
 }
 

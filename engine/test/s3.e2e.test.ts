@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { HeadObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import pg from 'pg';
 import { type S3TestServer, startS3Server } from '../src/storage/testing/s3-server.ts';
@@ -144,6 +145,21 @@ function registerTests(store: S3TestServer): void {
     );
     const newest = Contents.toSorted((a, b) => Number(b.LastModified) - Number(a.LastModified))[0];
     assert.equal((await head(newest?.Key ?? '')).StorageClass, 'STANDARD_IA');
+  });
+
+  test('a host whose clock is two hours ahead – doctor says so; its backup is whole, and the next one is the latest', async () => {
+    const preload = fileURLToPath(new URL('./clock-preload.ts', import.meta.url));
+    const wrong = { HELVINO_TEST_SKEW: String(2 * 3600_000), NODE_OPTIONS: `--import ${preload}` };
+    const there = { cwd: home, env: { ...env, ...wrong } };
+    const doctor = await helvino(['doctor'], there);
+    assert.match(doctor.stdout, /advice +clock: this host is 2 h.* ahead of the store/, doctor.stdout);
+    assert.match((await helvino(['doctor'], here())).stdout, /good +clock/);
+    const skewed = await helvinoJson(['backup'], there);
+    assert.equal(skewed.status, 0, JSON.stringify(skewed));
+    const next = await helvinoJson(['backup'], here());
+    const shown = await helvinoJson(['show', 'latest'], here());
+    assert.deepEqual([next.status, shown.result?.id], [0, next.result?.id], JSON.stringify([skewed, next]));
+    assert.equal((await helvinoJson(['verify'], here())).result?.verdict, 'passed');
   });
 
   test('wrong keys, a bucket that is not there, a store that is away – each is named, nothing is taken for absent', async () => {

@@ -96,6 +96,7 @@ export { parseTarget } from './restore/target-words.ts';
 export { type AppliedRetention, applyRetention } from './retention/apply.ts';
 export { type KindPlan, objectivesOf, planRetentionOf, type RetentionPlan } from './retention/plan.ts';
 export { recordRun } from './runs/record-run.ts';
+export { checkClock } from './setup/check-clock.ts';
 export { checkProofs } from './setup/check-proofs.ts';
 export { checkServer, type Finding } from './setup/check-server.ts';
 export { checkStore } from './setup/check-store.ts';

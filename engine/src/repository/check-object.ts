@@ -3,7 +3,14 @@ import { openMemoryDriver } from '../storage/index.ts';
 import { damagedObject, type Magic, openEnvelope } from './envelope.ts';
 import { checkPublicKey } from './evidence.ts';
 import { type CatalogRing, contentHasherOf } from './keys.ts';
-import { descriptorName, evidenceKeysPrefix, packsPrefix } from './layout.ts';
+import {
+  descriptorName,
+  evidenceKeysPrefix,
+  ledgerPrefix,
+  packsPrefix,
+  removedLogPrefix,
+  trashPrefix,
+} from './layout.ts';
 import { checkLogPiece, logPrefix } from './log-store.ts';
 import { readPackContents } from './pack-reader.ts';
 
@@ -17,6 +24,8 @@ const envelopes: readonly Magic[] = [
   'HVREPT1\n',
   'HVGONE1\n',
 ];
+/** Objects that say all they say by being there. */
+const emptyOnes = [ledgerPrefix, trashPrefix, removedLogPrefix];
 /** https://github.com/C2SP/C2SP/blob/main/age.md */
 const sealing = 'age-encryption.org/v1';
 
@@ -40,7 +49,8 @@ export async function checkObject(name: string, bytes: Uint8Array, ring: Catalog
     checkPublicKey(name, whole);
     return;
   }
-  if (name === descriptorName || whole.length === 0) return;
+  if (name === descriptorName) return;
+  if (whole.length === 0 && emptyOnes.some((prefix) => name.startsWith(prefix))) return;
   const magic = envelopes.find((one) => whole.toString('latin1', 0, 8) === one);
   if (magic === undefined) throw damagedObject(name, 'it does not begin as it should');
   openEnvelope(whole, { ring, name, magic });

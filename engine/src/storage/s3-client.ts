@@ -4,6 +4,7 @@
  */
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
+import { Readable } from 'node:stream';
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
 import { fromIni, fromTemporaryCredentials } from '@aws-sdk/credential-providers';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
@@ -34,6 +35,7 @@ export function connectS3(options: S3Options): S3Connection {
     ...credentialsOf(options),
   });
   addPayloadHash(client);
+  askAgainAtTheRightTime(client);
   return { client, lastDate: watchDates(client) };
 }
 
@@ -84,6 +86,26 @@ function addPayloadHash(client: S3Client): void {
       return next(args);
     },
     { step: 'build', name: 'helvinoPayloadHash' },
+  );
+}
+
+/**
+ * A host whose clock is wrong is refused once; from then on the SDK signs by the store's clock. Bodies that are streams are
+ * left to the caller: a first request with one is refused only where none was made before.
+ */
+function askAgainAtTheRightTime(client: S3Client): void {
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      try {
+        return await next(args);
+      } catch (thrown) {
+        const { $metadata: facts } = thrown as { $metadata?: { clockSkewCorrected?: boolean } };
+        const { body } = args.request as { body?: unknown };
+        if (!facts?.clockSkewCorrected || body instanceof Readable) throw thrown;
+        return next(args);
+      }
+    },
+    { step: 'build', priority: 'low', name: 'helvinoClockSkew' },
   );
 }
 

@@ -1,4 +1,5 @@
 import {
+  checkClock,
   checkContainers,
   checkProofs,
   checkServer,
@@ -44,7 +45,8 @@ export const doctorVerb: Verb = {
       engine: host.database.volume.engine,
       env: context.env,
     });
-    const findings = [own, ...proofs, ...store, ...containers, ...check.findings];
+    const time = await checkClock(host.repositoryHandle, context.clock);
+    const findings = [own, time, ...proofs, ...store, ...containers, ...check.findings];
     const ready = check.ready && containers.length === 0;
     return { data: { ...check, ready, findings }, text: findingsText(findings), exit: ready ? 0 : 1 };
   },

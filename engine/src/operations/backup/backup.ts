@@ -5,7 +5,6 @@
  */
 import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
-import { backupId } from '../../base/ids.ts';
 import type { Progress } from '../../base/progress.ts';
 import { type ConnectionParams, connectSql, openReplication } from '../../postgres/index.ts';
 import {
@@ -16,6 +15,7 @@ import {
   type Repository,
   WorkIndex,
 } from '../../repository/index.ts';
+import { newBackupId } from '../new-backup-id.ts';
 import { storeCatalogNames } from '../wal/catalog-names.ts';
 import { chooseParent, type Parent, type WantedKind } from './choose-parent.ts';
 import { commitBackup } from './commit.ts';
@@ -59,7 +59,7 @@ export interface BackupOptions {
 export async function backup(options: BackupOptions): Promise<Manifest> {
   const { repository, clock, progress, signal } = options;
   const started = clock.now();
-  const id = backupId(started);
+  const id = await newBackupId(repository, clock);
   await using cleanup = new AsyncDisposableStack();
   progress.phase('connecting');
   const sql = await connectSql(options.connection, { signal });

@@ -2,8 +2,8 @@
  * `helvino backup --kind logical`: dumps by pg_dump, streamed into the repository. The order is that of every backup: keys
  * and lease before data, data before manifest. A dump whose program did not end well, or whose end is missing, is no backup.
  */
+
 import { HelvinoError } from '../../base/errors.ts';
-import { backupId } from '../../base/ids.ts';
 import { type LogicalFacts, majorOf } from '../../catalog/index.ts';
 import {
   type ClientPrograms,
@@ -17,6 +17,7 @@ import {
 import { Lease, type Manifest, WorkIndex } from '../../repository/index.ts';
 import { openPool } from '../backup/open-pool.ts';
 import type { FingerprintMode } from '../backup/source-fingerprint.ts';
+import { newBackupId } from '../new-backup-id.ts';
 import { commitStreams, type StreamBackupOptions } from './commit-streams.ts';
 import { type DumpedDatabase, dumpDatabase } from './dump-database.ts';
 import { type LogicalSource, readLogicalSource } from './logical-source.ts';
@@ -43,6 +44,7 @@ export interface LogicalBackupOptions extends StreamBackupOptions {
 export async function logicalBackup(options: LogicalBackupOptions): Promise<Manifest> {
   const { repository, clock, progress } = options;
   const started = clock.now();
+  const id = await newBackupId(repository, clock);
   await using cleanup = new AsyncDisposableStack();
   progress.phase('connecting');
   const source = await lookAt(options);
@@ -73,7 +75,7 @@ export async function logicalBackup(options: LogicalBackupOptions): Promise<Mani
   // Awaited here: what follows a bare return runs after the lease is gone.
   return await commitStreams({
     ...options,
-    id: backupId(started),
+    id,
     started,
     pool,
     index,

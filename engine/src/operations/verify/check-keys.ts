@@ -14,7 +14,7 @@ export interface CheckedKeys {
 /** Throws KEY_WRONG when the identity opens no key at all: then it is the identity that is wrong. */
 export async function checkKeys(
   repository: Repository,
-  { manifests, identities }: { manifests: readonly Manifest[]; identities?: Identities },
+  { manifests, identities }: { manifests: readonly Pick<Manifest, 'keys'>[]; identities?: Identities },
 ): Promise<CheckedKeys> {
   const opening = new Opening();
   const keys = new Map<string, Uint8Array>();

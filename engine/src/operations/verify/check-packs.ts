@@ -10,10 +10,13 @@ import {
   type Repository,
   readPackContents,
 } from '../../repository/index.ts';
+import { mapParallel } from '../../streams/index.ts';
 
 import { ChunkPlaces } from './chunk-places.ts';
 
 const longestRun = 8 << 20;
+/** Packs at a time where each of the four requests for one waits for a network. */
+const distantAtOnce = 4;
 
 export interface PackFault {
   readonly pack: string;
@@ -50,15 +53,18 @@ export async function checkPacks(options: CheckPacksOptions): Promise<CheckedPac
   );
   const keys = new Map([...options.keys, ...structureKeys(repository)]);
   const workers = Math.max(2, Math.min(8, availableParallelism()));
-  const pool = readData ? new DecoderPool({ keys, ring: repository.ring, workers }) : undefined;
+  const { distant } = repository.driver.capabilities;
+  const pool = readData ? new DecoderPool({ keys, ring: repository.ring, workers, distant }) : undefined;
   const faults = new Map<string, PackFault>();
   const places = new ChunkPlaces();
   let bytesRead = 0;
   let archived = 0;
   try {
-    for (const pack of packs) {
+    const checked = mapParallel(packs, distant ? distantAtOnce : 1, async (pack) => {
       signal.throwIfAborted();
-      const fault = await checkPack(repository, { pack, pool, places });
+      return { pack, fault: await checkPack(repository, { pack, pool, places }) };
+    });
+    for await (const { pack, fault } of checked) {
       if (fault === 'archived') archived++;
       else if (fault) faults.set(pack.id, fault);
       if (readData && fault !== 'archived') bytesRead += pack.size;

@@ -68,13 +68,13 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
   const { repository, identities, readData } = options;
   const lost = await repository.reconcileLedger();
   const opened = await openManifests(options);
-  const packs = new Map<string, { id: string; size: number }>();
-  for (const manifest of opened.good) for (const { id, size } of manifest.packs) packs.set(id, { id, size });
   const { keys, dataFaults, catalogFaults } = await checkKeys(repository, {
     manifests: opened.good,
     identities,
   });
-  const ordered = [...packs.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+  const ordered = [...opened.packs]
+    .map(([id, size]) => ({ id, size }))
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
   const { faults, places, bytesRead, archived } = await checkPacks({ ...options, packs: ordered, keys });
   const backups: VerifiedBackup[] = [...opened.bad];
   for (const { database, id } of lost.filter((entry) => wanted(options, entry))) {
@@ -90,8 +90,10 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
       ]),
     );
   }
-  for (const manifest of opened.good)
-    backups.push(await judge(repository, manifest, { faults, keyFaults: dataFaults, places }));
+  for (const { database, id } of opened.good) {
+    const manifest = await manifestIfThere(repository, { database, id });
+    if (manifest) backups.push(await judge(repository, manifest, { faults, keyFaults: dataFaults, places }));
+  }
   const log = await logOf(options);
   const others = [
     ...[...catalogFaults].map(([keyId, why]) => ({ object: `keys/catalog/${keyId}`, why })),
@@ -125,16 +127,42 @@ function wanted({ database, backupId }: VerifyOptions, name: { database: string;
   );
 }
 
-async function openManifests(options: VerifyOptions): Promise<{ good: Manifest[]; bad: VerifiedBackup[] }> {
-  const good: Manifest[] = [];
+/** What is needed of a manifest until its turn comes: many large ones would not fit into memory. */
+type OpenedBackup = Pick<Manifest, 'database' | 'id' | 'keys'>;
+
+interface OpenedManifests {
+  readonly good: readonly OpenedBackup[];
+  readonly bad: readonly VerifiedBackup[];
+  /** Sizes of all packs by id. */
+  readonly packs: ReadonlyMap<string, number>;
+}
+
+async function manifestIfThere(
+  repository: Repository,
+  { database, id }: { database: string; id: string },
+): Promise<Manifest | undefined> {
+  try {
+    return await repository.manifest(database, id);
+  } catch (thrown) {
+    // Removed since it was listed.
+    if (thrown instanceof HelvinoError && thrown.code === 'BACKUP_NOT_FOUND') return undefined;
+    throw thrown;
+  }
+}
+
+async function openManifests(options: VerifyOptions): Promise<OpenedManifests> {
+  const packs = new Map<string, number>();
+  const good: OpenedBackup[] = [];
   const bad: VerifiedBackup[] = [];
   for (const name of await options.repository.backups(options.database)) {
     if (!wanted(options, name)) continue;
     try {
-      good.push(await options.repository.manifest(name.database, name.id));
+      const manifest = await manifestIfThere(options.repository, name);
+      if (!manifest) continue;
+      const { database, id, keys } = manifest;
+      good.push({ database, id, keys });
+      for (const pack of manifest.packs) packs.set(pack.id, pack.size);
     } catch (thrown) {
-      // Removed since it was listed.
-      if (thrown instanceof HelvinoError && thrown.code === 'BACKUP_NOT_FOUND') continue;
       if (
         !(thrown instanceof HelvinoError) ||
         !['REPOSITORY_DAMAGED', 'STORAGE_IO', 'STORAGE_SHORT_READ'].includes(thrown.code)
@@ -147,7 +175,7 @@ async function openManifests(options: VerifyOptions): Promise<{ good: Manifest[]
       );
     }
   }
-  return { good, bad };
+  return { good, bad, packs };
 }
 
 function damaged(
@@ -160,7 +188,7 @@ function damaged(
 /** What no restore reads, and what is worth keeping all the same: results of drills and verifications, holds, evidence. */
 async function checkOthers(
   { repository, database = '' }: VerifyOptions,
-  opened: readonly Manifest[],
+  opened: readonly OpenedBackup[],
 ): Promise<VerifyReport['others']> {
   const of = database && `${database}/`;
   const prefixes = [evidencePrefix, `${holdsPrefix}${of}`, `${verificationsPrefix}${of}`];

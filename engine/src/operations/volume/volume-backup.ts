@@ -2,13 +2,14 @@
  * `helvino backup --kind volume`: a named volume of a Docker engine, streamed into the repository. Containers that use it are
  * stopped while it is read and started again as soon as it was, or left running: then nobody can say that it is consistent.
  */
+
 import { HelvinoError } from '../../base/errors.ts';
-import { backupId } from '../../base/ids.ts';
 import type { VolumeFacts } from '../../catalog/index.ts';
 import { Lease, type Manifest, WorkIndex } from '../../repository/index.ts';
 import { openPool } from '../backup/open-pool.ts';
 import { commitStreams, type StreamBackupOptions } from '../logical/commit-streams.ts';
 import { StoredStream, type StreamTarget, streamTarget } from '../logical/stored-stream.ts';
+import { newBackupId } from '../new-backup-id.ts';
 import type { StoppedContainers } from '../runs/notes.ts';
 import type { Run } from '../runs/record-run.ts';
 import {
@@ -44,6 +45,7 @@ export const archivePath = 'volume.tar';
 export async function volumeBackup(options: VolumeBackupOptions): Promise<Manifest> {
   const { repository, clock, progress, volume } = options;
   const started = clock.now();
+  const id = await newBackupId(repository, clock);
   await using cleanup = new AsyncDisposableStack();
   progress.phase('asking the Docker engine');
   const engine = await openEngine(options.engine, options.env);
@@ -75,7 +77,7 @@ export async function volumeBackup(options: VolumeBackupOptions): Promise<Manife
     warnings: read.warnings,
   };
   const streams = { pool, index, target, lease, sections: {}, facts };
-  const manifest = await commitStreams({ ...options, id: backupId(started), started, ...streams });
+  const manifest = await commitStreams({ ...options, id, started, ...streams });
   const [first] = reader.notStarted;
   if (first === undefined) return manifest;
   throw new HelvinoError(
