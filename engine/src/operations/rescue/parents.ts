@@ -17,16 +17,38 @@ export async function climb(
 ): Promise<{ readonly added: number; readonly problems: readonly string[] }> {
   let added = 0;
   const problems: string[] = [];
-  for (const [index, reference] of space.enforced.entries()) {
-    space.signal.throwIfAborted();
-    const result = await climbReference(space, { index, reference, round });
-    added += result.added;
-    if (result.nowhere > 0)
-      problems.push(
-        `${result.nowhere} rows of ${reference.child} refer by ${reference.name} to rows of ${reference.parent} that are neither there now nor were there before`,
-      );
+  const byChild = Map.groupBy(space.enforced.entries(), ([, { child }]) => child);
+  for (const [child, references] of byChild) {
+    const pair = space.pairs.find(({ id }) => id === child)!;
+    const names = references.flatMap(([, { childColumns }]) => childColumns);
+    if ((await collectValues(space, pair, { names, round })) === 0) continue;
+    for (const [index, reference] of references) {
+      space.signal.throwIfAborted();
+      const result = await climbReference(space, { index, reference, round });
+      added += result.added;
+      if (result.nowhere > 0)
+        problems.push(
+          `${result.nowhere} rows of ${reference.child} refer by ${reference.name} to rows of ${reference.parent} that are neither there now nor were there before`,
+        );
+    }
   }
   return { added, problems };
+}
+
+/** What the rows of this round refer by, in `hv_v`: the table itself is read once, however many references it has. */
+async function collectValues(
+  space: PlanSpace,
+  pair: TablePair,
+  { names, round }: { names: readonly string[]; round: number },
+): Promise<number> {
+  const { before } = space.clients;
+  const values = [...new Set(names)].map((name) => column('t', name));
+  await execute(before, 'drop table if exists pg_temp.hv_v');
+  return execute(
+    before,
+    `create temporary table hv_v as select ${values.join(', ')} from ${changedRows(pair)}
+     where d.action in ('i', 'u') and d.round = ${round}`,
+  );
 }
 
 async function climbReference(
@@ -35,7 +57,6 @@ async function climbReference(
 ): Promise<{ added: number; nowhere: number }> {
   const { before, now } = space.clients;
   const pairs = new Map(space.pairs.map((pair) => [pair.id, pair]));
-  const child = pairs.get(reference.child)!;
   const parent = pairs.get(reference.parent)!;
   const [wanted, missing] = [`pg_temp.hv_f_${index}`, `pg_temp.hv_g_${index}`];
   const values = reference.childColumns.map((name) => column('t', name));
@@ -49,8 +70,8 @@ async function climbReference(
          and ${values.map((value, at) => `d2.k${places[at]} = ${value}`).join(' and ')}`;
   const asked = await execute(
     before,
-    `insert into ${wanted} select distinct ${values.join(', ')} from ${changedRows(child)}
-     where d.action in ('i', 'u') and d.round = ${round} and ${values.map((value) => `${value} is not null`).join(' and ')}
+    `insert into ${wanted} select distinct ${values.join(', ')} from pg_temp.hv_v t
+     where ${values.map((value) => `${value} is not null`).join(' and ')}
        and not exists (${coming})`,
   );
   if (asked === 0) return { added: 0, nowhere: 0 };
