@@ -137,13 +137,18 @@ function gapTable(gaps: readonly Gap[]): Block {
   };
 }
 
+/** A duration that is not broken over two lines. */
+function whole(seconds: number): string {
+  return formatDuration(Math.max(0, seconds)).replaceAll(' ', '\u00a0');
+}
+
 function drillBlocks({ drills }: EvidenceIndex): Block[] {
   const { list, gaps, objectiveSeconds, missing } = drills;
   const against = (measured: number | undefined, objective: number | undefined): Cell =>
     measured === undefined
       ? cell('–')
       : cell(
-          `${formatDuration(Math.max(0, measured))}${objective === undefined ? '' : ` of ${formatDuration(objective)}`}`,
+          `${whole(measured)}${objective === undefined ? '' : ` of ${whole(objective)}`}`,
           objective === undefined ? undefined : measured <= objective ? 'good' : 'bad',
         );
   const blocks: Block[] = [
@@ -199,7 +204,7 @@ function failureBlocks(failures: readonly EvidenceFailure[]): Block[] {
         cell(reasons.join('; ')),
         remediation ? cell(remediation) : verdict === 'failed' ? cell('not recorded', 'open') : cell('–'),
         retest
-          ? cell(`${retest.id}: ${retest.verdict}`, tones[retest.verdict])
+          ? cell(`${retest.verdict}: ${retest.id}`, tones[retest.verdict])
           : provenBy
             ? cell(`none; a backup was proven by ${provenBy}`)
             : verdict === 'failed'
