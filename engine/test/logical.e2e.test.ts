@@ -142,6 +142,33 @@ test('drill – of the dump when there is nothing else, proven; then list says s
   assert.match((await helvino(['list'], here())).stdout, /proven on \d{4}-/);
 });
 
+test('drill by plan of a dump – its assertions, its age against the objective; an objective that is missed fails', {
+  skip,
+}, async () => {
+  await appendFile(
+    join(home, 'helvino.yaml'),
+    `drills:
+  dumps:
+    kind: logical
+    objectives: { rpo: 24h }
+    assertions: [{ name: tables, sql: "select count(*) from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace", expect: { min: 0 } }]
+    migrations: { check: 'test -n "$DATABASE_URL"' }
+  late: { kind: logical, objectives: { rpo: 1ms }, skip: [content, amcheck] }
+`,
+  );
+  const words = ['drill', '--identity', identity, '--plan'];
+  const good = await helvinoJson([...words, 'dumps'], here());
+  assert.deepEqual([good.status, good.result?.verdict], [0, 'proven'], JSON.stringify(good));
+  const late = await helvinoJson([...words, 'late'], here());
+  assert.equal(late.status, 1);
+  const checks = late.result!.checks as { name: string; state: string; detail: string }[];
+  assert.match(checks.find(({ name }) => name === 'RPO')!.detail, /^the end of the backup is .* older/);
+  assert.deepEqual(
+    checks.filter(({ state }) => state !== 'passed').map(({ name, state }) => `${name} ${state}`),
+    ['content unproven', 'amcheck unproven', 'RPO failed'],
+  );
+});
+
 test('backup --to-folder without any configuration – by the PG variables', { skip }, async () => {
   const env = { PGHOST: '127.0.0.1', PGPORT: String(server.port), PGUSER: 'postgres' };
   const elsewhere = await mkdtemp(join(tmpdir(), 'hv-folder-'));
