@@ -81,7 +81,7 @@ export interface HealthReport {
     | undefined;
   /** The newest proof of each kind, and whether it still holds. */
   readonly proofs: readonly KindProof[];
-  /** How long a recovery of the newest physical backup would take, as drills predict it; seconds. */
+  /** How long a recovery of the newest physical backup would take (of another kind where there is none), as drills predict it; seconds. */
   readonly restore:
     | {
         readonly seconds: number;
@@ -144,11 +144,7 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
     checks,
     kinds,
     recoverable: recoverable(state, wal, walState.lag),
-    restore: restoreTime(
-      drills,
-      newest.find(({ kind }) => kind === 'physical'),
-      state.pieces,
-    ),
+    restore: restoreTime(drills, newest.find(({ kind }) => kind === 'physical') ?? newest[0], state.pieces),
     proofs: proofs.map(({ proof }) => proof),
     lag: walState.lag,
     safeUntil: safeUntil(
@@ -190,11 +186,10 @@ function kindHealth(
 /** Kinds that there are, and those that the configuration wants. */
 function kindChecks(state: DatabaseState, settings: HealthOptions['settings']): HealthCheck[] {
   const { backups, now } = state;
-  const kinds = new Set([
-    ...backups.map(({ kind }) => kind),
-    ...Object.keys(settings.health.kinds),
-    ...state.badRuns.keys(),
-  ]);
+  const kinds = new Set([...backups.map(({ kind }) => kind), ...Object.keys(settings.health.kinds)]);
+  // One try of a kind that nobody wants is forgotten in time.
+  for (const [kind, { began }] of state.badRuns)
+    if (now.getTime() - began.getTime() < objectivesOf(settings, kind).maxAge * 1000) kinds.add(kind);
   kinds.delete(unknownKind);
   if (kinds.size === 0) kinds.add('physical');
   return [...kinds].sort().flatMap((kind) => {
@@ -397,7 +392,9 @@ function restoreTime(
   pieces: Iterable<LogPiece>,
 ): HealthReport['restore'] {
   if (!newest) return undefined;
-  const measured = drills.flatMap(({ kind, drill }) => (kind === 'physical' ? (measureOf(drill) ?? []) : []));
+  const measured = drills.flatMap(({ kind, drill }) =>
+    kind === newest.kind ? (measureOf(drill) ?? []) : [],
+  );
   const { start } = newest;
   let walBytes: number | undefined;
   if (start) {
