@@ -8,6 +8,7 @@ import { HelvinoError } from '../base/errors.ts';
 import {
   addDatabase,
   chooseDatabase,
+  drillPlans,
   loadConfig,
   newConfigText,
   parseDuration,
@@ -182,4 +183,23 @@ test('any text as configuration – a clear error or a configuration, never anyt
     ),
     { numRuns: 500 },
   );
+});
+
+test('a drill plan that cannot be run – refused when the file is read, with what is wrong', () => {
+  const plan = (words: string) => `${text}\ndrills:\n  monthly: ${words}\n`;
+  assert.deepEqual(
+    drillPlans({ config: parseConfig(plan('{}'), 'f'), file: 'f', directory: '/' })[0]!.database,
+    'shop',
+  );
+  for (const [words, wanted] of [
+    ['{ database: nope }', /there is no database "nope" \| databases: shop/],
+    ['{ copy: nope }', /there is no copy "nope" of shop \| copies: main/],
+    ['{ kind: logical, target: random }', /a logical backup has one state/],
+    ["{ schedule: '0 25 * * *' }", /"25" in a schedule is not in 0 to 23/],
+    ['{ timeZone: Mars }', /is no time zone/],
+    ['{ heartbeat: { table: t, maxAge: 1h } }', /give `table` and `column`, or `sql`/],
+    ['{ skip: [restore] }', /skip/],
+    ['{ application: { command: x, http: [{ path: health }] } }', /a path begins with \//],
+  ] as const)
+    assert.match(message(plan(words)), wanted, words);
 });
