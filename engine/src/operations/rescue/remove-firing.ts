@@ -4,8 +4,8 @@
  */
 import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
-import { execute, query } from '../../postgres/index.ts';
-import { column, from } from './row-sql.ts';
+import { execute, query, quoteIdentifier } from '../../postgres/index.ts';
+import { column, columnOf, from } from './row-sql.ts';
 import { type ReferenceModel, type SchemaModel, tableName } from './schema-model.ts';
 import type { StagedTable } from './stage.ts';
 
@@ -31,6 +31,7 @@ export async function removeFiring(
     for (const reference of model.references)
       if (reference.enforced && reference.parent === parent.table.id && /[cnd]/.test(reference.onDelete))
         await refuseOthers(client, { staged, parent, reference, model });
+  await loosen(client, work);
   for (const one of leaving.toReversed()) {
     signal.throwIfAborted();
     const removed = await execute(
@@ -38,6 +39,30 @@ export async function removeFiring(
       `delete from ${from(one.table)} t using pg_temp.hv_o_${one.number} o where ${isLeaving(one)}`,
     );
     await assertGone(client, one, removed);
+  }
+}
+
+/** In a cycle of tables, or of rows of one: what would keep the referred row from going is emptied first. */
+async function loosen(
+  client: Client,
+  { leaving, model }: { readonly leaving: readonly StagedTable[]; readonly model: SchemaModel },
+): Promise<void> {
+  for (const child of leaving) {
+    for (const { enforced, deferrable, onDelete, ...reference } of model.references) {
+      const parent = leaving.find(({ table }) => table.id === reference.parent);
+      // RESTRICT does not wait, whatever else may.
+      const waits = (deferrable && onDelete !== 'r') || /[cnd]/.test(onDelete);
+      if (!enforced || waits || reference.child !== child.table.id) continue;
+      // Of the same table all go in one statement, and only RESTRICT asks before its end.
+      const early = parent && (parent === child ? onDelete === 'r' : parent.number > child.number);
+      const free = reference.childColumns.filter((name) => !columnOf(child.table, name).notNull);
+      if (!early || child.table.key === undefined || free.length === 0) continue;
+      await execute(
+        client,
+        `update ${from(child.table)} t set ${free.map((name) => `${quoteIdentifier(name)} = null`).join(', ')}
+         from pg_temp.hv_o_${child.number} o where ${isLeaving(child)}`,
+      );
+    }
   }
 }
 

@@ -24,9 +24,13 @@ export function inReferenceOrder(model: SchemaModel, ids: readonly TableId[]): T
     .filter((id) => known.has(id));
 }
 
-function canWait({ tables }: SchemaModel, { child, childColumns, deferrable }: ReferenceModel): boolean {
+function canWait(
+  { tables }: SchemaModel,
+  { child, childColumns, deferrable, onDelete }: ReferenceModel,
+): boolean {
   const table = tables.get(child);
-  if (deferrable || !table) return true;
+  // ON DELETE RESTRICT never waits, so that its rows can go only in this order.
+  if ((deferrable && onDelete !== 'r') || !table) return true;
   return table.key !== undefined && childColumns.some((name) => !columnOf(table, name).notNull);
 }
 

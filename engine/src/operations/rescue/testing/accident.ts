@@ -206,3 +206,21 @@ export async function laterWork(where: Populating): Promise<void> {
   }
   await client.query('set application.load = off');
 }
+
+/** Someone takes unique values that lost rows had: they cannot come back as they were. */
+export async function reuseValues({ client, schema, random }: Populating, before: State): Promise<void> {
+  const own = tenantRows(schema, before, victim);
+  const now = await readState(client, schema);
+  for (const table of schema.tables) {
+    const code = table.unique.find((names) => names.length === 1 && isValue(table, names[0]!))?.[0];
+    if (code === undefined) continue;
+    const used = new Set(now.get(table)!.map((row) => row[code]));
+    const free = before
+      .get(table)!
+      .filter((row) => own.has(row) && row[code] !== null && !used.has(row[code]!));
+    const [taker] = random.shuffled(now.get(table)!);
+    if (free.length === 0 || !taker) continue;
+    const set = `${quote(code)} = ${literal(random.pick(free)[code]!)}`;
+    await attempt(client, `update ${ownRowsOf(table)} set ${set} where ${isRow(table, taker)}`);
+  }
+}

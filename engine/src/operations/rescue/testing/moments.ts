@@ -1,11 +1,11 @@
 /** The moments of a random case, as databases of one server: before, at the accident, now. */
 import type pg from 'pg';
 import type { ModelOptions } from '../schema-model.ts';
-import { accident, laterWork } from './accident.ts';
+import { accident, laterWork, reuseValues } from './accident.ts';
 import { Counters, populate } from './population.ts';
 import type { Random } from './random.ts';
 import { ddl, type SchemaSpec, type TableSpec } from './schema.ts';
-import { connectRaw } from './state.ts';
+import { connectRaw, readState } from './state.ts';
 
 export interface MomentNames {
   readonly before: string;
@@ -55,6 +55,12 @@ export async function makeMoments(
   await within((client) => accident({ client, schema, random, counters }));
   if (names.accident !== undefined) await copy(names.accident);
   await within((client) => laterWork({ client, schema, random, counters }));
+  if (random.chance(0.3)) {
+    const past = await connectRaw(url, names.before);
+    const before = await readState(past, schema);
+    await past.end();
+    await within((client) => reuseValues({ client, schema, random, counters }, before));
+  }
   return names;
 }
 
