@@ -32,6 +32,7 @@ export async function removeFiring(
       if (reference.enforced && reference.parent === parent.table.id && /[cnd]/.test(reference.onDelete))
         await refuseOthers(client, { staged, parent, reference, model });
   await loosen(client, work);
+  await loosenReverted(client, work);
   for (const one of leaving.toReversed()) {
     signal.throwIfAborted();
     const removed = await execute(
@@ -61,6 +62,40 @@ async function loosen(
         client,
         `update ${from(child.table)} t set ${free.map((name) => `${quoteIdentifier(name)} = null`).join(', ')}
          from pg_temp.hv_o_${child.number} o where ${isLeaving(child)}`,
+      );
+    }
+  }
+}
+
+/** Rows to be reverted that refer to rows that go: without this the action would keep those, or take these with them. */
+async function loosenReverted(
+  client: Client,
+  {
+    staged,
+    leaving,
+    model,
+  }: {
+    readonly staged: readonly StagedTable[];
+    readonly leaving: readonly StagedTable[];
+    readonly model: SchemaModel;
+  },
+): Promise<void> {
+  for (const child of staged) {
+    for (const reference of model.references) {
+      const parent = leaving.find(({ table }) => table.id === reference.parent);
+      if (!parent || !reference.enforced || reference.child !== child.table.id || !child.table.key) continue;
+      const free = reference.childColumns.filter((name) => !columnOf(child.table, name).notNull);
+      const places = reference.parentColumns.map((name) => parent.own.indexOf(name));
+      if (free.length === 0 || places.includes(-1)) continue;
+      const refers = reference.childColumns.map(
+        (name, index) => `${column('t', name)} = p.x${places[index]}`,
+      );
+      const same = child.table.key.map((name) => `${column('t', name)} = o.x${child.own.indexOf(name)}`);
+      await execute(
+        client,
+        `update ${from(child.table)} t set ${free.map((name) => `${quoteIdentifier(name)} = null`).join(', ')}
+         from pg_temp.hv_o_${child.number} o where o.op = 'u' and ${same.join(' and ')}
+           and exists (select from pg_temp.hv_o_${parent.number} p where p.op = 'd' and ${refers.join(' and ')})`,
       );
     }
   }
