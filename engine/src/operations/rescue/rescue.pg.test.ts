@@ -237,8 +237,8 @@ test('rows changed between plan and apply – stop it, or are left alone', async
   );
 });
 
-test('a role that may not turn triggers off – refuses, or lets them fire and says so; foreign keys order the rows', async () => {
-  await using l = await lab(`create role app login;
+test('a plan by a role that only reads, applied by one that may not turn triggers off – refuses, or lets them fire and says so; foreign keys order the rows', async () => {
+  await using l = await lab(`create role app login; create role reader login in role pg_read_all_data;
     create table a (id int primary key, org int references organizations on delete cascade, b int);
     create table b (id int primary key, a int not null references a on delete cascade);
     alter table a add foreign key (b) references b;
@@ -246,7 +246,7 @@ test('a role that may not turn triggers off – refuses, or lets them fire and s
     grant all on all tables in schema public to app; grant all on all sequences in schema public to app;`);
   const live = await l.client('live');
   await live.query(`update a set b = null; delete from organizations where key = 'demo'; delete from audit`);
-  const plan = await l.plan();
+  const plan = await l.plan({ now: await l.client('live', 'reader') });
   await assert.rejects(l.apply(plan.file, { now: await l.client('live', 'app') }), {
     code: 'SERVER_AUTH',
     message: /public.messages have some/,
