@@ -59,6 +59,18 @@ export async function openStorage(
 }
 
 const defaultLockSeconds = 14 * 86_400;
+/** All but packs and WAL, and what comes and goes. */
+const smallOnes = [
+  'backups/',
+  'evidence/',
+  'holds/',
+  'keys/',
+  'ledger/',
+  'log-',
+  'proofs/',
+  'runs/',
+  'verifications/',
+];
 
 function decorate(driver: StorageDriver, concurrency: number): StorageDriver {
   return withLimit(withRetry(driver, { attempts: 5, baseMs: 250, clock: systemClock }), { concurrency });
@@ -74,7 +86,7 @@ export async function s3OptionsOf(storage: S3Storage, surroundings: Surroundings
   const classes = [
     { prefix: 'packs/', storageClass: packs },
     { prefix: 'wal/', storageClass: storageClass.wal },
-    ...['backups/', 'keys/', 'ledger/', 'proofs/', 'evidence/'].map((prefix) => ({
+    ...smallOnes.map((prefix) => ({
       prefix,
       storageClass: storageClass.other,
     })),
