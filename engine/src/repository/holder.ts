@@ -1,8 +1,8 @@
 /** Which process holds something: so that another process on the same machine can tell at once that it is gone. */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { systemCode } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
+import { isGone } from '../base/process-state.ts';
 
 export interface Holder {
   /** Host, boot and process namespace: process numbers are only comparable within one. */
@@ -16,13 +16,7 @@ export function thisProcess(): Holder {
 
 /** True only when the holder ran where this process runs, and its process is gone. */
 export function isDead(holder: Holder | undefined): boolean {
-  if (holder === undefined || holder.place !== processPlace()) return false;
-  try {
-    process.kill(holder.pid, 0);
-    return false;
-  } catch (thrown) {
-    return systemCode(thrown) === 'ESRCH';
-  }
+  return holder !== undefined && holder.place === processPlace() && isGone(holder.pid);
 }
 
 function processPlace(): string {

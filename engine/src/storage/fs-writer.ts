@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { systemCode } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
+import { isGone, processFields } from '../base/process-state.ts';
 
 /** `<pid>-<start time>-<place>`: a process number alone is used again. */
 export function thisWriter(): string {
@@ -22,23 +22,13 @@ export function writerState(name: string): 'alive' | 'dead' | 'unknown' {
   const match = /^(\d+)-(\d+)-([0-9a-f]{16})(?:-|$)/.exec(name);
   if (match === null || match[3] !== place()) return 'unknown';
   const pid = Number(match[1]);
-  try {
-    process.kill(pid, 0);
-  } catch (thrown) {
-    if (systemCode(thrown) === 'ESRCH') return 'dead';
-  }
+  if (isGone(pid)) return 'dead';
   return (startTime(pid) ?? match[2]) === match[2] ? 'alive' : 'dead';
 }
 
-/** Field 22 of /proc/<pid>/stat, proc(5): clock ticks since boot. Undefined where there is no such file. */
+/** Clock ticks since boot. */
 function startTime(pid: number): string | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The second field is the program's name in parentheses and may hold anything.
-    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19];
-  } catch {
-    return undefined;
-  }
+  return processFields(pid)?.[19];
 }
 
 let knownPlace: string | undefined;

@@ -3,6 +3,7 @@ import { access, constants, lstat, mkdir, readdir, readFile, readlink, stat, sta
 import { dirname, join, resolve } from 'node:path';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
 import { formatBytes } from '../../base/format.ts';
+import { isGone } from '../../base/process-state.ts';
 
 /** Present in a directory while a restore into it is not complete. */
 export const markerName = 'helvino-restore.json';
@@ -63,11 +64,7 @@ async function runningServer(directory: string): Promise<number | undefined> {
   const text = await readFile(join(directory, 'postmaster.pid'), 'utf8').catch(() => undefined);
   const pid = Number(text?.split('\n')[0]);
   if (!Number.isInteger(pid) || pid <= 0) return undefined;
-  try {
-    process.kill(pid, 0);
-  } catch (thrown) {
-    if (systemCode(thrown) === 'ESRCH') return undefined;
-  }
+  if (isGone(pid)) return undefined;
   // A server's working directory is its data directory; a reused process number has another.
   const cwd = await readlink(`/proc/${pid}/cwd`).catch(() => undefined);
   const same = cwd === undefined || resolve(cwd) === resolve(await realDirectory(directory));
