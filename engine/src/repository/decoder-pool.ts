@@ -3,6 +3,7 @@
  * their places. Memory is fixed: one pack buffer more than workers, four more for a distant store.
  */
 import { Worker } from 'node:worker_threads';
+import { alignedMemory } from '../base/aligned-memory.ts';
 import { HelvinoError } from '../base/errors.ts';
 import type { ChunkProblem, DecodeChunk, DecodeJob, FromDecoder } from './decoder-messages.ts';
 import { type CatalogRing, contentKeyOf } from './keys.ts';
@@ -47,7 +48,7 @@ export class DecoderPool {
     readonly distant?: boolean;
   }) {
     const count = options.workers + (options.distant ? 4 : 1);
-    this.#buffers = new SharedArrayBuffer(count * packCapacity);
+    this.#buffers = alignedMemory(count * packCapacity);
     for (let i = 0; i < count; i++) this.#free.push(i);
     const contentKeys = new Map(options.ring.ids.map((id) => [id, contentKeyOf(options.ring.find(id)!)]));
     for (let i = 0; i < options.workers; i++) {

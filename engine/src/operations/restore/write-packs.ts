@@ -1,5 +1,6 @@
 /** Reads each pack that is needed once, in runs, and has its chunks written to their places. */
 import { availableParallelism } from 'node:os';
+import { directAlignment } from '../../base/aligned-memory.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import {
@@ -195,7 +196,9 @@ function* runs(pieces: Iterable<WantedPiece>, { gap, longest }: Reach): Generato
       continue;
     }
     if (run) yield run;
-    run = { pack: chunk.pack, offset: chunk.offset, end, chunks: [{ piece, pieces: [part] }] };
+    // From a whole page of the disk on, so that it can be read past the page cache.
+    const offset = chunk.offset - (chunk.offset % directAlignment);
+    run = { pack: chunk.pack, offset, end, chunks: [{ piece, pieces: [part] }] };
   }
   if (run) yield run;
 }
