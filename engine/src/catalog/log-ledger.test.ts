@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { continuousRanges, coveringPieces, type LedgerPiece, reachFrom } from './log-ledger.ts';
+import { continuousRanges, coveringPieces, fewestPieces, type LedgerPiece, reachFrom } from './log-ledger.ts';
 
 const piece = fc
   .record({
@@ -18,6 +18,21 @@ function bytesOf(pieces: readonly LedgerPiece[], line: number): Set<number> {
   for (const p of pieces) if (p.line === line) for (let at = p.begin; at < p.end; at++) bytes.add(Number(at));
   return bytes;
 }
+
+function inOrder(pieces: readonly LedgerPiece[]): LedgerPiece[] {
+  return pieces.toSorted((a, b) => a.line - b.line || Number(a.begin - b.begin));
+}
+
+test('any pieces in order – the fewest hold the same bytes, and none of them can be left out', () => {
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 20 }), (pieces) => {
+      const fewest = [...fewestPieces(inOrder(pieces))];
+      for (const line of [1, 2]) assert.deepEqual(bytesOf(fewest, line), bytesOf(pieces, line));
+      for (const [i, { line }] of fewest.entries())
+        assert.notDeepEqual(bytesOf(fewest.toSpliced(i, 1), line), bytesOf(pieces, line));
+    }),
+  );
+});
 
 test('any pieces – the ranges hold exactly the same bytes, in order, never touching', () => {
   fc.assert(
@@ -38,7 +53,7 @@ test('any pieces and any range – a cover without gaps exactly when every byte 
       const to = from + length;
       const bytes = bytesOf(pieces, 1);
       const all = Array.from({ length }, (_, i) => from + i).every((at) => bytes.has(at));
-      const cover = coveringPieces(pieces, { line: 1, from: BigInt(from), to: BigInt(to) });
+      const cover = coveringPieces(inOrder(pieces), { line: 1, from: BigInt(from), to: BigInt(to) });
       assert.equal(cover !== undefined, all);
       let at = BigInt(from);
       for (const p of cover ?? []) {
@@ -70,8 +85,5 @@ test('pieces in any order, inside each other, of two timelines – the same rang
   const ranges = [piece(1, 0, 30), piece(1, 40, 50), piece(2, 0, 9)];
   assert.deepEqual(continuousRanges(pieces), ranges);
   assert.deepEqual(continuousRanges(pieces.toReversed()), ranges);
-  assert.deepEqual(
-    continuousRanges(pieces.toSorted((a, b) => a.line - b.line || Number(a.begin - b.begin))),
-    ranges,
-  );
+  assert.deepEqual(continuousRanges(inOrder(pieces)), ranges);
 });

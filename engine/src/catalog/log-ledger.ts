@@ -40,29 +40,65 @@ export function reachFrom(ranges: readonly LedgerRange[], line: number, from: bi
   return ranges.find((range) => range.line === line && range.begin <= from && from <= range.end)?.end;
 }
 
-/** The fewest pieces that cover [from, to), in order; undefined when there is a gap. */
+/**
+ * The fewest pieces that hold the same bytes, as they come. `pieces` come in order of line and begin. With `from`: the fewest
+ * for what is after it.
+ */
+export function* fewestPieces<T extends LedgerPiece>(
+  pieces: Iterable<T>,
+  from?: bigint,
+): Generator<T, void, void> {
+  let line: number | undefined;
+  let reach = 0n;
+  /** Of those that begin at `reach` or before it the one that leads furthest. */
+  let best: T | undefined;
+  for (const piece of pieces) {
+    if (piece.line !== line) {
+      if (best !== undefined && best.end > reach) yield best;
+      best = undefined;
+      line = piece.line;
+      reach = from ?? piece.begin;
+    }
+    if (piece.begin > reach && best !== undefined && best.end > reach) {
+      yield best;
+      reach = best.end;
+    }
+    // A gap.
+    if (piece.begin > reach) reach = piece.begin;
+    if (best === undefined || piece.end > best.end) best = piece;
+  }
+  if (best !== undefined && best.end > reach) yield best;
+}
+
+/** The fewest pieces that cover [from, to), in order; undefined when there is a gap. `pieces` come in order of line and begin. */
 export function coveringPieces<T extends LedgerPiece>(
   pieces: Iterable<T>,
   { line, from, to }: { line: number; from: bigint; to: bigint },
-): T[] | undefined {
-  const own: T[] = [];
-  for (const piece of pieces)
-    if (piece.line === line && piece.end > from && piece.begin < to) own.push(piece);
-  own.sort((a, b) => compare(a.begin, b.begin) || compare(b.end, a.end));
-  const chosen: T[] = [];
-  let at = from;
-  let i = 0;
-  while (at < to) {
-    let best: T | undefined;
-    while (i < own.length && own[i]!.begin <= at) {
-      if (best === undefined || own[i]!.end > best.end) best = own[i];
-      i++;
+): Iterable<T> | undefined {
+  function* cover(): Generator<T, bigint, void> {
+    let at = from;
+    for (const piece of fewestPieces(within(pieces, { line, from, to }), from)) {
+      if (piece.begin > at || at >= to) break;
+      yield piece;
+      at = piece.end;
     }
-    if (best === undefined || best.end <= at) return undefined;
-    chosen.push(best);
-    at = best.end;
+    return at;
   }
-  return chosen;
+  // Once to know that there is no gap: a cover may be long, and none of it is kept.
+  const trial = cover();
+  let step = trial.next();
+  while (!step.done) step = trial.next();
+  return step.value >= to ? { [Symbol.iterator]: cover } : undefined;
+}
+
+function* within<T extends LedgerPiece>(
+  pieces: Iterable<T>,
+  { line, from, to }: { line: number; from: bigint; to: bigint },
+): Generator<T, void, void> {
+  for (const piece of pieces) {
+    if (piece.line > line || (piece.line === line && piece.begin >= to)) return;
+    if (piece.line === line && piece.end > from) yield piece;
+  }
 }
 
 function compare(a: bigint, b: bigint): number {

@@ -2,9 +2,7 @@
 import { type PathStep, pathFrom } from './timeline-path.ts';
 
 export interface AgedPiece {
-  readonly name: string;
   readonly line: number;
-  readonly begin: bigint;
   readonly end: bigint;
   /** By the store's clock. */
   readonly stored: Date;
@@ -20,28 +18,23 @@ export interface LogStart {
 }
 
 /**
- * Pieces to remove, in the order to remove them: so that what is left at any moment has its gap at the old end.
- * A piece goes when it was stored before `before` and no start leads over it. `pathTo` gives the way to a timeline, undefined
- * where its history is not known: then the timeline is left alone.
+ * Whether a piece goes: it was stored before `before` and no start leads over it. In order of line and begin, they leave at any
+ * moment what has its gap at the old end. `pathTo` gives the way to a timeline, undefined where its history is not known:
+ * then the timeline is left alone.
  */
-export function removableLog<T extends AgedPiece>(
-  pieces: Iterable<T>,
-  options: {
-    readonly starts: readonly LogStart[];
-    readonly before: Date;
-    readonly pathTo: (timeline: number) => readonly PathStep[] | undefined;
-  },
-): T[] {
+export function removableLog(options: {
+  readonly starts: readonly LogStart[];
+  readonly before: Date;
+  readonly pathTo: (timeline: number) => readonly PathStep[] | undefined;
+}): (piece: AgedPiece) => boolean {
   const { starts, before, pathTo } = options;
-  if (starts.length === 0) return [];
   const floors = new Map<number, bigint | undefined>();
-  const removable: T[] = [];
-  for (const piece of pieces) {
+  return (piece) => {
+    if (starts.length === 0) return false;
     if (!floors.has(piece.line)) floors.set(piece.line, floorOf(piece.line, starts, pathTo));
     const floor = floors.get(piece.line);
-    if (piece.stored < before && (floor === undefined || piece.end <= floor)) removable.push(piece);
-  }
-  return removable.sort((a, b) => a.line - b.line || (a.begin < b.begin ? -1 : a.begin > b.begin ? 1 : 0));
+    return piece.stored < before && (floor === undefined || piece.end <= floor);
+  };
 }
 
 /** From where on a timeline is needed; undefined: not at all. */

@@ -48,10 +48,17 @@ export {
 } from './keys.ts';
 export { evidencePrefix, holdsPrefix, packName, proofPrefix, verificationsPrefix } from './layout.ts';
 export { Lease, leaseLifetimeMs, liveLeases } from './lease.ts';
-export { type LogNote, type LogNoteKind, listLogNotes, openLogNote, putLogNote } from './log-notes.ts';
+export {
+  type LogNote,
+  type LogNoteKind,
+  listLogNotes,
+  logNotes,
+  openLogNote,
+  putLogNote,
+} from './log-notes.ts';
 export type { LogSlice } from './log-opener-messages.ts';
 export { LogOpenerPool } from './log-opener-pool.ts';
-export { LogPieces } from './log-pieces.ts';
+export { LogIndex, LogPieces } from './log-pieces.ts';
 export { LogSealer } from './log-sealer.ts';
 export {
   checkLogPiece,

@@ -8,6 +8,7 @@
  * Line: 8, positions: 16 hexadecimal digits.
  */
 import { HelvinoError } from '../base/errors.ts';
+import type { StorageDriver } from '../storage/index.ts';
 import { openEnvelope, sealEnvelope } from './envelope.ts';
 import { readBack } from './read-back.ts';
 import type { Repository } from './repository.ts';
@@ -26,7 +27,7 @@ export async function putLogNote(
   repository: Repository,
   note: { database: string; kind: LogNoteKind; line: number; begin: bigint; end: bigint; bytes: Uint8Array },
 ): Promise<string> {
-  const name = `log-${note.kind}/${note.database}/${hex(note.line, 8)}/${hex(note.begin, 16)}-${hex(note.end, 16)}`;
+  const name = logNoteName(note.database, note.kind, note);
   const body = sealEnvelope(note.bytes, { ring: repository.ring, name, magic: 'HVNOTE1\n' });
   try {
     await repository.driver.put(name, [body], { ifAbsent: true });
@@ -38,24 +39,40 @@ export async function putLogNote(
   return name;
 }
 
-/** In order of line and begin. */
-export async function listLogNotes(
-  repository: Repository,
+export function logNoteName(
   database: string,
   kind: LogNoteKind,
-): Promise<LogNote[]> {
-  const notes: LogNote[] = [];
-  for await (const { name } of repository.driver.list(`log-${kind}/${database}/`)) {
+  { line, begin, end }: { line: number; begin: bigint; end: bigint },
+): string {
+  return `log-${kind}/${database}/${hex(line, 8)}/${hex(begin, 16)}-${hex(end, 16)}`;
+}
+
+/** In order of line and begin. There may be as many as pieces of the log. */
+export async function* logNotes(
+  driver: StorageDriver,
+  database: string,
+  kind: LogNoteKind,
+): AsyncGenerator<LogNote> {
+  for await (const { name } of driver.list(`log-${kind}/${database}/`)) {
     const match = /\/([0-9A-F]{8})\/([0-9A-F]{16})-([0-9A-F]{16})$/.exec(name);
     if (!match) continue;
     const [, line, begin, end] = match;
-    notes.push({
+    yield {
       name,
       line: Number.parseInt(line!, 16),
       begin: BigInt(`0x${begin}`),
       end: BigInt(`0x${end}`),
-    });
+    };
   }
+}
+
+export async function listLogNotes(
+  { driver }: Repository,
+  database: string,
+  kind: LogNoteKind,
+): Promise<LogNote[]> {
+  const notes: LogNote[] = [];
+  for await (const note of logNotes(driver, database, kind)) notes.push(note);
   return notes;
 }
 

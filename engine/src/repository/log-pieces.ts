@@ -1,23 +1,165 @@
 /**
- * All pieces of a log, in the order in which the store lists them: by line and begin. Kept as numbers, 36 bytes each, since a
- * store may hold a million; a piece is made when it is asked for.
+ * All pieces of a log, or its whole index, in the order in which the store lists them: by line and begin. Kept as numbers,
+ * 20 bytes a piece and 8 a part of the index, since a store may hold a million; a piece is made when it is asked for.
  */
 import type { StorageDriver } from '../storage/index.ts';
-import { type LogPiece, listLog, logPieceName } from './log-store.ts';
+import { type LogNote, logNoteName, logNotes } from './log-notes.ts';
+import { isPlace, type LogPiece, listLog, logPieceName } from './log-store.ts';
 
-const firstRoom = 1024;
+interface Place {
+  readonly line: number;
+  readonly begin: bigint;
+  readonly end: bigint;
+}
 
-export class LogPieces implements Iterable<LogPiece> {
+/** So many to a block: what is there is never copied when more come. */
+const blockLength = 1 << 14;
+
+/** Places one after the other on one line: each begins less than 4 GiB after the one before it. */
+interface Run {
+  readonly line: number;
+  readonly begin: bigint;
+  /** Number of its first place. */
+  readonly first: number;
+}
+
+/** Ranges of lines, in order; those that `select` has chosen. */
+class Places {
   #length = 0;
-  readonly #database: string;
-  #lines = new Uint32Array(firstRoom);
-  /** Begin and end of each. */
-  #positions = new BigUint64Array(2 * firstRoom);
-  /** Size, and when it was stored in milliseconds, of each. */
-  #facts = new Float64Array(2 * firstRoom);
+  readonly #runs: Run[] = [];
+  /** Of each: how far after the one before it in its run it begins, and how long it is. */
+  readonly #blocks: Uint32Array[] = [];
+  #last: Place = { line: -1, begin: 0n, end: 0n };
 
-  private constructor(database: string) {
+  get length(): number {
+    return this.#length;
+  }
+
+  add(place: Place): void {
+    const { line, begin, end } = place;
+    const after = begin - this.#last.begin;
+    const inRun = line === this.#last.line && after >= 0n && after < 1n << 32n;
+    if (!inRun) this.#runs.push({ line, begin, first: this.#length });
+    const at = 2 * (this.#length % blockLength);
+    if (at === 0) this.#blocks.push(new Uint32Array(2 * blockLength));
+    const block = this.#blocks.at(-1)!;
+    block[at] = inRun ? Number(after) : 0;
+    block[at + 1] = Number(end - begin);
+    this.#last = place;
+    this.#length++;
+  }
+
+  /** In order: of each which place it is. */
+  *each(chosen: (number: number) => boolean): Generator<{ number: number; place: Place }, void, void> {
+    for (const [i, run] of this.#runs.entries()) {
+      const until = this.#runs[i + 1]?.first ?? this.#length;
+      let after = 0;
+      for (let number = run.first; number < until; number++) {
+        after += this.#after(number);
+        if (chosen(number)) yield { number, place: this.#place(number, run, after) };
+      }
+    }
+  }
+
+  *reversed(chosen: (number: number) => boolean): Generator<{ number: number; place: Place }, void, void> {
+    for (let i = this.#runs.length - 1; i >= 0; i--) {
+      const run = this.#runs[i]!;
+      const until = this.#runs[i + 1]?.first ?? this.#length;
+      let after = 0;
+      for (let number = run.first; number < until; number++) after += this.#after(number);
+      for (let number = until - 1; number >= run.first; number--) {
+        if (chosen(number)) yield { number, place: this.#place(number, run, after) };
+        after -= this.#after(number);
+      }
+    }
+  }
+
+  get lines(): number[] {
+    return [...new Set(this.#runs.map(({ line }) => line))].sort((a, b) => a - b);
+  }
+
+  #after(number: number): number {
+    return this.#blocks[Math.floor(number / blockLength)]![2 * (number % blockLength)]!;
+  }
+
+  #place(number: number, { line, begin }: Run, after: number): Place {
+    const length = this.#blocks[Math.floor(number / blockLength)]![2 * (number % blockLength) + 1]!;
+    const at = begin + BigInt(after);
+    return { line, begin: at, end: at + BigInt(length) };
+  }
+}
+
+/** A bit for each: those that are chosen of many. */
+class Chosen {
+  readonly #bits: Uint8Array;
+  length = 0;
+
+  constructor(of: number) {
+    this.#bits = new Uint8Array(Math.ceil(of / 8));
+  }
+
+  add(number: number): void {
+    this.#bits[number >> 3]! |= 1 << (number & 7);
+    this.length++;
+  }
+
+  has(number: number): boolean {
+    return (this.#bits[number >> 3]! & (1 << (number & 7))) !== 0;
+  }
+}
+
+abstract class Listed<Item extends Place> implements Iterable<Item> {
+  protected readonly places: Places;
+  readonly #chosen: Chosen | undefined;
+
+  protected constructor(places: Places, chosen?: Chosen) {
+    this.places = places;
+    this.#chosen = chosen;
+  }
+
+  protected abstract item(place: Place, number: number): Item;
+
+  get length(): number {
+    return this.#chosen?.length ?? this.places.length;
+  }
+
+  /** Of all, in order. */
+  get lines(): number[] {
+    return this.places.lines;
+  }
+
+  /** In order. */
+  *[Symbol.iterator](): Generator<Item, void, void> {
+    for (const { place, number } of this.places.each(this.#has)) yield this.item(place, number);
+  }
+
+  /** The last first. */
+  *reversed(): Generator<Item, void, void> {
+    for (const { place, number } of this.places.reversed(this.#has)) yield this.item(place, number);
+  }
+
+  protected choose(wanted: (item: Item) => boolean): Chosen {
+    const chosen = new Chosen(this.places.length);
+    for (const { place, number } of this.places.each(this.#has))
+      if (wanted(this.item(place, number))) chosen.add(number);
+    return chosen;
+  }
+
+  readonly #has = (number: number) => this.#chosen?.has(number) ?? true;
+}
+
+export class LogPieces extends Listed<LogPiece> {
+  readonly #database: string;
+  /** Bytes of each. */
+  readonly #sizes: Uint32Array[];
+  /** When each was stored, in milliseconds. */
+  readonly #stored: Float64Array[];
+
+  private constructor(database: string, of?: LogPieces, chosen?: Chosen) {
+    super(of?.places ?? new Places(), chosen);
     this.#database = database;
+    this.#sizes = of === undefined ? [] : of.#sizes;
+    this.#stored = of === undefined ? [] : of.#stored;
   }
 
   static async read(driver: StorageDriver, database: string): Promise<LogPieces> {
@@ -26,45 +168,50 @@ export class LogPieces implements Iterable<LogPiece> {
     return pieces;
   }
 
-  get length(): number {
-    return this.#length;
+  /** Those of these that are wanted; a bit for each more. */
+  select(wanted: (piece: LogPiece) => boolean): LogPieces {
+    return new LogPieces(this.#database, this, this.choose(wanted));
   }
 
-  /** In order. */
-  get lines(): number[] {
-    return [...new Set(this.#lines.subarray(0, this.#length))].sort((a, b) => a - b);
+  protected item(place: Place, number: number): LogPiece {
+    const [block, at] = [Math.floor(number / blockLength), number % blockLength];
+    const stored = new Date(this.#stored[block]![at]!);
+    return { ...place, name: logPieceName(this.#database, place), size: this.#sizes[block]![at]!, stored };
   }
 
-  *[Symbol.iterator](): Generator<LogPiece, void, void> {
-    for (let i = 0; i < this.#length; i++) {
-      const place = {
-        line: this.#lines[i]!,
-        begin: this.#positions[2 * i]!,
-        end: this.#positions[2 * i + 1]!,
-      };
-      const stored = new Date(this.#facts[2 * i + 1]!);
-      yield { ...place, name: logPieceName(this.#database, place), size: this.#facts[2 * i]!, stored };
+  #add(piece: LogPiece): void {
+    const at = this.places.length % blockLength;
+    if (at === 0) {
+      this.#sizes.push(new Uint32Array(blockLength));
+      this.#stored.push(new Float64Array(blockLength));
     }
+    this.places.add(piece);
+    this.#sizes.at(-1)![at] = piece.size;
+    this.#stored.at(-1)![at] = piece.stored.getTime();
+  }
+}
+
+/** The index of a log: one note for each range. */
+export class LogIndex extends Listed<LogNote> {
+  readonly #database: string;
+
+  private constructor(database: string, places: Places, chosen?: Chosen) {
+    super(places, chosen);
+    this.#database = database;
   }
 
-  #add({ line, begin, end, size, stored }: LogPiece): void {
-    const i = this.#length++;
-    if (i === this.#lines.length) this.#grow();
-    this.#lines[i] = line;
-    this.#positions[2 * i] = begin;
-    this.#positions[2 * i + 1] = end;
-    this.#facts[2 * i] = size;
-    this.#facts[2 * i + 1] = stored.getTime();
+  static async read(driver: StorageDriver, database: string): Promise<LogIndex> {
+    const places = new Places();
+    for await (const note of logNotes(driver, database, 'index')) if (isPlace(note)) places.add(note);
+    return new LogIndex(database, places);
   }
 
-  #grow(): void {
-    const room = 2 * this.#lines.length;
-    const [lines, positions, facts] = [this.#lines, this.#positions, this.#facts];
-    this.#lines = new Uint32Array(room);
-    this.#lines.set(lines);
-    this.#positions = new BigUint64Array(2 * room);
-    this.#positions.set(positions);
-    this.#facts = new Float64Array(2 * room);
-    this.#facts.set(facts);
+  /** Those of these that are wanted; a bit for each more. */
+  select(wanted: (note: LogNote) => boolean): LogIndex {
+    return new LogIndex(this.#database, this.places, this.choose(wanted));
+  }
+
+  protected item(place: Place): LogNote {
+    return { ...place, name: logNoteName(this.#database, 'index', place) };
   }
 }

@@ -62,7 +62,13 @@ function parsePieceName(name: string): { line: number; begin: bigint; end: bigin
   const match = /\/([0-9A-F]{8})\/([0-9A-F]{16})-([0-9A-F]{16})$/.exec(name);
   if (!match) return undefined;
   const [, line, begin, end] = match;
-  return { line: Number.parseInt(line!, 16), begin: BigInt(`0x${begin}`), end: BigInt(`0x${end}`) };
+  const place = { line: Number.parseInt(line!, 16), begin: BigInt(`0x${begin}`), end: BigInt(`0x${end}`) };
+  return isPlace(place) ? place : undefined;
+}
+
+/** No piece is longer than a segment of the log can be: a name that says so is none of ours. */
+export function isPlace({ begin, end }: { begin: bigint; end: bigint }): boolean {
+  return end > begin && end - begin <= BigInt(largestPiece);
 }
 
 /** Every piece of a database, in order of line and begin. */

@@ -35,7 +35,7 @@ export async function removedFrom(driver: StorageDriver, database: string): Prom
 export async function noteRemovedLog(
   driver: StorageDriver,
   database: string,
-  pieces: readonly { readonly line: number; readonly end: bigint }[],
+  pieces: Iterable<{ readonly line: number; readonly end: bigint }>,
 ): Promise<void> {
   const known = await readRemovedLog(driver, database);
   const ends = new Map<string, string>();

@@ -48,7 +48,7 @@ function kindText({ kind, decisions, trouble, frees, over, policy }: KindPlan): 
 function logText({ log }: RetentionPlan): string[] {
   if (log.remove.length === 0)
     return [`WAL: nothing to remove, ${plural(log.keptPieces, 'piece')} kept; ${log.reason}`];
-  const last = log.remove.at(-1)!;
+  const last = log.remove.reversed().next().value!;
   return [
     `WAL: ${plural(log.remove.length, 'piece')} to remove (${formatBytes(log.bytes)}), up to ${formatLsn(last.end)} on timeline ${last.line}; ${log.keptPieces} kept; ${log.reason}`,
   ];

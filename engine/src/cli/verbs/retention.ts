@@ -1,5 +1,6 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes, plural } from '../../base/format.ts';
+import { continuousRanges } from '../../catalog/index.ts';
 import { parseDuration } from '../../config/index.ts';
 import {
   type AppliedRetention,
@@ -7,6 +8,7 @@ import {
   planRetentionOf,
   type RetentionPlan,
 } from '../../operations/index.ts';
+import { formatLsn } from '../../postgres/index.ts';
 import { copyOption, databaseOption, openAsHost, otherCopies } from '../open.ts';
 import { retentionText } from '../output/retention-text.ts';
 import { textOption, type Verb } from '../verb.ts';
@@ -117,7 +119,7 @@ function doneText({ removed, skipped, logRemoved, packs }: AppliedRetention): st
   ];
 }
 
-/** Positions of WAL are bigints, and a piece of it is no news: its name says all. */
+/** Of WAL the ranges: of pieces there may be a million. */
 function planData({ log, kinds, ...plan }: RetentionPlan): Record<string, unknown> {
   return {
     ...plan,
@@ -125,7 +127,17 @@ function planData({ log, kinds, ...plan }: RetentionPlan): Record<string, unknow
       ...kind,
       policy: { ...policy, ...keep },
     })),
-    log: { ...log, remove: log.remove.map(({ name }) => name) },
+    log: {
+      ...log,
+      remove: {
+        pieces: log.remove.length,
+        ranges: continuousRanges(log.remove).map(({ line, begin, end }) => ({
+          timeline: line,
+          from: formatLsn(begin),
+          to: formatLsn(end),
+        })),
+      },
+    },
   };
 }
 

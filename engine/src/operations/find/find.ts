@@ -14,8 +14,9 @@ import {
 } from '../../postgres/index.ts';
 import {
   type Identities,
+  LogIndex,
   type LogPiece,
-  listLog,
+  LogPieces,
   listLogNotes,
   openLogNote,
   type Repository,
@@ -68,13 +69,18 @@ const smallestSegment = 1 << 20;
 export async function findTransactions(options: FindOptions): Promise<FindResult> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await new Search(options).run();
+      return await search(options);
     } catch (thrown) {
       // A stream replaces short parts by whole ones while we read.
       const gone = thrown instanceof HelvinoError && thrown.code === 'STORAGE_NOT_FOUND';
       if (!gone || attempt === attempts) throw thrown;
     }
   }
+}
+
+async function search(options: FindOptions): Promise<FindResult> {
+  options.progress.phase('looking through the index of WAL');
+  return new Search(options, await LogIndex.read(options.repository.driver, options.database)).run();
 }
 
 type Batches = Iterable<readonly IndexedTransaction[]> | AsyncIterable<readonly IndexedTransaction[]>;
@@ -85,20 +91,19 @@ class Search {
   readonly #seen = new Set<string>();
   readonly #searched: SearchedRange[] = [];
   readonly #notSearched: (SearchedRange & { why: string })[] = [];
-  #notes: Awaited<ReturnType<typeof listLogNotes>> = [];
+  readonly #notes: LogIndex;
   #log: StoredLog | undefined;
 
-  constructor(options: FindOptions) {
+  constructor(options: FindOptions, notes: LogIndex) {
     this.#options = options;
+    this.#notes = notes;
   }
 
   async run(): Promise<FindResult> {
-    const { repository, database, timeline, limit, progress, identities } = this.#options;
-    progress.phase('looking through the index of WAL');
-    this.#notes = await listLogNotes(repository, database, 'index');
-    const pieces: LogPiece[] = [];
-    for await (const piece of listLog(repository.driver, database)) pieces.push(piece);
-    const lines = [...new Set([...pieces, ...this.#notes].map((piece) => piece.line))].sort((a, b) => b - a);
+    const { repository, database, timeline, limit, identities } = this.#options;
+    if (identities) this.#log = await StoredLog.open(repository, identities, database);
+    const pieces = this.#log?.pieces ?? (await LogPieces.read(repository.driver, database));
+    const lines = [...new Set([...pieces.lines, ...this.#notes.lines])].sort((a, b) => b - a);
     if (lines.length === 0)
       throw new HelvinoError('STORAGE_NOT_FOUND', `no WAL of ${database} is stored`, {
         hint: 'run `helvino wal stream` as a service: what happens from then on can be found',
@@ -107,7 +112,6 @@ class Search {
       throw new HelvinoError('USAGE', `no WAL of timeline ${timeline} is stored`, {
         hint: `there is WAL of timeline ${lines.join(', ')}`,
       });
-    if (identities) this.#log = await StoredLog.open(repository, identities, database);
     const more = await this.#steps(
       lines
         .filter((line) => timeline === undefined || line === timeline)
@@ -125,7 +129,7 @@ class Search {
   }
 
   /** Gives whether there are more than the limit. */
-  async #steps(plans: readonly (readonly SearchStep[])[]): Promise<boolean> {
+  async #steps(plans: readonly Iterable<SearchStep>[]): Promise<boolean> {
     const { filter, limit, signal } = this.#options;
     for (const plan of plans) {
       for (const step of plan) {
@@ -211,7 +215,7 @@ class Search {
       const manifest = await repository.manifest(database, name.id).catch(() => undefined);
       if (manifest) return backupFacts(manifest).walSegmentSize;
     }
-    return segmentSizeOf([...(this.#log?.pieces ?? [])]);
+    return segmentSizeOf(this.#log?.pieces ?? []);
   }
 
   #note(list: SearchedRange[], step: SearchStep): void {
@@ -255,13 +259,14 @@ function isNamedWhole({ name, schema }: RelationChange): boolean {
 }
 
 /** Without a backup that tells: whole segments are pieces of a power of two, at a multiple of it. */
-function segmentSizeOf(pieces: readonly LogPiece[]): number {
-  const sizes = pieces
-    .map(({ begin, end }) => ({ begin, size: Number(end - begin) }))
-    .filter(({ begin, size }) => size >= smallestSegment && begin % BigInt(size) === 0n)
-    .filter(({ size }) => Number.isInteger(Math.log2(size)))
-    .map(({ size }) => size);
-  return sizes.length > 0 ? Math.max(...sizes) : defaultSegmentSize;
+function segmentSizeOf(pieces: Iterable<LogPiece>): number {
+  let largest = 0;
+  for (const { begin, end } of pieces) {
+    const size = Number(end - begin);
+    const whole = size >= smallestSegment && begin % BigInt(size) === 0n && Number.isInteger(Math.log2(size));
+    if (whole && size > largest) largest = size;
+  }
+  return largest > 0 ? largest : defaultSegmentSize;
 }
 
 function range({ line, begin, end }: SearchStep): SearchedRange {

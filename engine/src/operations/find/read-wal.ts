@@ -14,7 +14,7 @@ export interface ReadWalOptions {
   readonly repository: Repository;
   readonly database: string;
   readonly log: StoredLog;
-  readonly notes: readonly LogNote[];
+  readonly notes: Iterable<LogNote>;
   /** Bytes. */
   readonly segmentSize: number;
   readonly signal: AbortSignal;
@@ -64,8 +64,10 @@ async function stateBefore(
   { repository, notes }: ReadWalOptions,
   { line, begin }: { line: number; begin: bigint },
 ): Promise<IndexState | undefined> {
-  const before = notes.find((note) => note.line === line && note.end === begin);
-  return before && decodeLogIndex(await openLogNote(repository, before.name), before.name).state;
+  for (const note of notes)
+    if (note.line === line && note.end === begin)
+      return decodeLogIndex(await openLogNote(repository, note.name), note.name).state;
+  return undefined;
 }
 
 function firstStored(log: StoredLog, line: number, position: bigint): boolean {

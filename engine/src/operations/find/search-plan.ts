@@ -1,6 +1,6 @@
 /** Which stored indexes cover which WAL, and what no index covers. Pure. */
-import { continuousRanges, coveringPieces } from '../../catalog/index.ts';
-import type { LogNote, LogPiece } from '../../repository/index.ts';
+import { continuousRanges, fewestPieces, type LedgerRange } from '../../catalog/index.ts';
+import type { LogIndex, LogNote, LogPiece } from '../../repository/index.ts';
 
 export type SearchStep =
   | {
@@ -12,29 +12,49 @@ export type SearchStep =
     }
   | { readonly kind: 'wal'; readonly line: number; readonly begin: bigint; readonly end: bigint };
 
-/** Newest first. WAL shorter than a record's header cannot hold a transaction's end. */
+/** WAL shorter than a record's header cannot hold a transaction's end. */
 const shortestGap = 24n;
 
-export function searchPlan(
+/** Newest first. Made as they are asked for: there may be as many as segments of WAL. */
+export function* searchPlan(
   line: number,
-  notes: readonly LogNote[],
-  pieces: readonly LogPiece[],
-): SearchStep[] {
-  const own = notes.filter((note) => note.line === line);
-  const indexed = continuousRanges(own);
-  const steps: SearchStep[] = [];
-  for (const { begin, end } of indexed)
-    for (const note of coveringPieces(own, { line, from: begin, to: end }) ?? [])
-      steps.push({ kind: 'index', line, begin: note.begin, end: note.end, note });
-  for (const stored of continuousRanges(pieces.filter((piece) => piece.line === line))) {
-    let at = stored.begin;
-    for (const range of [
-      ...indexed.filter(({ begin }) => begin < stored.end),
-      { begin: stored.end, end: stored.end },
-    ]) {
-      if (range.begin - at > shortestGap) steps.push({ kind: 'wal', line, begin: at, end: range.begin });
+  notes: Pick<LogIndex, 'select'>,
+  pieces: Iterable<LogPiece>,
+): Generator<SearchStep, void, void> {
+  const own = notes.select((note) => note.line === line);
+  const gaps = gapsIn(continuousRanges(ofLine(pieces, line)), continuousRanges(own)).reverse();
+  for (const note of fewestOf(own).reversed()) {
+    const { begin, end } = note;
+    while (gaps[0] !== undefined && gaps[0].begin >= begin) yield { kind: 'wal', ...gaps.shift()! };
+    yield { kind: 'index', line, begin, end, note };
+  }
+  for (const gap of gaps) yield { kind: 'wal', ...gap };
+}
+
+/** The fewest that cover the same. */
+function fewestOf(own: LogIndex): LogIndex {
+  const fewest = fewestPieces(own);
+  let next = fewest.next();
+  return own.select((note) => {
+    if (next.done || next.value.begin !== note.begin || next.value.end !== note.end) return false;
+    next = fewest.next();
+    return true;
+  });
+}
+
+/** In order: what is stored and has no index. */
+function gapsIn(stored: readonly LedgerRange[], indexed: readonly LedgerRange[]): LedgerRange[] {
+  const gaps: LedgerRange[] = [];
+  for (const { line, begin, end } of stored) {
+    let at = begin;
+    for (const range of [...indexed.filter((one) => one.begin < end), { begin: end, end }]) {
+      if (range.begin - at > shortestGap) gaps.push({ line, begin: at, end: range.begin });
       if (range.end > at) at = range.end;
     }
   }
-  return steps.sort((a, b) => (a.begin < b.begin ? 1 : a.begin > b.begin ? -1 : 0));
+  return gaps;
+}
+
+function* ofLine(pieces: Iterable<LogPiece>, line: number): Generator<LogPiece, void, void> {
+  for (const piece of pieces) if (piece.line === line) yield piece;
 }

@@ -8,7 +8,7 @@ import type { Progress } from '../../base/progress.ts';
 import {
   applyCollect,
   assertNotHeld,
-  type LogPiece,
+  type LogPieces,
   noteRemovedLog,
   planCollect,
   type Repository,
@@ -92,7 +92,7 @@ export async function applyRetention(options: ApplyRetentionOptions): Promise<Ap
 /** Oldest first. Pieces that the store keeps locked end it: those after them are locked for longer. */
 async function removeLog(
   { repository, database, progress, signal }: ApplyRetentionOptions,
-  pieces: readonly LogPiece[],
+  pieces: LogPieces,
 ): Promise<{ removed: number; locked: string | undefined }> {
   progress.phase('removing WAL', pieces.length, 'items');
   let removed = 0;

@@ -17,7 +17,7 @@ import {
 } from '../../catalog/index.ts';
 import type { DatabaseConfig } from '../../config/index.ts';
 import { timelineHistoryName } from '../../postgres/index.ts';
-import type { LogPiece, Repository } from '../../repository/index.ts';
+import type { LogPiece, LogPieces, Repository } from '../../repository/index.ts';
 import { pathOf } from '../wal/path-of.ts';
 import { type OtherCopy, tooFewCopies } from './enough-copies.ts';
 import { type DatabaseState, type KnownBackup, readState, unknownKind } from './read-state.ts';
@@ -53,7 +53,8 @@ export interface RetentionPlan {
   readonly now: Date;
   readonly kinds: readonly KindPlan[];
   readonly log: {
-    readonly remove: readonly LogPiece[];
+    /** In the order in which they go. */
+    readonly remove: LogPieces;
     readonly bytes: number;
     readonly keptPieces: number;
     /** Why it is as it is, for people. */
@@ -176,7 +177,12 @@ function planLog(
   { settings, tooFew }: Situation,
 ): RetentionPlan['log'] {
   const { pieces } = state;
-  const keep = (reason: string) => ({ remove: [], bytes: 0, keptPieces: pieces.length, reason });
+  const keep = (reason: string) => ({
+    remove: pieces.select(() => false),
+    bytes: 0,
+    keptPieces: pieces.length,
+    reason,
+  });
   if (pieces.length === 0) return keep('no WAL is stored');
   const trouble = troubleOf(state, 'physical', { settings, tooFew });
   if (trouble.length > 0) return keep(`nothing is removed while ${trouble.join('; ')}`);
@@ -191,7 +197,7 @@ function planLog(
   const first = anchors(good, { policy, now: state.now, logOf: newestStored(pieces) });
   const oldest = first.length > 0 ? first : good.slice(-1);
   const from = Math.min(...oldest.map(({ made }) => made.getTime()));
-  const remove = removableLog(pieces, {
+  const goes = removableLog({
     starts: kept.filter(({ made }) => made.getTime() >= from).map(({ start }) => start!),
     before: new Date(state.now.getTime() - policy.pitrMs),
     pathTo: (timeline) =>
@@ -199,19 +205,22 @@ function planLog(
         ? pathOf(timeline, state.histories)
         : undefined,
   });
+  const remove = pieces.select(goes);
+  let bytes = 0;
+  for (const { size } of remove) bytes += size;
   return {
     remove,
-    bytes: remove.reduce((sum, { size }) => sum + size, 0),
+    bytes,
     keptPieces: pieces.length - remove.length,
     reason: `the recovery window begins with backup ${oldest[0]!.id}`,
   };
 }
 
-function idOf(database: string, plans: readonly KindPlan[], log: readonly LogPiece[]): string {
-  const said = {
-    database,
-    decisions: plans.flatMap(({ kind, decisions }) => decisions.map(({ id, action }) => [kind, id, action])),
-    log: log.map(({ name }) => name),
-  };
-  return createHash('sha256').update(JSON.stringify(said)).digest('hex').slice(0, 12);
+function idOf(database: string, plans: readonly KindPlan[], log: Iterable<LogPiece>): string {
+  const decisions = plans.flatMap(({ kind, decisions }) =>
+    decisions.map(({ id, action }) => [kind, id, action]),
+  );
+  const hash = createHash('sha256').update(JSON.stringify({ database, decisions }));
+  for (const { name } of log) hash.update(`${name}\n`);
+  return hash.digest('hex').slice(0, 12);
 }

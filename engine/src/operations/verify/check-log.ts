@@ -9,7 +9,7 @@ import {
   type LogPiece,
   listLog,
   listLogFiles,
-  listLogNotes,
+  logNotes,
   logPieceKeyId,
   openLogFile,
   openLogNote,
@@ -57,7 +57,7 @@ export async function checkLog(
       }
     }
     for (const kind of ['index', 'names'] as const) {
-      for (const { name: object } of await listLogNotes(repository, database, kind)) {
+      for await (const { name: object } of logNotes(repository.driver, database, kind)) {
         signal.throwIfAborted();
         const why = await whyNot(() => openLogNote(repository, object), [...damageCodes, 'KEY_WRONG']);
         // `find` reads the WAL itself then; restores need no index.

@@ -1,6 +1,6 @@
 /** Where the index of a timeline goes on. */
 import { decodeLogIndex, type IndexState } from '../../postgres/index.ts';
-import { listLogNotes, openLogNote, type Repository } from '../../repository/index.ts';
+import { type LogNote, logNotes, openLogNote, type Repository } from '../../repository/index.ts';
 
 export interface IndexPlace {
   /** Undefined: nothing is known of before. */
@@ -15,10 +15,11 @@ export async function indexPlace(
   database: string,
   { timeline, limit }: { timeline: number; limit?: bigint },
 ): Promise<IndexPlace> {
-  const notes = (await listLogNotes(repository, database, 'index'))
-    .filter((note) => note.line === timeline && (limit === undefined || note.end <= limit))
-    .sort((a, b) => (a.end < b.end ? 1 : -1));
-  for (const note of notes.slice(0, 3)) {
+  let newest: LogNote[] = [];
+  for await (const note of logNotes(repository.driver, database, 'index'))
+    if (note.line === timeline && (limit === undefined || note.end <= limit))
+      newest = [...newest, note].sort((a, b) => (a.end < b.end ? 1 : -1)).slice(0, 3);
+  for (const note of newest) {
     try {
       const part = decodeLogIndex(await openLogNote(repository, note.name), note.name);
       return { state: part.state, end: part.end };

@@ -69,7 +69,7 @@ export class StoredLog {
   }
 
   /** In order of timeline and begin, as last listed. */
-  get pieces(): Iterable<LogPiece> {
+  get pieces(): LogPieces {
     return this.#pieces;
   }
 
@@ -91,7 +91,7 @@ export class StoredLog {
   }
 
   /** The pieces that hold a range, in order. Throws STORAGE_NOT_FOUND when there is a gap. */
-  runs({ line, from, to }: LogRange): PieceRun[] {
+  runs({ line, from, to }: LogRange): Iterable<PieceRun> {
     const cover = coveringPieces(this.#pieces, { line, from, to });
     if (cover === undefined) {
       throw new HelvinoError(
@@ -102,12 +102,7 @@ export class StoredLog {
         },
       );
     }
-    let at = from;
-    return cover.map((piece) => {
-      const run = { piece, from: at, to: piece.end < to ? piece.end : to };
-      at = run.to;
-      return run;
-    });
+    return runsOf(cover, { from, to });
   }
 
   /** The stored bytes of a run: of its piece or, if that is gone, of those that hold its bytes now. */
@@ -119,7 +114,7 @@ export class StoredLog {
     } catch (thrown) {
       if (!(thrown instanceof HelvinoError) || thrown.code !== 'STORAGE_NOT_FOUND') throw thrown;
       this.#pieces = await LogPieces.read(this.#repository.driver, this.#database);
-      const instead = this.runs({ line: piece.line, from, to });
+      const instead = [...this.runs({ line: piece.line, from, to })];
       if (instead.some((other) => other.piece.name === piece.name)) throw thrown;
       const found: FetchedRun[] = [];
       for (const other of instead) found.push(...(await this.fetch(other)));
@@ -134,6 +129,15 @@ export class StoredLog {
       this.#keys.set(keyId, key);
     }
     return key;
+  }
+}
+
+function* runsOf(cover: Iterable<LogPiece>, { from, to }: { from: bigint; to: bigint }): Generator<PieceRun> {
+  let at = from;
+  for (const piece of cover) {
+    const run = { piece, from: at, to: piece.end < to ? piece.end : to };
+    at = run.to;
+    yield run;
   }
 }
 
