@@ -50,7 +50,6 @@ export { evidencePrefix, holdsPrefix, packName, proofPrefix, verificationsPrefix
 export { Lease, leaseLifetimeMs, liveLeases } from './lease.ts';
 export {
   type LogNote,
-  type LogNoteKind,
   listLogNotes,
   logNotes,
   openLogNote,
