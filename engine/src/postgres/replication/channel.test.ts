@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { cuts } from '../../../test/splits.ts';
 import { HelvinoError } from '../../base/errors.ts';
@@ -13,6 +14,7 @@ class FakeTransport {
   onBytes: (bytes: Uint8Array) => void = () => {};
   onClose: (cause: Error | undefined) => void = () => {};
   closed: { cause: Error | undefined } | undefined;
+  #paused = false;
 
   destroy(): void {
     if (this.closed) return;
@@ -20,9 +22,24 @@ class FakeTransport {
     this.onClose(undefined);
   }
 
-  pause(): void {}
+  pause(): void {
+    this.#paused = true;
+  }
 
-  resume(): void {}
+  resume(): void {
+    this.#paused = false;
+  }
+
+  /** As the network does: nothing comes while reading is paused. */
+  async feed(parts: Iterable<Uint8Array>): Promise<void> {
+    for (const part of parts) {
+      for (let turns = 0; this.#paused && turns < 100; turns++) await setImmediate();
+      if (this.#paused) this.destroy();
+      assert.ok(!this.#paused, 'reading was paused, and never went on');
+      if (this.closed) return;
+      this.onBytes(part);
+    }
+  }
 }
 
 function connected(version: number, rest: Uint8Array = new Uint8Array(0)) {
@@ -113,8 +130,7 @@ async function backup(version: number, parts: Iterable<Uint8Array>): Promise<str
       notice: (_severity, notice) => (text += `(${notice})`),
     },
   );
-  for (const part of parts) transport.onBytes(part);
-  transport.destroy();
+  await transport.feed(parts).finally(() => transport.destroy());
   const { stopLsn } = await run;
   return `${text};stop ${stopLsn}`;
 }
@@ -129,8 +145,7 @@ async function stream(parts: Iterable<Uint8Array>): Promise<string> {
       ready: () => undefined,
     },
   );
-  for (const part of parts) transport.onBytes(part);
-  transport.destroy();
+  await transport.feed(parts).finally(() => transport.destroy());
   const { endOfTimeline } = await (await started).done;
   return `${text}next ${endOfTimeline?.nextTimeline} at ${endOfTimeline?.switchLsn}`;
 }
@@ -149,6 +164,23 @@ test('a WAL stream in pieces of any size – the same WAL, and the end of the ti
     await stream(cuts(bytes, [1])),
     `4096:a;4097:b;4098:c;4099:d;4100:e;4101:f;next 2 at ${0x1006}`,
   );
+});
+
+test('a start that the server refuses, in pieces – the error, and the connection goes on', async () => {
+  const { transport, connection } = connected(170000);
+  const sink = { wal: () => assert.fail('no WAL was sent'), ready: () => undefined };
+  const refused = connection.startPhysicalReplication({ startLsn: 0x1000n, timeline: 1 }, sink);
+  const error = message('E', Buffer.from('VERROR\0C42704\0Mno such slot\0\0'));
+  const [outcome] = await Promise.allSettled([
+    refused,
+    transport.feed(cuts(Buffer.concat([error, ready]), [3])),
+  ]);
+  assert.ok(outcome.status === 'rejected' && outcome.reason instanceof HelvinoError, 'the start was refused');
+  assert.equal(outcome.reason.context.sqlstate, '42704');
+  const again = connection.show('server_version');
+  const answer = [columns('server_version'), row('17.1'), message('C', Buffer.from('SHOW\0')), ready];
+  await transport.feed(cuts(Buffer.concat(answer), [5]));
+  assert.equal(await again, '17.1');
 });
 
 test('WAL with a gap – PROTOCOL', async () => {

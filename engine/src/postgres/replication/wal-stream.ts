@@ -167,6 +167,7 @@ class WalExchange extends RowExchange {
   serverEnd = 0n;
   streaming = false;
   discarding = false;
+  #hasBegun = false;
   readonly begun: Promise<void>;
   readonly #sink: WalSink;
   readonly #stream: { reply(): void; finish(): void };
@@ -202,13 +203,15 @@ class WalExchange extends RowExchange {
   }
 
   ready(): Promise<void> | undefined {
-    if (this.discarding) return undefined;
+    // Before the stream has begun, what is still to come may be the rest of a refusal.
+    if (this.discarding || !this.#hasBegun) return undefined;
     return this.#held ? this.#opened.promise.then(() => this.ready()) : this.#sink.ready();
   }
 
   protected override other(type: number): boolean {
     if (type === copyBothResponse) {
       this.streaming = true;
+      this.#hasBegun = true;
       this.#begin();
     } else if (type === copyDone) {
       this.streaming = false;
