@@ -9,7 +9,7 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { type Cluster, debianBin, ownFolder } from './cluster.ts';
+import { type Cluster, ownFolder } from './cluster.ts';
 import { connect } from './data.ts';
 import { type Launched, launch, run, say } from './tools.ts';
 import { endOfWal, execute, HelvinoHome, pgbench, until, type WalOptions } from './wal-tools.ts';
@@ -36,30 +36,34 @@ export interface Lags {
   readonly apart?: Lag;
 }
 
-export async function lag(cluster: Cluster, options: WalOptions): Promise<Lags> {
-  const together = await measured(cluster, options, undefined);
+/** `receiveWal`: a pg_receivewal that fits the server; undefined: Helvino alone is measured. */
+export async function lag(
+  cluster: Cluster,
+  options: WalOptions,
+  receiveWal: string | undefined,
+): Promise<Lags> {
+  const together = await measured(cluster, { ...options, receiveWal }, undefined);
   const count = availableParallelism();
   if (count < 2) return { together };
-  const apart = await measured(cluster, options, { server: '0', receiver: `1-${count - 1}` });
-  return { together, apart };
+  const processors = { server: '0', receiver: `1-${count - 1}` };
+  return { together, apart: await measured(cluster, { ...options, receiveWal }, processors) };
 }
-
-const order: readonly Receiver[] = ['none', 'helvino', 'pg_receivewal'];
 
 async function measured(
   cluster: Cluster,
-  options: WalOptions,
+  options: WalOptions & { readonly receiveWal: string | undefined },
   processors: Processors | undefined,
 ): Promise<Lag> {
-  const { home, rounds, account, seconds } = options;
+  const { home, rounds, account, seconds, receiveWal } = options;
+  const order: readonly Receiver[] = receiveWal ? ['none', 'helvino', 'pg_receivewal'] : ['none', 'helvino'];
   await using _ = await pinned(cluster, processors?.server);
   const place = await HelvinoHome.make(join(home, 'lag'), cluster);
   const folder = await ownFolder(join(home, 'lag-received'), account);
   const start = (receiver: Receiver): Launched | undefined => {
     if (receiver === 'helvino') return place.stream('lag_helvino', processors?.receiver);
-    if (receiver === 'none') return undefined;
+    if (receiver === 'none' || receiveWal === undefined) return undefined;
     const words = ['-h', cluster.socketDir, '-p', String(cluster.port), '-D', folder, '-S', 'lag_receivewal'];
-    return launch(join(debianBin, 'pg_receivewal'), words, {
+    return launch(receiveWal, words, {
       as: 'postgres',
       processors: processors?.receiver,
     });

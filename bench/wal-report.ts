@@ -7,7 +7,10 @@ import type { Find } from './wal-find.ts';
 import type { Lag, Lags } from './wal-lag.ts';
 import type { Replay } from './wal-replay.ts';
 
-export function walReport(facts: readonly string[], { intake, lag, replay, find }: WalResults): string {
+export function walReport(
+  facts: readonly string[],
+  { intake, lag, newestLag, replay, find }: WalResults,
+): string {
   const lines: string[][] = [];
   const parts: string[][] = [];
   if (intake) {
@@ -16,7 +19,8 @@ export function walReport(facts: readonly string[], { intake, lag, replay, find 
     parts.push([`intake of ${megabytes(intake.bytes)}, helvino, MB/s`, ...numbers(intake.helvino, 0)]);
     parts.push(['the same, pg_receivewal, MB/s', ...numbers(intake.pgReceivewal, 0)]);
   }
-  if (lag) lagLines(lag, lines, parts);
+  if (lag) lagLines(lag, { lines, parts, server: 'PostgreSQL 15' });
+  if (newestLag) lagLines(newestLag, { lines, parts, server: 'PostgreSQL 18' });
   if (replay) replayLines(replay, lines, parts);
   if (find) findLines(find, lines, parts);
   return [
@@ -28,30 +32,40 @@ export function walReport(facts: readonly string[], { intake, lag, replay, find 
   ].join('\n\n');
 }
 
-function lagLines({ together, apart }: Lags, lines: string[][], parts: string[][]): void {
-  partLines(together, { lines, parts, what: 'at full pgbench load' });
-  if (apart) partLines(apart, { lines, parts, what: 'at full load, receiver on a processor of its own' });
+interface LagTables {
+  readonly lines: string[][];
+  readonly parts: string[][];
+}
+
+function lagLines(
+  { together, apart }: Lags,
+  { server, ...tables }: LagTables & { readonly server: string },
+): void {
+  partLines(together, { ...tables, what: `at full pgbench load, ${server}` });
+  if (apart)
+    partLines(apart, { ...tables, what: `at full load, ${server}, receiver on a processor of its own` });
 }
 
 function partLines(
   { tps, seconds, rate }: Lag,
-  { lines, parts, what }: { lines: string[][]; parts: string[][]; what: string },
+  { lines, parts, what }: LagTables & { readonly what: string },
 ): void {
   const cost = (name: 'helvino' | 'pg_receivewal') => 100 * (1 - median(tps[name]) / median(tps.none));
   const sorted = [...seconds].sort((a, b) => a - b);
   const at = (share: number) => sorted[Math.floor((sorted.length - 1) * share)]!.toFixed(2);
   lines.push([`lag ${what}, p50`, `${at(0.5)} s`, '', '']);
   lines.push([`lag ${what}, p99`, `${at(0.99)} s`, '', '']);
-  const [ours, theirs] = [cost('helvino'), cost('pg_receivewal')];
+  const ours = cost('helvino');
   lines.push([
     `cost in transactions per second ${what}, helvino`,
     `${ours.toFixed(1)} %`,
     '< 3 %',
     verdict(ours < 3),
   ]);
-  lines.push(['the same, pg_receivewal', `${theirs.toFixed(1)} %`, '', '']);
+  if (tps.pg_receivewal.length > 0)
+    lines.push(['the same, pg_receivewal', `${cost('pg_receivewal').toFixed(1)} %`, '', '']);
   for (const [name, values] of Object.entries(tps))
-    parts.push([`pgbench ${what}, receiver: ${name}, tps`, ...numbers(values, 0)]);
+    if (values.length > 0) parts.push([`pgbench ${what}, receiver: ${name}, tps`, ...numbers(values, 0)]);
   parts.push([`lag ${what}: ${seconds.length} samples at ${megabytes(rate)}/s of WAL`, '', '']);
 }
 

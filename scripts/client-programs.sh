@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# pg_dump, pg_dumpall, pg_restore and psql of PostgreSQL 17 and 18 for tests on Debian 12, which carries 15 only: the packages of
+# pg_dump, pg_dumpall, pg_restore, psql and pg_receivewal of PostgreSQL 17 and 18 for tests and benches on Debian 12, which carries 15 only: the packages of
 # later Debian releases, unpacked into a folder with the C library that they want. Nothing is installed.
 #   scripts/client-programs.sh FOLDER                        FOLDER/17/bin, FOLDER/18/bin
 #   HELVINO_TEST_CLIENTS=FOLDER npm test -- --slow logical-majors
@@ -29,7 +29,7 @@ CONF
   APT_CONFIG=$work/apt.conf apt-get -q -y -d --no-install-recommends install "postgresql-client-$1" >&2
   for archive in "$work"/cache/archives/*.deb; do dpkg-deb -x "$archive" "$place/root"; done
   loader=$(find "$place/root" -name 'ld-linux-*.so.*' | head -n 1)
-  for program in pg_dump pg_dumpall pg_restore psql; do
+  for program in pg_dump pg_dumpall pg_restore psql pg_receivewal; do
     # By its own loader, for this machine's C library is too old; pg_dumpall finds pg_dump beside the name that it is given.
     cat >"$place/bin/$program" <<PROGRAM
 #!/bin/sh

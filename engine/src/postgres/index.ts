@@ -41,6 +41,7 @@ export { freePort, giveUrl } from './network-access.ts';
 export { type QuietPoint, takeQuietPoint } from './quiet-point.ts';
 export { type RelationFile, relationsByFile } from './relation-map.ts';
 export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';
+export type { WalSink, WalStream } from './replication/wal-stream.ts';
 export {
   comparePairs,
   openDatabases,
@@ -62,3 +63,4 @@ export { readSegmentHeader, type SegmentHeader } from './wal/segment-header.ts';
 export { type WalEvent, walEvent } from './wal/transaction-records.ts';
 export { WalIndexer, type WalIndexerOptions } from './wal/wal-indexer.ts';
 export { WalReader } from './wal/wal-reader.ts';
+export type { WalPositions } from './wire/frontend-messages.ts';

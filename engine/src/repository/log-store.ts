@@ -90,12 +90,18 @@ export async function putLogPiece(
   keys: PieceKeys,
 ): Promise<void> {
   await putSealedPiece(driver, name, {
-    sealed: sealLogPiece(bytes, name, sealKeysOf(keys)),
+    sealed: sealLogPiece(bytes, name, {
+      ...sealKeysOf(keys),
+      level: keys.passing ? passingLevel : undefined,
+    }),
     bytes,
     ring: keys.ring,
     passing: keys.passing,
   });
 }
+
+/** zstd's, of what soon gives way to a whole segment: made each second beside a busy server. */
+const passingLevel = -5;
 
 /** What a piece is sealed with: the current catalog key, and a data key. */
 export interface SealKeys {
@@ -157,12 +163,16 @@ function conflict(name: string): HelvinoError {
 }
 
 /** The object's bytes. */
-export function sealLogPiece(bytes: Uint8Array, name: string, keys: SealKeys): Buffer {
-  const { catalogKey, catalogKeyId, dataKey, dataKeyId } = keys;
+export function sealLogPiece(
+  bytes: Uint8Array,
+  name: string,
+  keys: SealKeys & { readonly level?: number },
+): Buffer {
+  const { catalogKey, catalogKeyId, dataKey, dataKeyId, level = 1 } = keys;
   const start = Buffer.concat([magic, Buffer.from(dataKeyId + catalogKeyId, 'hex'), newSalt()]);
   const salt = start.subarray(24);
   const aad = Buffer.concat([start, Buffer.from(name)]);
-  const body = Buffer.concat(seal(deriveKey(dataKey, salt, 'wal'), compress(bytes, 1), aad));
+  const body = Buffer.concat(seal(deriveKey(dataKey, salt, 'wal'), compress(bytes, level), aad));
   const hasher = contentHasherOf(catalogKey);
   const hashes = Buffer.concat([hasher.hash(bytes), hasher.hash(body)]);
   const head = seal(deriveKey(catalogKey, salt, 'wal head'), hashes, aad);

@@ -49,12 +49,45 @@ export function defaultSlot(database: string): string {
   return `helvino_${database.replace(/[^a-z0-9_]/g, '_')}`;
 }
 
+/** A slot's name has at most 63 bytes. */
+const claimBase = 56;
+const claimSuffix = '_reader';
+const duplicateObject = '42710';
+
+/**
+ * Keeps other streams off a slot for as long as the connection lasts, also while none of its streams runs. False when the
+ * server has no place left for it (max_replication_slots). Throws SERVER_ERROR when another one has it.
+ */
+export async function claimSlot(replication: ReplicationConnection, slot: string): Promise<boolean> {
+  try {
+    await replication.claimName(`${slot.slice(0, claimBase)}${claimSuffix}`);
+    return true;
+  } catch (thrown) {
+    if (!(thrown instanceof HelvinoError) || thrown.code !== 'SERVER_ERROR') throw thrown;
+    if (thrown.context.sqlstate !== duplicateObject) return false;
+    throw new HelvinoError('SERVER_ERROR', `another stream uses the replication slot ${slot}`, {
+      hint: 'end it first, or choose another name: --slot NAME, or wal.slot in helvino.yaml; if its host has gone, the server notices within about a minute',
+      context: { ...thrown.context, sqlstate: objectInUse },
+    });
+  }
+}
+
+const objectInUse = '55006';
+
+/** Another connection streams from the slot: perhaps our last one, which the server still believes in. */
+export function isSlotInUse(thrown: unknown): boolean {
+  return thrown instanceof HelvinoError && thrown.context.sqlstate === objectInUse;
+}
+
 /** All slots, or the one that is named. */
 export async function readSlots(client: Client, name?: string): Promise<SlotState[]> {
   const { rows } = await client.query<SlotRow>(
-    `select s.slot_name as name, s.slot_type as type, s.active, s.wal_status as wal, s.safe_wal_size::text as room,
-       ${number('s.restart_lsn')}::text as restart, (${serverEndSql} - ${number('s.restart_lsn')})::text as kept, r.sync_state as sync
-     from pg_replication_slots s left join pg_stat_replication r on r.pid = s.active_pid
+    `select s.slot_name as name, s.slot_type as type, s.active or c.active is true as active, s.wal_status as wal,
+       s.safe_wal_size::text as room, ${number('s.restart_lsn')}::text as restart,
+       (${serverEndSql} - ${number('s.restart_lsn')})::text as kept, r.sync_state as sync
+     from pg_replication_slots s
+     left join pg_replication_slots c on c.temporary and c.slot_name = left(s.slot_name, ${claimBase}) || '${claimSuffix}'
+     left join pg_stat_replication r on r.pid = coalesce(s.active_pid, c.active_pid)
      where $1::text is null or s.slot_name = $1 order by 1`,
     [name ?? null],
   );
@@ -73,6 +106,15 @@ export async function readSlots(client: Client, name?: string): Promise<SlotStat
 /** The name under which a stream is known to the server, for synchronous_standby_names: the slot's, if none was chosen. */
 export function streamConnection(connection: ConnectionParams, slot: string): ConnectionParams {
   return connection.applicationName === 'helvino' ? { ...connection, applicationName: slot } : connection;
+}
+
+/**
+ * The same with the server asked to notice within a minute that we are gone: while no stream runs, it has no other way
+ * (wal_sender_timeout). https://www.postgresql.org/docs/current/runtime-config-connection.html#GUC-TCP-KEEPALIVES-IDLE
+ */
+export function watchedConnection(connection: ConnectionParams): ConnectionParams {
+  const keepalives = '-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3';
+  return { ...connection, options: `${keepalives} ${connection.options ?? ''}`.trimEnd() };
 }
 
 export interface ReadySlot {

@@ -24,9 +24,17 @@ import { RotatingDataKey } from './data-key.ts';
 import { gapWords, recordGap } from './gaps.ts';
 import { claimLog } from './known-cluster.ts';
 import { SegmentShipper } from './segment-shipper.ts';
-import { type ReadySlot, readySlot, streamConnection } from './slot.ts';
+import {
+  claimSlot,
+  isSlotInUse,
+  type ReadySlot,
+  readySlot,
+  streamConnection,
+  watchedConnection,
+} from './slot.ts';
 import { SlotWatch, type WatchLimits } from './slot-watch.ts';
 import { StreamIndex } from './stream-index.ts';
+import { WalReading } from './wal-reading.ts';
 
 export interface StreamOptions {
   readonly repository: Repository;
@@ -50,8 +58,6 @@ export interface StreamOptions {
 
 const longestPauseMs = 30_000;
 const longestRestMs = 200;
-/** Bytes; a read that brought more may have left some. */
-const smallRead = 16 << 10;
 
 /** Runs until the signal; then what has come is stored and the stream ended in order. Throws what trying again cannot mend. */
 export async function streamWal(given: StreamOptions): Promise<void> {
@@ -59,19 +65,23 @@ export async function streamWal(given: StreamOptions): Promise<void> {
   const { signal, clock, progress } = options;
   await using watch = options.watch && new SlotWatch(options, options.watch);
   let pauseMs = 0;
+  let hasStored = false;
   while (!signal.aborted) {
     const begun = clock.monotonic();
     try {
       await new StreamRun({
         ...options,
         onStored: (state) => {
+          hasStored = true;
           watch?.stored(state.durable);
           options.onStored?.(state);
         },
       }).run();
     } catch (thrown) {
       if (signal.aborted) return;
-      if (!(thrown instanceof HelvinoError) || !thrown.retry) throw thrown;
+      // After a broken connection the server may believe in it for a while, and so keep the slot from us.
+      const isOurs = hasStored && isSlotInUse(thrown);
+      if (!(thrown instanceof HelvinoError) || !(thrown.retry || isOurs)) throw thrown;
       pauseMs =
         clock.monotonic() - begun > 60_000 ? 1000 : Math.min(longestPauseMs, Math.max(1000, pauseMs * 2));
       progress.note('warn', `${thrown.message}; trying again in ${Math.round(pauseMs / 1000)} s`);
@@ -88,6 +98,15 @@ interface StartingPoint {
   readonly restart: bigint | undefined;
   /** Where to go on if the server no longer has the WAL at `start`, and what is then missing. */
   readonly instead?: StartingPoint & { readonly gap: Omit<RecordedGap, 'time'> };
+}
+
+interface TimelineWork {
+  readonly timeline: number;
+  readonly start: bigint;
+  readonly source: SourceFacts;
+  readonly index: StreamIndex;
+  readonly sealer: LogSealer;
+  readonly mayLeave: boolean;
 }
 
 /** undefined_file: "requested WAL segment … has already been removed". */
@@ -108,9 +127,10 @@ class StreamRun {
     const { connection, signal, progress } = this.#options;
     const source = await this.#readSource();
     await using cleanup = new AsyncDisposableStack();
-    const replication = await openReplication(connection, { signal });
+    const replication = await openReplication(watchedConnection(connection), { signal });
     cleanup.defer(() => replication.close().catch(() => undefined));
     const slot = await this.#slot(replication);
+    const mayLeave = await this.#mayLeave(replication);
     let place = await this.#startingPoint(replication, source, slot);
     const index = new StreamIndex(this.#options, source);
     cleanup.defer(() => index.close());
@@ -124,7 +144,7 @@ class StreamRun {
       );
       const start = await index.begin(place);
       try {
-        const next = await this.#timeline(replication, { ...place, start, source, index, sealer });
+        const next = await this.#timeline(replication, { ...place, start, source, index, sealer, mayLeave });
         if (next === undefined) return;
         await this.#storeHistory(replication, next.timeline);
         const begin = walSegmentBegin(next.switchLsn, source.walSegmentSize);
@@ -135,6 +155,13 @@ class StreamRun {
         place = instead;
       }
     }
+  }
+
+  /** Whether the stream may end between two reads: not if others could take the slot, or if the server logs each beginning. */
+  async #mayLeave(replication: ReplicationConnection): Promise<boolean> {
+    const isClaimed = await claimSlot(replication, this.#options.slot);
+    if (this.#options.synchronous) return false;
+    return isClaimed && (await replication.show('log_replication_commands')) === 'off';
   }
 
   async #readSource(): Promise<SourceFacts> {
@@ -232,38 +259,33 @@ class StreamRun {
   /** Streams one timeline to its end. Undefined when it was ended by the signal. */
   async #timeline(
     replication: ReplicationConnection,
-    place: { timeline: number; start: bigint; source: SourceFacts; index: StreamIndex; sealer: LogSealer },
+    place: TimelineWork,
   ): Promise<{ timeline: number; switchLsn: bigint } | undefined> {
-    const { repository, database, signal, slot, intervalMs, onStored, progress } = this.#options;
-    const { index } = place;
+    const { signal, slot, intervalMs, onStored, progress, clock, synchronous = false } = this.#options;
+    const { index, timeline } = place;
     let report: (() => void) | undefined;
-    const shipper = new SegmentShipper({
-      repository,
-      database,
-      timeline: place.timeline,
-      segmentSize: place.source.walSegmentSize,
-      start: place.start,
-      leftovers: await partsFrom(this.#options, place),
-      sealer: place.sealer,
-      dataKey: () => this.#key.current(),
-      onSegment: () => index.storeWhole(),
-      onDurable: () => report?.(),
-    });
-    const calm = this.#calm();
-    const stream = await replication.startPhysicalReplication(
-      { slot, startLsn: place.start, timeline: place.timeline },
-      {
+    const shipper = await this.#shipper(place, () => report?.());
+    const reading = new WalReading({
+      replication,
+      slot,
+      timeline,
+      startLsn: place.start,
+      sink: {
         wal: (_at, bytes) => {
           shipper.write(bytes);
           index.push(bytes);
           progress.advance(bytes.length);
         },
-        ready: () => shipper.congestion() ?? index.congestion() ?? calm(stream),
+        ready: () => shipper.congestion() ?? index.congestion(),
       },
-    );
+      synchronous,
+      mayLeave: place.mayLeave,
+      restMs: Math.min(longestRestMs, intervalMs / 5),
+      clock,
+    });
     report = () => {
-      stream.sendStatus({ written: shipper.received, flushed: shipper.durable, applied: shipper.durable });
-      onStored?.({ timeline: place.timeline, durable: shipper.durable, serverEnd: stream.serverEnd });
+      reading.sendStatus({ written: shipper.received, flushed: shipper.durable, applied: shipper.durable });
+      onStored?.({ timeline, durable: shipper.durable, serverEnd: reading.serverEnd });
     };
     const ended = new AbortController();
     const shipping = this.#shipEvery(shipper, {
@@ -271,15 +293,14 @@ class StreamRun {
       intervalMs,
       signal: AbortSignal.any([signal, ended.signal]),
     });
-    const stop = () => void stream.stop().catch(() => undefined);
+    const stop = () => reading.stop();
     signal.addEventListener('abort', stop, { once: true });
     try {
       void shipping.catch(stop);
-      const end = await stream.done;
+      const next = await reading.run();
       await shipper.ship();
       await index.storePart(true);
       if (signal.aborted) return undefined;
-      const next = end.endOfTimeline;
       return next && { timeline: next.nextTimeline, switchLsn: next.switchLsn };
     } finally {
       signal.removeEventListener('abort', stop);
@@ -288,20 +309,20 @@ class StreamRun {
     }
   }
 
-  /**
-   * Asked after each read. When all that the server had is here, a moment's rest, so that the next read gets the WAL of many
-   * commits, not of one. Read at once, each commit of a busy server costs a wake-up, for WAL that is stored once an interval anyway.
-   */
-  #calm(): (stream: { readonly received: bigint; readonly serverEnd: bigint }) => Promise<void> | undefined {
-    const { synchronous = false, intervalMs, clock, signal } = this.#options;
-    const restMs = Math.min(longestRestMs, intervalMs / 5);
-    let before = 0n;
-    return ({ received, serverEnd }) => {
-      const isSmall = received - before < smallRead;
-      before = received;
-      if (synchronous || !isSmall || received < serverEnd) return undefined;
-      return clock.sleep(restMs, signal).catch(() => undefined);
-    };
+  async #shipper(place: TimelineWork, onDurable: () => void): Promise<SegmentShipper> {
+    const { repository, database } = this.#options;
+    return new SegmentShipper({
+      repository,
+      database,
+      timeline: place.timeline,
+      segmentSize: place.source.walSegmentSize,
+      start: place.start,
+      leftovers: await partsFrom(this.#options, place),
+      sealer: place.sealer,
+      dataKey: () => this.#key.current(),
+      onSegment: () => place.index.storeWhole(),
+      onDurable,
+    });
   }
 
   /** Rejects when the store fails: then the stream must end, and nothing more is confirmed. */

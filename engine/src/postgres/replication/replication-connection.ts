@@ -80,6 +80,11 @@ export class ReplicationConnection {
     await rows(this.#channel, `CREATE_REPLICATION_SLOT ${quoteName(name)} TEMPORARY PHYSICAL ${reserve}`);
   }
 
+  /** A name that no other connection to the server can take while this one lasts: a temporary slot that keeps no WAL. */
+  async claimName(name: string): Promise<void> {
+    await rows(this.#channel, `CREATE_REPLICATION_SLOT ${quoteName(name)} TEMPORARY PHYSICAL`);
+  }
+
   /** A physical slot that stays, and keeps WAL from now on. */
   async createSlot(name: string): Promise<void> {
     const reserve = this.serverVersion >= 150000 ? '(RESERVE_WAL)' : 'RESERVE_WAL';
