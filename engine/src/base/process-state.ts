@@ -1,6 +1,8 @@
-/** Whether a process of this host still does anything. */
-import { readFileSync } from 'node:fs';
+/** Which process of which host, and whether it still does anything. */
+import { readFileSync, readlinkSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { systemCode } from './errors.ts';
+import { randomHex } from './ids.ts';
 
 /** True also of one that was killed and that its parent has not waited for: it has a number, and nothing more. */
 export function isGone(pid: number): boolean {
@@ -20,5 +22,27 @@ export function processFields(pid: number): string[] | undefined {
     return text.slice(text.lastIndexOf(')') + 2).split(' ');
   } catch {
     return undefined;
+  }
+}
+
+/** When it began, in clock ticks since boot; undefined when it is gone, or where that cannot be known. */
+export function startTime(pid: number): string | undefined {
+  return isGone(pid) ? undefined : processFields(pid)?.[19];
+}
+
+let knownPlace: string | undefined;
+
+/** Host, boot and process namespace: process numbers are only comparable within one. Where none can be told, never another's. */
+export function processPlace(): string {
+  knownPlace ??= describePlace();
+  return knownPlace;
+}
+
+function describePlace(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    return `${hostname()}/${boot}/${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    return `${hostname()}/unknown/${randomHex(8)}`;
   }
 }

@@ -5,6 +5,7 @@
 import type { Client } from 'pg';
 import { asHelvinoError } from '../base/errors.ts';
 import type { Progress } from '../base/progress.ts';
+import { printSettings } from './print-settings.ts';
 import { query, showsDamage } from './sql.ts';
 
 export interface TableFingerprint {
@@ -20,17 +21,10 @@ export interface TableFingerprint {
   readonly damaged?: boolean;
 }
 
-/** Everything that changes how a value is printed, so that two servers print alike; and no time limits. */
+/** All values printed alike, no rows left out, and no time limits. */
 const settings: Readonly<Record<string, string>> = {
-  datestyle: 'ISO, YMD',
-  intervalstyle: 'postgres',
-  timezone: 'UTC',
-  extra_float_digits: '1',
-  bytea_output: 'hex',
-  lc_monetary: 'C',
-  xmlbinary: 'base64',
+  ...printSettings,
   quote_all_identifiers: 'off',
-  search_path: 'pg_catalog',
   row_security: 'off',
   jit: 'off',
   // The source has other work to do.

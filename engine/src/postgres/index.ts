@@ -38,6 +38,7 @@ export {
   walSegmentBegin,
 } from './lsn.ts';
 export { freePort, giveUrl } from './network-access.ts';
+export { printSettings } from './print-settings.ts';
 export { type QuietPoint, takeQuietPoint } from './quiet-point.ts';
 export { type RelationFile, relationsByFile } from './relation-map.ts';
 export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';

@@ -20,6 +20,7 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
 import { HelvinoError, systemCode } from '../base/errors.ts';
+import { isGone, startTime } from '../base/process-state.ts';
 import { type Account, mayEnter, serverAccount } from './account.ts';
 
 const prefix = 'helvino-';
@@ -105,7 +106,7 @@ async function thisProcess(): Promise<Owner> {
   const space = await readlink('/proc/self/ns/pid').catch(() => '');
   return {
     pid: process.pid,
-    start: await processStart(process.pid),
+    start: processStart(process.pid),
     boot: boot.trim(),
     space,
     host: hostname(),
@@ -126,25 +127,15 @@ async function ownerIsDead(directory: string): Promise<boolean> {
     const here = await thisProcess();
     if (owner.host !== here.host) return false;
     if (owner.boot !== here.boot) return true;
-    return owner.space === here.space && (await processStart(owner.pid)) !== owner.start;
+    return owner.space === here.space && processStart(owner.pid) !== owner.start;
   } catch {
     return false;
   }
 }
 
-/** In clock ticks; undefined when there is no such process, or it is dead and only not yet waited for. */
-async function processStart(pid: number): Promise<string | undefined> {
-  const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
-  if (text !== undefined) {
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' ? undefined : fields[19];
-  }
-  try {
-    process.kill(pid, 0);
-    return 'alive';
-  } catch {
-    return undefined;
-  }
+/** Undefined when it is gone. */
+function processStart(pid: number): string | undefined {
+  return isGone(pid) ? undefined : (startTime(pid) ?? 'alive');
 }
 
 /** A scratch place may hold another. A server's folder is its data directory. */
@@ -168,7 +159,7 @@ async function stopProcess(pid: number): Promise<void> {
   } catch {
     return;
   }
-  for (let i = 0; i < 100 && (await processStart(pid)) !== undefined; i++) await systemClock.sleep(50);
+  for (let i = 0; i < 100 && !isGone(pid); i++) await systemClock.sleep(50);
 }
 
 async function removeTree(directory: string): Promise<void> {

@@ -21,8 +21,11 @@ export async function putVerification(
 /** Undefined when there was none yet. Throws REPOSITORY_DAMAGED, KEY_WRONG. */
 export async function lastVerification(repository: Repository, database: string): Promise<unknown> {
   const name = (await verificationNames(repository, database)).at(-1);
-  if (name === undefined) return undefined;
-  const plain = openEnvelope(await repository.driver.get(name), { ring: repository.ring, name, magic });
+  return name === undefined ? undefined : readVerification(repository, name);
+}
+
+async function readVerification({ driver, ring }: Repository, name: string): Promise<unknown> {
+  const plain = openEnvelope(await driver.get(name), { ring, name, magic });
   return JSON.parse(Buffer.from(plain).toString('utf8'));
 }
 
@@ -35,8 +38,7 @@ export async function listVerifications(
   const results: unknown[] = [];
   for (const name of await verificationNames(repository, database)) {
     if (!wanted(name.slice(name.lastIndexOf('/') + 1))) continue;
-    const plain = openEnvelope(await repository.driver.get(name), { ring: repository.ring, name, magic });
-    results.push(JSON.parse(Buffer.from(plain).toString('utf8')));
+    results.push(await readVerification(repository, name));
   }
   return results;
 }

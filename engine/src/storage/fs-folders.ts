@@ -6,10 +6,10 @@
  * birth), since another process may remove an empty folder and a third make it anew.
  */
 import type { BigIntStats } from 'node:fs';
-import { constants } from 'node:fs';
-import { lstat, mkdir, open, realpath, rmdir } from 'node:fs/promises';
+import { lstat, mkdir, realpath, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { HelvinoError, systemCode } from '../base/errors.ts';
+import { syncPath } from '../base/sync-path.ts';
 import { rootIsAway } from './fs-errors.ts';
 import type { FsHooks } from './fs-hooks.ts';
 import { temporaryFolder } from './names.ts';
@@ -171,15 +171,10 @@ async function lookAt(path: string): Promise<BigIntStats | undefined> {
 }
 
 async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await handle.sync();
-  } catch (thrown) {
+  await syncPath(path).catch((thrown: unknown) => {
     // File systems that keep folders durable by themselves (some network ones) know no fsync of a folder.
     if (!['EINVAL', 'ENOTSUP', 'EBADF'].includes(systemCode(thrown) ?? '')) throw thrown;
-  } finally {
-    await handle.close();
-  }
+  });
 }
 
 /** Others may remove folders meanwhile: then the entry that vanished is in the folder above. */

@@ -15,6 +15,7 @@ import { findRecovery } from '../restore/find-recovery.ts';
 import { openServer } from '../throw-away-server.ts';
 import { streamWal } from '../wal/stream.ts';
 import { type DemoLoad, startLoad } from './demo-load.ts';
+import { withDemoClient } from './with-demo-client.ts';
 
 export interface AccidentOptions {
   readonly repository: Repository;
@@ -71,7 +72,7 @@ export async function whileStreaming<Result>(
   });
   stream.catch(() => undefined);
   const stored = async () => {
-    const end = await sql(connection, async (client) => {
+    const end = await withDemoClient(connection, async (client) => {
       const { rows } = await client.query<{ end: string }>(
         `select (pg_current_wal_insert_lsn() - '0/0')::text as end`,
       );
@@ -102,7 +103,7 @@ export async function playAccident(
   let lost: Lost;
   try {
     await clock.sleep(aroundMs, signal);
-    lost = await sql(connection, (client) => deleteConversations(client, load.begun));
+    lost = await withDemoClient(connection, (client) => deleteConversations(client, load.begun));
     load.mark();
     await clock.sleep(aroundMs, signal);
   } finally {
@@ -121,7 +122,7 @@ export async function playAccident(
       deleted: found.changes.reduce((sum, change) => sum + change.deleted, 0),
     },
     rescued: rescued.tables.reduce((sum, { inserted }) => sum + inserted, 0),
-    ...(await sql(connection, (client) => outcome(client, { lost, load }))),
+    ...(await withDemoClient(connection, (client) => outcome(client, { lost, load }))),
     seconds,
   };
 }
@@ -206,14 +207,16 @@ async function rescue(
   await openServer(before, async ({ url }) => {
     const past = await connectSql(await resolveConnection({ url }, {}), { database: 'postgres' });
     try {
-      await sql(connection, (now) => planRescue({ ...options, ...request, before: past, now, file }));
+      await withDemoClient(connection, (now) =>
+        planRescue({ ...options, ...request, before: past, now, file }),
+      );
     } finally {
       await past.end();
     }
   });
   const planned = clock.monotonic();
   progress.phase('rescue: bringing the rows back');
-  const rescued = await sql(connection, (now) =>
+  const rescued = await withDemoClient(connection, (now) =>
     applyRescue({
       ...options,
       now,
@@ -251,16 +254,4 @@ async function outcome(
   ]);
   const later = Number(there.rows[0]!.count);
   return { same: rows[0]!.hash === lost.hash && later === load.later.length, later };
-}
-
-async function sql<Result>(
-  connection: ConnectionParams,
-  work: (client: Client) => Promise<Result>,
-): Promise<Result> {
-  const client = await connectSql(connection, { database: 'postgres' });
-  try {
-    return await work(client);
-  } finally {
-    await client.end();
-  }
 }

@@ -10,7 +10,6 @@ import type { Progress } from '../../base/progress.ts';
 import { backupFacts } from '../../catalog/index.ts';
 import {
   type ConnectionParams,
-  connectSql,
   createScratch,
   findBinaries,
   initCluster,
@@ -43,6 +42,7 @@ import {
 import type { DrillReport } from '../drill/report.ts';
 import { type DemoAccident, playAccident, whileStreaming } from './accident.ts';
 import { createDemoTables, demoLoad, demoSize, loadDemoRows } from './demo-data.ts';
+import { withDemoClient } from './with-demo-client.ts';
 
 export interface DemoOptions {
   readonly keep: boolean;
@@ -136,7 +136,7 @@ class DemoRun {
     const server = await this.#startServer();
     const store = await this.#makeRepository();
     progress.phase('filling the tables');
-    const rows = await this.#sql(server, async (client) => {
+    const rows = await withDemoClient(server, async (client) => {
       await createDemoTables(client);
       await loadDemoRows(client, demoSize);
       return demoSize.organizations + demoSize.conversations + demoSize.messages;
@@ -146,7 +146,7 @@ class DemoRun {
     return whileStreaming(shared, async (stored) => {
       const full = await this.#backup(server, { ...store, kind: 'full' });
       progress.phase('changing some rows');
-      const changedRows = await this.#sql(server, (client) => demoLoad(client, demoSize));
+      const changedRows = await withDemoClient(server, (client) => demoLoad(client, demoSize));
       const incremental = await this.#backup(server, { ...store, kind: 'incremental' });
       const folder = this.#scratch.directory;
       const accident = await playAccident({ ...shared, identities, folder }, stored);
@@ -280,17 +280,5 @@ class DemoRun {
     const { bytes, received, stored } = manifest.totals;
     const seconds = (clock.monotonic() - begun) / 1000;
     return { manifest, row: { id: manifest.id, kind: manifest.kind, seconds, bytes, received, stored } };
-  }
-
-  async #sql<T>(
-    connection: ConnectionParams,
-    work: (client: Awaited<ReturnType<typeof connectSql>>) => Promise<T>,
-  ): Promise<T> {
-    const client = await connectSql(connection, { database: 'postgres' });
-    try {
-      return await work(client);
-    } finally {
-      await client.end();
-    }
   }
 }

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { link, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
+import { link, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -13,6 +13,7 @@ import type { Clock } from '../../base/clock.ts';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
 import { randomHex } from '../../base/ids.ts';
 import type { Progress } from '../../base/progress.ts';
+import { syncPath } from '../../base/sync-path.ts';
 import { majorOf } from '../../catalog/index.ts';
 import {
   ClientRun,
@@ -213,12 +214,7 @@ async function readBack(path: string, written: Written & { readonly encrypted: b
 async function publish(temporary: string, file: string, folder: string): Promise<void> {
   await link(temporary, file);
   await rm(temporary);
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await syncPath(folder);
 }
 
 /** Only files whose names are ours; and what runs that were killed have left. */

@@ -3,11 +3,13 @@
  * not at all, durable when `close` resolves, mode 0600, never over another file. docs/design/rescue.md has the format.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { type FileHandle, link, open, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, link, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
 import { randomHex } from '../../base/ids.ts';
+import { refuseExisting } from '../../base/refuse-existing.ts';
+import { syncPath } from '../../base/sync-path.ts';
 import { type ChangesetHeader, headerSchema } from './changeset-header.ts';
 
 const magic = Buffer.from('HVRESC01');
@@ -35,7 +37,7 @@ export class ChangesetWriter {
   static async create(file: string, header: ChangesetHeader): Promise<ChangesetWriter> {
     const part = join(dirname(file), `.${basename(file)}.${randomHex(4)}.part`);
     try {
-      await refuseExisting(file);
+      await refuseExisting(file, 'file');
       const writer = new ChangesetWriter(file, part, await open(part, 'wx', 0o600));
       const text = Buffer.from(JSON.stringify(header));
       const length = Buffer.alloc(4);
@@ -72,7 +74,7 @@ export class ChangesetWriter {
       await this.#handle.sync();
       await this.#handle.close();
       await giveName(this.#part, this.file);
-      await syncFolder(dirname(this.file));
+      await syncPath(dirname(this.file));
       return { bytes: this.#bytes + digest.length, sha256: digest.toString('hex') };
     } catch (thrown) {
       throw fileError(this.file, thrown);
@@ -92,17 +94,6 @@ export class ChangesetWriter {
   }
 }
 
-async function refuseExisting(file: string): Promise<void> {
-  const there = await stat(file).catch((thrown: unknown) => {
-    if (systemCode(thrown) === 'ENOENT') return undefined;
-    throw thrown;
-  });
-  if (there)
-    throw new HelvinoError('TARGET_NOT_EMPTY', `${file} exists`, {
-      hint: 'nothing is overwritten: name another file, or remove it',
-    });
-}
-
 /** A link never replaces a file; where there are none, the name was free a moment ago. */
 async function giveName(part: string, file: string): Promise<void> {
   try {
@@ -110,17 +101,8 @@ async function giveName(part: string, file: string): Promise<void> {
     await rm(part);
   } catch (thrown) {
     if (systemCode(thrown) === 'EEXIST') throw thrown;
-    await refuseExisting(file);
+    await refuseExisting(file, 'file');
     await rename(part, file);
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

@@ -1,19 +1,11 @@
 /** How a rescue talks to a server: printed values mean the same everywhere, and nothing is hidden by row security. */
 import type { Client } from 'pg';
-import { query } from '../../postgres/index.ts';
+import { printSettings, query } from '../../postgres/index.ts';
 
-/** Everything that changes how a value is printed or a row is found. https://www.postgresql.org/docs/current/runtime-config-client.html */
+/** Everything that changes how a value is printed or a row is found. */
 const pinned: Readonly<Record<string, string>> = {
-  datestyle: 'ISO, YMD',
-  intervalstyle: 'postgres',
-  timezone: 'UTC',
-  extra_float_digits: '1',
-  bytea_output: 'hex',
-  lc_monetary: 'C',
-  xmlbinary: 'base64',
-  xmloption: 'content',
+  ...printSettings,
   quote_all_identifiers: 'off',
-  search_path: 'pg_catalog',
   // An error instead of rows that are silently left out.
   row_security: 'off',
   check_function_bodies: 'off',
@@ -38,17 +30,7 @@ export async function pinSettings(
 }
 
 /** What functions of the database may depend on, in triggers and checks. */
-const theirs = [
-  'search_path',
-  'datestyle',
-  'intervalstyle',
-  'timezone',
-  'extra_float_digits',
-  'bytea_output',
-  'lc_monetary',
-  'xmlbinary',
-  'xmloption',
-];
+const theirs = Object.keys(printSettings);
 
 /** Runs `work`, which fires triggers, with the settings that the session had. */
 export async function withTheirSettings(

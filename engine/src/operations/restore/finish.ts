@@ -3,9 +3,10 @@
  * marker gone. Until the control file has its name no server starts on the directory.
  */
 import { spawn } from 'node:child_process';
-import { appendFile, chown, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { appendFile, chown, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomHex } from '../../base/ids.ts';
+import { syncPath } from '../../base/sync-path.ts';
 import { formatLsn } from '../../postgres/index.ts';
 import { controlFile, controlFileAside } from './lay-out.ts';
 import type { Owner } from './owner.ts';
@@ -40,9 +41,9 @@ export async function finishRestore(options: FinishOptions): Promise<void> {
     if (options.newTimeline) await askForNewTimeline(options);
     for (const place of [directory, ...options.elsewhere]) await syncTree(place);
     await rename(join(directory, controlFileAside), join(directory, controlFile));
-    await syncFile(join(directory, 'global'));
+    await syncPath(join(directory, 'global'));
     await rm(join(directory, markerName), { force: true });
-    await syncFile(directory);
+    await syncPath(directory);
   } catch (thrown) {
     throw targetError(thrown, directory);
   }
@@ -113,16 +114,7 @@ async function syncEach(place: string): Promise<void> {
   for (const entry of await readdir(place, { withFileTypes: true })) {
     const path = join(place, entry.name);
     if (entry.isDirectory()) await syncEach(path);
-    else if (entry.isFile()) await syncFile(path);
+    else if (entry.isFile()) await syncPath(path);
   }
-  await syncFile(place);
-}
-
-async function syncFile(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await syncPath(place);
 }

@@ -2,11 +2,12 @@
  * `helvino restore`: the procedure. Everything that can be refused is refused before anything is written; the control
  * file comes last; a restore that was stopped is run again with the same words and goes on.
  */
-import { chmod, chown, open, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, rm, writeFile } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
+import { syncPath } from '../../base/sync-path.ts';
 import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
 import { parseLsn } from '../../postgres/index.ts';
 import type { Identities, Manifest, Repository } from '../../repository/index.ts';
@@ -206,15 +207,9 @@ async function makeUnstartable(directory: string): Promise<void> {
 }
 
 async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r').catch((thrown: unknown) => {
-    if (systemCode(thrown) === 'ENOENT') return undefined;
-    throw thrown;
+  await syncPath(folder).catch((thrown: unknown) => {
+    if (systemCode(thrown) !== 'ENOENT') throw thrown;
   });
-  try {
-    await handle?.sync();
-  } finally {
-    await handle?.close();
-  }
 }
 
 async function mark(

@@ -3,12 +3,14 @@
  * manifest, then the folder's name: a folder that has its name is whole and durable.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Client } from 'pg';
 import { HelvinoError, systemCode } from '../../../base/errors.ts';
 import { randomHex } from '../../../base/ids.ts';
 import type { Progress } from '../../../base/progress.ts';
+import { refuseExisting } from '../../../base/refuse-existing.ts';
+import { syncPath } from '../../../base/sync-path.ts';
 import { copyOut, query } from '../../../postgres/index.ts';
 import { type Closure, closure } from '../closure.ts';
 import { readSchema } from '../read-schema.ts';
@@ -52,7 +54,7 @@ export async function exportOrganization(options: ExportOptions): Promise<Export
   const { source, folder, progress, root, signal } = options;
   const part = join(dirname(folder), `.${basename(folder)}.${randomHex(4)}.part`);
   try {
-    await refuseExisting(folder);
+    await refuseExisting(folder, 'folder');
     await mkdir(join(part, 'data'), { recursive: true, mode: 0o700 });
     progress.phase('looking for the rows that belong');
     await begin(source);
@@ -62,10 +64,10 @@ export async function exportOrganization(options: ExportOptions): Promise<Export
     const tables = await writeTables(options, { part, model, found });
     const manifest = manifestOf(options, tables, await identify(source));
     await writeTexts(part, { manifest, model });
-    await syncFolder(join(part, 'data'));
-    await syncFolder(part);
+    await syncPath(join(part, 'data'));
+    await syncPath(part);
     await rename(part, folder);
-    await syncFolder(dirname(folder));
+    await syncPath(dirname(folder));
     const files = tables.flatMap(({ own, shared }) => [own?.bytes ?? 0, shared?.bytes ?? 0]);
     return { folder, manifest, bytes: files.reduce((sum, bytes) => sum + bytes, 0) };
   } catch (thrown) {
@@ -210,26 +212,6 @@ async function writeText(path: string, text: string): Promise<void> {
   const handle = await open(path, 'wx', 0o600);
   try {
     await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-async function refuseExisting(folder: string): Promise<void> {
-  const there = await stat(folder).catch((thrown: unknown) => {
-    if (systemCode(thrown) === 'ENOENT') return undefined;
-    throw thrown;
-  });
-  if (there)
-    throw new HelvinoError('TARGET_NOT_EMPTY', `${folder} exists`, {
-      hint: 'nothing is overwritten: name another folder with --out, or remove it',
-    });
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
     await handle.sync();
   } finally {
     await handle.close();
