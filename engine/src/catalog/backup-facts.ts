@@ -1,7 +1,7 @@
 /** What a manifest's `facts` say of the PostgreSQL server: one schema, written by a physical backup, read by everything else. */
 import { z } from 'zod';
 import { HelvinoError } from '../base/errors.ts';
-import type { Manifest } from '../repository/index.ts';
+import type { ManifestSummary } from '../repository/index.ts';
 import { assertMethod, methodOf } from './other-facts.ts';
 
 const lsn = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
@@ -50,12 +50,12 @@ const factsSchema = z.object({
 export type BackupFacts = z.infer<typeof factsSchema>;
 
 /** Undefined for another kind of backup. Throws REPOSITORY_DAMAGED. */
-export function physicalFacts(manifest: Manifest): BackupFacts | undefined {
+export function physicalFacts(manifest: ManifestSummary): BackupFacts | undefined {
   return methodOf(manifest) === 'physical' ? backupFacts(manifest) : undefined;
 }
 
 /** Throws USAGE for another kind of backup, REPOSITORY_DAMAGED when the facts are not those of a physical backup. */
-export function backupFacts(manifest: Manifest): BackupFacts {
+export function backupFacts(manifest: ManifestSummary): BackupFacts {
   assertMethod(manifest, 'physical');
   const parsed = factsSchema.safeParse(manifest.facts);
   if (parsed.success) return parsed.data;

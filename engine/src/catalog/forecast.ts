@@ -2,6 +2,7 @@
  * What retention will do if backups go on as they did: plans for each coming day, each applied in thought. Pure. Drills are
  * not foreseen: what is proven last stays so.
  */
+import { NumberSet } from '../base/number-set.ts';
 import { periodsIn } from './periods.ts';
 import { planRetention } from './retention.ts';
 import type { RetentionBackup, RetentionPolicy } from './retention-types.ts';
@@ -72,13 +73,25 @@ function close(month: OpenMonth | undefined, present: readonly RetentionBackup[]
 
 /** Bytes of packs that several share count once. */
 export function bytesOf(backups: readonly Pick<RetentionBackup, 'packs'>[]): number {
-  const seen = new Set<string | number>();
+  return bytesBeside([], backups);
+}
+
+/** Bytes of what these have and the others have not. */
+function bytesBeside(
+  others: readonly Pick<RetentionBackup, 'packs'>[],
+  backups: readonly Pick<RetentionBackup, 'packs'>[],
+): number {
+  const numbers = new NumberSet();
+  const texts = new Set<string>();
+  const isNew = (id: string | number) => {
+    if (typeof id === 'number') return numbers.add(id);
+    const known = texts.has(id);
+    texts.add(id);
+    return !known;
+  };
+  for (const { packs } of others) for (const { id } of packs) isNew(id);
   let sum = 0;
-  for (const { packs } of backups)
-    for (const { id, size } of packs) {
-      if (!seen.has(id)) sum += size;
-      seen.add(id);
-    }
+  for (const { packs } of backups) for (const { id, size } of packs) if (isNew(id)) sum += size;
   return sum;
 }
 
@@ -100,12 +113,8 @@ class Source {
     const span = (good.at(-1)?.made.getTime() ?? 0) - (good[0]?.made.getTime() ?? 0);
     this.#everyMs = good.length < 2 ? dayMs : Math.max(span / (good.length - 1), 3_600_000);
     const [first, ...later] = good;
-    const known = new Set(first?.packs.map(({ id }) => id));
     this.#adds =
-      later.length === 0
-        ? bytesOf(good)
-        : bytesOf(later.map(({ packs }) => ({ packs: packs.filter(({ id }) => !known.has(id)) }))) /
-          later.length;
+      first === undefined || later.length === 0 ? bytesOf(good) : bytesBeside([first], later) / later.length;
     this.#next = (this.#like?.made.getTime() ?? 0) + this.#everyMs;
   }
 

@@ -1,7 +1,7 @@
 /** What the manifests of backups say that are not physical: dumps (`logical`) and Docker volumes (`volume`). */
 import { z } from 'zod';
 import { HelvinoError } from '../base/errors.ts';
-import type { Manifest } from '../repository/index.ts';
+import type { ManifestSummary } from '../repository/index.ts';
 
 const fingerprint = z.object({
   state: z.enum(['taken', 'unproven']),
@@ -85,7 +85,7 @@ export type BackupMethod = 'physical' | 'logical' | 'volume';
 type BackupKind = 'full' | 'incremental' | 'logical' | 'volume';
 
 /** Throws REPOSITORY_DAMAGED for a method that this version does not know. */
-export function methodOf(manifest: Manifest): BackupMethod {
+export function methodOf(manifest: ManifestSummary): BackupMethod {
   const { method } = manifest.facts;
   if (method === 'physical' || method === 'logical' || method === 'volume') return method;
   throw new HelvinoError(
@@ -95,19 +95,19 @@ export function methodOf(manifest: Manifest): BackupMethod {
   );
 }
 
-export function kindOf(manifest: Manifest): BackupKind {
+export function kindOf(manifest: ManifestSummary): BackupKind {
   const method = methodOf(manifest);
   return method === 'physical' ? manifest.kind : method;
 }
 
 /** Throws USAGE for another kind of backup, REPOSITORY_DAMAGED. */
-export function logicalFacts(manifest: Manifest): LogicalFacts {
+export function logicalFacts(manifest: ManifestSummary): LogicalFacts {
   assertMethod(manifest, 'logical');
   return parsed(logicalSchema, manifest);
 }
 
 /** Throws USAGE for another kind of backup, REPOSITORY_DAMAGED. */
-export function volumeFacts(manifest: Manifest): VolumeFacts {
+export function volumeFacts(manifest: ManifestSummary): VolumeFacts {
   assertMethod(manifest, 'volume');
   return parsed(volumeSchema, manifest);
 }
@@ -119,7 +119,7 @@ const ways: Readonly<Record<BackupMethod, { readonly name: string; readonly rest
 };
 
 /** Throws USAGE, with what can be done with a backup of its kind. */
-export function assertMethod(manifest: Manifest, wanted: BackupMethod): void {
+export function assertMethod(manifest: ManifestSummary, wanted: BackupMethod): void {
   const method = methodOf(manifest);
   if (method === wanted) return;
   throw new HelvinoError(
@@ -129,7 +129,7 @@ export function assertMethod(manifest: Manifest, wanted: BackupMethod): void {
   );
 }
 
-function parsed<T>(schema: z.ZodType<T>, manifest: Manifest): T {
+function parsed<T>(schema: z.ZodType<T>, manifest: ManifestSummary): T {
   const result = schema.safeParse(manifest.facts);
   if (result.success) return result.data;
   throw new HelvinoError(

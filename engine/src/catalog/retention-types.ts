@@ -51,8 +51,8 @@ export interface RetentionBackup {
   readonly holds: readonly string[];
   /** Of a physical one. */
   readonly timeline?: number;
-  /** Each stands for the same pack wherever its id is the same: a text, or a number. */
-  readonly packs: readonly { readonly id: string | number; readonly size: number }[];
+  /** Each stands for the same pack wherever its id is the same: a text, or a number from 0 on. There may be a million. */
+  readonly packs: Iterable<{ readonly id: string | number; readonly size: number }>;
 }
 
 export type Rule =

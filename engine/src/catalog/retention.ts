@@ -171,26 +171,44 @@ function overLimit(
 ): Map<string, string> {
   const dropped = new Map<string, string>();
   if (maxBytes === undefined) return dropped;
-  const users = new Map<string | number, number>();
+  const users = new Counts();
   let total = 0;
   const kept = sorted.filter(({ id }) => reasons.get(id)!.length > 0);
   for (const { packs } of kept)
     for (const { id, size } of packs) {
-      const before = users.get(id) ?? 0;
-      if (before === 0) total += size;
-      users.set(id, before + 1);
+      if (users.add(id, 1) === 1) total += size;
     }
   for (const backup of kept) {
     if (total <= maxBytes) break;
     if (!reasons.get(backup.id)!.every(({ rule }) => soft.has(rule))) continue;
     dropped.set(backup.id, `what is kept takes ${formatBytes(total)}, the limit is ${formatBytes(maxBytes)}`);
     for (const { id, size } of backup.packs) {
-      const left = users.get(id)! - 1;
-      users.set(id, left);
-      if (left === 0) total -= size;
+      if (users.add(id, -1) === 0) total -= size;
     }
   }
   return dropped;
+}
+
+/** How often there is what: numbers are from 0 on, and there may be a million. */
+class Counts {
+  #numbers = new Uint32Array(64);
+  readonly #texts = new Map<string, number>();
+
+  /** Gives how often then. */
+  add(what: string | number, times: number): number {
+    if (typeof what === 'string') {
+      const count = (this.#texts.get(what) ?? 0) + times;
+      this.#texts.set(what, count);
+      return count;
+    }
+    if (what >= this.#numbers.length) {
+      const old = this.#numbers;
+      this.#numbers = new Uint32Array(Math.max(what + 1, 2 * old.length));
+      this.#numbers.set(old);
+    }
+    this.#numbers[what]! += times;
+    return this.#numbers[what]!;
+  }
 }
 
 /** For each rule about periods: too old for it, or who has the place. */

@@ -49,7 +49,7 @@ export { changeFutureRecipients, changeRecipients, rotateCatalogKey } from './ke
 export { renderKit } from './keys/kit.ts';
 export { applyLifecycle, type LifecyclePlan, planLifecycle } from './lifecycle/plan.ts';
 export { thawBackup } from './lifecycle/thaw.ts';
-export { type ListedBackup, listBackups } from './list.ts';
+export { bytesOfAlone, type ListedBackup, listBackups } from './list.ts';
 export { extendLocks } from './lock/extend-lock.ts';
 export { type ApplicationSteps, noApplication } from './logical/application.ts';
 export { type DumpSource, dumpInBackup, dumpInFile } from './logical/dump-source.ts';

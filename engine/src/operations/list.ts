@@ -1,6 +1,7 @@
 /** The backups of a repository, with what is known of each. */
 import { HelvinoError } from '../base/errors.ts';
-import type { Manifest, Repository } from '../repository/index.ts';
+import { NumberSet } from '../base/number-set.ts';
+import { type ManifestSummary, PackList, type Repository, type SizedPack } from '../repository/index.ts';
 import { standingProof } from './drill/report/index.ts';
 import type { DrillReport } from './drill/report.ts';
 
@@ -8,11 +9,28 @@ export interface ListedBackup {
   readonly database: string;
   readonly id: string;
   readonly committed: Date;
-  readonly manifest?: Manifest;
+  readonly manifest?: ManifestSummary;
   /** Why the manifest cannot be read. */
   readonly damaged?: string;
   /** The drill of it that counts: see standingProof. */
   readonly proof?: DrillReport;
+}
+
+/** Bytes of the packs that no other backup of its database names. */
+export async function bytesOfAlone(repository: Repository, { database, id }: ListedBackup): Promise<number> {
+  const own = new PackList();
+  await repository.summary(database, id, (pack) => own.add(pack));
+  const shared = new NumberSet();
+  for (const other of await repository.backups(database)) {
+    if (other.id === id) continue;
+    const share = (pack: SizedPack) => {
+      const number = own.numberOf(pack.id);
+      if (number !== undefined) shared.add(number);
+    };
+    // One that is damaged frees nothing either way.
+    await repository.summary(database, other.id, share).catch(() => undefined);
+  }
+  return own.select((number) => !shared.has(number)).bytes;
 }
 
 /** In order of time. A damaged manifest does not hide the others. */
@@ -20,7 +38,7 @@ export async function listBackups(repository: Repository, database?: string): Pr
   const listed: ListedBackup[] = [];
   for (const name of await repository.backups(database)) {
     try {
-      const manifest = await repository.manifest(name.database, name.id);
+      const manifest = await repository.summary(name.database, name.id);
       const proofs = await repository.proofs(name.id).catch(() => []);
       listed.push({
         ...name,

@@ -140,8 +140,7 @@ async function namedPacks(repository: Repository): Promise<PackIds> {
   const named = new PackIds();
   for (const backup of await repository.backups()) {
     try {
-      const manifest = await repository.manifest(backup.database, backup.id);
-      for (const pack of manifest.packs) named.numberOf(pack.id);
+      await repository.summary(backup.database, backup.id, ({ id }) => named.numberOf(id));
     } catch (thrown) {
       // Removed since it was listed.
       if (!(thrown instanceof HelvinoError && thrown.code === 'BACKUP_NOT_FOUND')) throw thrown;

@@ -72,10 +72,11 @@ export {
   putLogFile,
   putLogPiece,
 } from './log-store.ts';
-export type { Manifest } from './manifest.ts';
+export type { Manifest, ManifestSummary } from './manifest.ts';
 export { type CopyState, Mirrors } from './mirrors.ts';
 export { packCapacity } from './pack-builder.ts';
 export { PackIds } from './pack-ids.ts';
+export { PackList, type SizedPack } from './pack-list.ts';
 export { type PackContents, readPackContents } from './pack-reader.ts';
 export { readBack } from './read-back.ts';
 export { noteRemovedLog, type Removed, removedFrom } from './removed.ts';

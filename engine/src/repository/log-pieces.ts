@@ -2,6 +2,7 @@
  * All pieces of a log, or its whole index, in the order in which the store lists them: by line and begin. Kept as numbers,
  * 20 bytes a piece and 8 a part of the index, since a store may hold a million; a piece is made when it is asked for.
  */
+import { NumberSet } from '../base/number-set.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { type LogNote, logNoteName, logNotes } from './log-notes.ts';
 import { isPlace, type LogPiece, listLog, logPieceName } from './log-store.ts';
@@ -89,30 +90,11 @@ class Places {
   }
 }
 
-/** A bit for each: those that are chosen of many. */
-class Chosen {
-  readonly #bits: Uint8Array;
-  length = 0;
-
-  constructor(of: number) {
-    this.#bits = new Uint8Array(Math.ceil(of / 8));
-  }
-
-  add(number: number): void {
-    this.#bits[number >> 3]! |= 1 << (number & 7);
-    this.length++;
-  }
-
-  has(number: number): boolean {
-    return (this.#bits[number >> 3]! & (1 << (number & 7))) !== 0;
-  }
-}
-
 abstract class Listed<Item extends Place> implements Iterable<Item> {
   protected readonly places: Places;
-  readonly #chosen: Chosen | undefined;
+  readonly #chosen: NumberSet | undefined;
 
-  protected constructor(places: Places, chosen?: Chosen) {
+  protected constructor(places: Places, chosen?: NumberSet) {
     this.places = places;
     this.#chosen = chosen;
   }
@@ -120,7 +102,7 @@ abstract class Listed<Item extends Place> implements Iterable<Item> {
   protected abstract item(place: Place, number: number): Item;
 
   get length(): number {
-    return this.#chosen?.length ?? this.places.length;
+    return this.#chosen?.size ?? this.places.length;
   }
 
   /** Of all, in order. */
@@ -138,8 +120,8 @@ abstract class Listed<Item extends Place> implements Iterable<Item> {
     for (const { place, number } of this.places.reversed(this.#has)) yield this.item(place, number);
   }
 
-  protected choose(wanted: (item: Item) => boolean): Chosen {
-    const chosen = new Chosen(this.places.length);
+  protected choose(wanted: (item: Item) => boolean): NumberSet {
+    const chosen = new NumberSet();
     for (const { place, number } of this.places.each(this.#has))
       if (wanted(this.item(place, number))) chosen.add(number);
     return chosen;
@@ -155,7 +137,7 @@ export class LogPieces extends Listed<LogPiece> {
   /** When each was stored, in milliseconds. */
   readonly #stored: Float64Array[];
 
-  private constructor(database: string, of?: LogPieces, chosen?: Chosen) {
+  private constructor(database: string, of?: LogPieces, chosen?: NumberSet) {
     super(of?.places ?? new Places(), chosen);
     this.#database = database;
     this.#sizes = of === undefined ? [] : of.#sizes;
@@ -195,7 +177,7 @@ export class LogPieces extends Listed<LogPiece> {
 export class LogIndex extends Listed<LogNote> {
   readonly #database: string;
 
-  private constructor(database: string, places: Places, chosen?: Chosen) {
+  private constructor(database: string, places: Places, chosen?: NumberSet) {
     super(places, chosen);
     this.#database = database;
   }

@@ -5,7 +5,9 @@
 import { z } from 'zod';
 import { HelvinoError } from '../base/errors.ts';
 import { damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
+import { freeBytes } from './free-bytes.ts';
 import type { CatalogRing } from './keys.ts';
+import { readManifestText } from './manifest-text.ts';
 
 const manifestFormat = 1;
 const magic = 'HVMANF1\n';
@@ -24,12 +26,13 @@ const blockRef = structureRef.extend({
   /** Content hash of the block's plain bytes, hexadecimal. */
   hash: z.string(),
 });
-const packFacts = z.object({
-  id: z.string(),
-  keyId: z.string(),
-  size: z.number().int(),
-  structure: z.boolean().optional(),
-});
+/** Checked by hand: there may be hundreds of thousands. */
+export interface PackFacts {
+  readonly id: string;
+  readonly keyId: string;
+  readonly size: number;
+  readonly structure?: boolean | undefined;
+}
 
 const manifestSchema = z.object({
   format: z.number().int(),
@@ -50,7 +53,7 @@ const manifestSchema = z.object({
   /** Which catalog key the content hashes are made under. */
   hashKeyId: z.string(),
   /** Every pack that a restore reads, and those of structure. */
-  packs: z.array(packFacts),
+  packs: z.tuple([]).transform((): PackFacts[] => []),
   /** Ids of the data keys that a restore needs. */
   keys: z.array(z.string()),
   blocks: z.array(blockRef),
@@ -73,7 +76,9 @@ const manifestSchema = z.object({
   facts: z.record(z.string(), z.unknown()),
 });
 
-export type Manifest = z.infer<typeof manifestSchema>;
+export type Manifest = z.output<typeof manifestSchema>;
+/** Without what it names, which may be much. */
+export type ManifestSummary = Omit<Manifest, 'packs' | 'blocks' | 'sections'>;
 export type ManifestDraft = Omit<Manifest, 'format'>;
 export type BlockRef = z.infer<typeof blockRef>;
 export type StructureRef = z.infer<typeof structureRef>;
@@ -88,7 +93,51 @@ export function encodeManifest(draft: ManifestDraft, ring: CatalogRing, name: st
 
 /** Throws REPOSITORY_DAMAGED, REPOSITORY_TOO_NEW or KEY_WRONG. */
 export function decodeManifest(bytes: Uint8Array, ring: CatalogRing, name: string): Manifest {
-  const json: unknown = JSON.parse(Buffer.from(openEnvelope(bytes, { ring, name, magic })).toString('utf8'));
+  const packs: PackFacts[] = [];
+  const keyIds = new Map<string, string>();
+  const manifest = readManifest(bytes, { ring, name }, (pack) => {
+    // Of few keys: each text once.
+    const keyId = keyIds.get(pack.keyId) ?? pack.keyId;
+    keyIds.set(keyId, keyId);
+    packs.push({ ...pack, keyId });
+  });
+  return { ...manifest, packs };
+}
+
+/** Gives each pack to `visit`, in order, and holds none of them. Throws as `decodeManifest`. */
+export function decodeSummary(
+  bytes: Uint8Array,
+  { ring, name }: { ring: CatalogRing; name: string },
+  visit: (pack: PackFacts) => void,
+): ManifestSummary {
+  const {
+    packs: _,
+    blocks: _blocks,
+    sections: _sections,
+    ...summary
+  } = readManifest(bytes, { ring, name }, visit);
+  return summary;
+}
+
+function readManifest(
+  bytes: Uint8Array,
+  { ring, name }: { ring: CatalogRing; name: string },
+  visit: (pack: PackFacts) => void,
+): Manifest {
+  const plain = openEnvelope(bytes, { ring, name, magic });
+  try {
+    const text = readManifestText(Buffer.from(plain.buffer, plain.byteOffset, plain.byteLength));
+    const manifest = parseManifest(text.rest, name);
+    for (const pack of text.packs()) visit(checkedPack(pack, name));
+    return manifest;
+  } catch (thrown) {
+    throw thrown instanceof SyntaxError ? damagedObject(name, thrown.message) : thrown;
+  } finally {
+    freeBytes(plain);
+  }
+}
+
+function parseManifest(json: unknown, name: string): Manifest {
   const format = (json as { format?: unknown } | null)?.format;
   if (typeof format === 'number' && format > manifestFormat) {
     throw new HelvinoError(
@@ -103,4 +152,12 @@ export function decodeManifest(bytes: Uint8Array, ring: CatalogRing, name: strin
   const parsed = manifestSchema.safeParse(json);
   if (!parsed.success) throw damagedObject(name, z.prettifyError(parsed.error));
   return parsed.data;
+}
+
+function checkedPack(value: unknown, name: string): PackFacts {
+  const { id, keyId, size, structure } = (value ?? {}) as Partial<PackFacts>;
+  const flag = structure === undefined || typeof structure === 'boolean';
+  if (typeof id !== 'string' || typeof keyId !== 'string' || !Number.isSafeInteger(size) || !flag)
+    throw damagedObject(name, 'it names a pack that is not laid out as it should be');
+  return { id, keyId, size: size!, ...(structure === undefined ? {} : { structure }) };
 }

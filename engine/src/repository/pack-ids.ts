@@ -1,16 +1,28 @@
+const blockLength = 1 << 14;
+
 /**
  * A set of pack ids that numbers them. Kept as numbers: 16 bytes an id and a table of places, where a set of texts would take
  * more than a hundred. Ids are random, so that their first bits spread them over the table.
  */
 export class PackIds {
   #length = 0;
-  /** Four words an id. */
-  #words = new Uint32Array(4 * 1024);
+  /** Four words an id, in blocks: what is there is never copied when more come. */
+  readonly #blocks: Uint32Array[] = [];
   /** Number of an id plus one, by its first word; 0: free. A power of two, at most half full. */
   #table = new Uint32Array(2048);
 
+  get length(): number {
+    return this.#length;
+  }
+
   has(id: string): boolean {
-    return this.#table[this.#find(wordsOf(id))] !== 0;
+    return this.find(id) !== undefined;
+  }
+
+  /** The number of an id that is in it. */
+  find(id: string): number | undefined {
+    const known = this.#table[this.#find(wordsOf(id))]!;
+    return known === 0 ? undefined : known - 1;
   }
 
   /** From 0 on, in the order in which they came. */
@@ -20,36 +32,46 @@ export class PackIds {
     const known = this.#table[place]!;
     if (known !== 0) return known - 1;
     const number = this.#length++;
-    if (4 * this.#length > this.#words.length) {
-      const old = this.#words;
-      this.#words = new Uint32Array(2 * old.length);
-      this.#words.set(old);
-    }
-    this.#words.set(words, 4 * number);
+    if (number % blockLength === 0) this.#blocks.push(new Uint32Array(4 * blockLength));
+    this.#wordsAt(number).set(words);
     this.#table[place] = this.#length;
     if (2 * this.#length > this.#table.length) this.#widen();
     return number;
   }
 
   idOf(number: number): string {
-    const words = [...this.#words.subarray(4 * number, 4 * number + 4)];
+    const words = [...this.#wordsAt(number)];
     return words.map((word) => word.toString(16).padStart(8, '0')).join('');
   }
 
-  #find(words: readonly number[]): number {
+  #wordsAt(number: number): Uint32Array {
+    const at = 4 * (number % blockLength);
+    return this.#blocks[Math.floor(number / blockLength)]!.subarray(at, at + 4);
+  }
+
+  #find(words: ArrayLike<number>): number {
     const mask = this.#table.length - 1;
     for (let place = words[0]! & mask; ; place = (place + 1) & mask) {
       const at = this.#table[place]!;
-      if (at === 0 || words.every((word, i) => this.#words[4 * (at - 1) + i] === word)) return place;
+      if (at === 0 || this.#isAt(at - 1, words)) return place;
     }
+  }
+
+  #isAt(number: number, words: ArrayLike<number>): boolean {
+    const block = this.#blocks[Math.floor(number / blockLength)]!;
+    const at = 4 * (number % blockLength);
+    return (
+      block[at] === words[0] &&
+      block[at + 1] === words[1] &&
+      block[at + 2] === words[2] &&
+      block[at + 3] === words[3]
+    );
   }
 
   #widen(): void {
     this.#table = new Uint32Array(2 * this.#table.length);
-    for (let number = 0; number < this.#length; number++) {
-      const words = this.#words.subarray(4 * number, 4 * number + 4);
-      this.#table[this.#find([...words])] = number + 1;
-    }
+    for (let number = 0; number < this.#length; number++)
+      this.#table[this.#find(this.#wordsAt(number))] = number + 1;
   }
 }
 

@@ -4,6 +4,7 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
+import { NumberSet } from '../base/number-set.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { mapParallel } from '../streams/index.ts';
 import { newKey } from './crypto.ts';
@@ -30,11 +31,15 @@ import { liveLeases } from './lease.ts';
 import {
   type BlockRef,
   decodeManifest,
+  decodeSummary,
   encodeManifest,
   type Manifest,
   type ManifestDraft,
+  type ManifestSummary,
+  type PackFacts,
   type StructureRef,
 } from './manifest.ts';
+import { PackList, type SizedPack } from './pack-list.ts';
 import { retainNeeds } from './retain-backup.ts';
 import { readStructure, readStructures } from './structure.ts';
 
@@ -196,7 +201,26 @@ export class Repository {
   }
 
   /** Throws BACKUP_NOT_FOUND, REPOSITORY_DAMAGED. */
-  async manifest(database: string, id: string): Promise<Manifest> {
+  manifest(database: string, id: string): Promise<Manifest> {
+    return this.#manifest(database, id, (bytes, name) => decodeManifest(bytes, this.ring, name));
+  }
+
+  /** A manifest without what it names, each pack of which goes to `visit`. Throws as `manifest`. */
+  summary(
+    database: string,
+    id: string,
+    visit: (pack: PackFacts) => void = () => undefined,
+  ): Promise<ManifestSummary> {
+    return this.#manifest(database, id, (bytes, name) =>
+      decodeSummary(bytes, { ring: this.ring, name }, visit),
+    );
+  }
+
+  async #manifest<Read>(
+    database: string,
+    id: string,
+    decode: (bytes: Uint8Array, name: string) => Read,
+  ): Promise<Read> {
     const name = manifestName(database, id);
     let bytes: Uint8Array;
     try {
@@ -209,7 +233,7 @@ export class Repository {
       });
     }
     try {
-      return decodeManifest(bytes, this.ring, name);
+      return decode(bytes, name);
     } catch (thrown) {
       throw await this.#unknownKey(thrown, name);
     }
@@ -306,7 +330,7 @@ export class Repository {
   async #noteOf(database: string, id: string): Promise<RemovedBackup> {
     const removed = (await this.driver.now()).toISOString();
     try {
-      const { facts, label, started, finished, totals } = await this.manifest(database, id);
+      const { facts, label, started, finished, totals } = await this.summary(database, id);
       return { id, method: String(facts.method), label, started, finished, bytes: totals.bytes, removed };
     } catch (thrown) {
       if (!(thrown instanceof HelvinoError)) throw thrown;
@@ -415,15 +439,18 @@ export class Repository {
     return keys;
   }
 
-  /** Packs of a backup that are not there, or not of their size. */
-  async missingPacks(manifest: {
-    readonly packs: readonly { id: string; size: number }[];
-  }): Promise<string[]> {
-    const missing = new Map(manifest.packs.map(({ id, size }) => [packName(id), size]));
+  /** Packs of a backup that are not there, or not of their size: their names. */
+  async missingPacks({ packs }: { readonly packs: Iterable<SizedPack> }): Promise<string[]> {
+    const wanted = new PackList();
+    for (const pack of packs) wanted.add(pack);
+    const there = new NumberSet();
     for await (const { name, size } of this.driver.list(packsPrefix)) {
-      if (missing.get(name) === size) missing.delete(name);
+      const number = wanted.numberOf(name.slice(name.lastIndexOf('/') + 1));
+      if (number === undefined) continue;
+      const pack = wanted.at(number);
+      if (packName(pack.id) === name && pack.size === size) there.add(number);
     }
-    return [...missing.keys()];
+    return [...wanted.select((number) => !there.has(number))].map(({ id }) => packName(id));
   }
 
   /** Throws KEY_WRONG, STORAGE_NOT_FOUND, REPOSITORY_DAMAGED. */

@@ -1,13 +1,13 @@
 /** A backup's facts for people, whatever its kind. */
 import { formatBytes, formatTime, plural } from '../../base/format.ts';
 import { backupFacts, logicalFacts, methodOf, volumeFacts } from '../../catalog/index.ts';
-import type { Manifest } from '../../repository/index.ts';
+import type { Manifest, ManifestSummary } from '../../repository/index.ts';
 import { facts } from './table.ts';
 
 type Lines = [string, string | undefined][];
 
 /** What it is of, in a few words. */
-export function sourceLine(manifest: Manifest): string {
+export function sourceLine(manifest: ManifestSummary): string {
   switch (methodOf(manifest)) {
     case 'physical': {
       const { serverVersionText, walEnd } = backupFacts(manifest);

@@ -37,15 +37,18 @@ async function planned(
   return { host, plan: await planLifecycle(host.repositoryHandle, request) };
 }
 
-const plan: Verb = {
+const planVerb: Verb = {
   name: 'lifecycle plan',
-  summary: 'show which packs could go to an archive class on S3, and why',
+  summary: 'show what could go to an archive class on S3, and why',
   details,
   options: [databaseOption, copyOption],
   examples: ['helvino lifecycle plan', 'helvino lifecycle plan --copy frankfurt'],
   async run(context, options) {
-    const { plan: data } = await planned(context, options);
-    return { data, text: [...planText(data), 'nothing was done: `helvino lifecycle apply` does it'] };
+    const { plan } = await planned(context, options);
+    return {
+      data: planData(plan),
+      text: [...planText(plan), 'nothing was done: `helvino lifecycle apply` does it'],
+    };
   },
 };
 
@@ -56,15 +59,16 @@ const apply: Verb = {
   options: [databaseOption, copyOption, { flags: '--dry-run', description: 'only the plan' }],
   examples: ['helvino lifecycle apply'],
   async run(context, options) {
-    const { host, plan: data } = await planned(context, options);
-    if (options.dryRun) return { data: { applied: false, plan: data }, text: planText(data) };
+    const { host, plan } = await planned(context, options);
+    const data = planData(plan);
+    if (options.dryRun) return { data: { applied: false, plan: data }, text: planText(plan) };
     const archive = await openArchive(host.repository.storage, surroundingsOf(host.loaded, context.env));
     try {
-      const done = await applyLifecycle(archive, data);
+      const done = await applyLifecycle(archive, plan);
       return {
         data: { applied: true, plan: data, ...done },
         text: [
-          ...planText(data),
+          ...planText(plan),
           `${plural(done.marked, 'pack')} marked; the rules ${done.rulesChanged ? 'are set' : 'were set already'}`,
         ],
       };
@@ -74,15 +78,19 @@ const apply: Verb = {
   },
 };
 
+/** Of packs there may be a million. */
+function planData({ packs, ...plan }: LifecyclePlan): Record<string, unknown> {
+  return { ...plan, packs: { count: packs.length, bytes: packs.bytes } };
+}
+
 function planText({ rules, backups, packs }: LifecyclePlan): string[] {
-  const bytes = packs.reduce((sum, { size }) => sum + size, 0);
   return [
     ...rules.map((rule) => `rule     ${rule}`),
     ...table(
       [{ title: 'backup' }, { title: 'may be archived' }, { title: 'because' }],
       backups.map(({ id, archive, why }) => [id, archive ? 'yes' : 'no', why]),
     ),
-    `${plural(packs.length, 'pack')}, ${formatBytes(bytes)}, may be archived`,
+    `${plural(packs.length, 'pack')}, ${formatBytes(packs.bytes)}, may be archived`,
   ];
 }
 
@@ -101,4 +109,4 @@ const thawVerb: Verb = {
   },
 };
 
-export const lifecycleVerbs: readonly Verb[] = [plan, apply, thawVerb];
+export const lifecycleVerbs: readonly Verb[] = [planVerb, apply, thawVerb];

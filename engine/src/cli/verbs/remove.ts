@@ -1,7 +1,7 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes } from '../../base/format.ts';
 import { chooseBackup, methodOf } from '../../catalog/index.ts';
-import { type ListedBackup, listBackups } from '../../operations/index.ts';
+import { bytesOfAlone, type ListedBackup, listBackups } from '../../operations/index.ts';
 import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { textOption, type Verb } from '../verb.ts';
 
@@ -25,12 +25,13 @@ export const removeVerb: Verb = {
     const { repositoryHandle: repository, name: database } = await openAsHost(context, options);
     const all = await listBackups(repository, database);
     const backup = chooseBackup(all, wanted, database);
-    const plan = planRemoval(backup, all);
+    const frees = backup.manifest ? await bytesOfAlone(repository, backup) : 0;
+    const plan = planRemoval(backup, all, frees);
     const what = `Remove backup ${backup.id} of ${database} (${plan.says.join('; ')})`;
     const data = {
       backup: backup.id,
       database,
-      frees: plan.frees,
+      frees,
       last: plan.last,
       lastProven: plan.lastProven,
     };
@@ -53,11 +54,8 @@ export const removeVerb: Verb = {
   },
 };
 
-function planRemoval(backup: ListedBackup, all: readonly ListedBackup[]) {
+function planRemoval(backup: ListedBackup, all: readonly ListedBackup[], frees: number) {
   const others = all.filter((other) => other.id !== backup.id);
-  const kept = new Set(others.flatMap((other) => other.manifest?.packs.map((pack) => pack.id) ?? []));
-  const own = backup.manifest?.packs.filter((pack) => !kept.has(pack.id)) ?? [];
-  const frees = own.reduce((sum, pack) => sum + pack.size, 0);
   // A proven dump does not stand in for a proven physical backup, nor the other way round.
   const method = backup.manifest && methodOf(backup.manifest);
   const alike = others.filter((other) => other.manifest && methodOf(other.manifest) === method);
@@ -67,5 +65,5 @@ function planRemoval(backup: ListedBackup, all: readonly ListedBackup[]) {
   const says = [backup.manifest ? `${formatBytes(frees)} become free` : `it is damaged: ${backup.damaged}`];
   if (last) says.push(`it is the LAST ${method ?? ''} backup`.replace('  ', ' '));
   if (lastProven) says.push(`no other ${method} backup is proven`);
-  return { frees, last, lastProven, says };
+  return { last, lastProven, says };
 }

@@ -11,6 +11,7 @@ import type { Progress } from '../../base/progress.ts';
 import {
   Lease,
   type Manifest,
+  PackIds,
   packName,
   type Removed,
   type Repository,
@@ -114,7 +115,7 @@ class CopyRun {
   readonly #route: Route;
   readonly #gone: Removed;
   /** Packs that are known to be at the target: backups share most of them. */
-  readonly #there = new Set<string>();
+  readonly #there = new PackIds();
 
   constructor(options: CopyOptions, gone: Removed) {
     this.#options = options;
@@ -166,7 +167,7 @@ class CopyRun {
       );
     }
     if (there === undefined) await this.object(name);
-    this.#there.add(id);
+    this.#there.numberOf(id);
   }
 
   /** WAL, and what spares `find` from reading it. */

@@ -212,7 +212,7 @@ class Search {
   async #segmentSize(): Promise<number> {
     const { repository, database } = this.#options;
     for (const name of (await repository.backups(database)).reverse()) {
-      const manifest = await repository.manifest(database, name.id).catch(() => undefined);
+      const manifest = await repository.summary(database, name.id).catch(() => undefined);
       if (manifest) return backupFacts(manifest).walSegmentSize;
     }
     return segmentSizeOf(this.#log?.pieces ?? []);

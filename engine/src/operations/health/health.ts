@@ -156,15 +156,10 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
 }
 
 /** Readable ones. */
-interface NewestBackup extends KnownBackup {
-  /** By their names. */
-  readonly packs: readonly { readonly id: string; readonly size: number }[];
-}
-
-function newestByKind({ backups, packOf }: DatabaseState): NewestBackup[] {
+function newestByKind({ backups }: DatabaseState): KnownBackup[] {
   const newest = new Map<string, KnownBackup>();
   for (const backup of backups) if (backup.kind !== unknownKind) newest.set(backup.kind, backup);
-  return [...newest.values()].map((backup) => ({ ...backup, packs: backup.packs.map(packOf) }));
+  return [...newest.values()];
 }
 
 function kindHealth(
@@ -203,10 +198,10 @@ function kindChecks(state: DatabaseState, settings: HealthOptions['settings']): 
 }
 
 /** Whether all that the newest backups name is there, in its size. */
-async function storedChecks(repository: Repository, newest: readonly NewestBackup[]): Promise<HealthCheck[]> {
+async function storedChecks(repository: Repository, newest: readonly KnownBackup[]): Promise<HealthCheck[]> {
   const checks: HealthCheck[] = [];
   for (const { kind, id, packs } of newest) {
-    const [missing, ...more] = await repository.missingPacks({ packs });
+    const [missing, ...more] = await repository.missingPacks({ packs: packs.named() });
     const detail =
       missing === undefined
         ? `all ${packs.length} objects of ${id} are there`
@@ -218,7 +213,7 @@ async function storedChecks(repository: Repository, newest: readonly NewestBacku
 
 async function copyChecks(
   { copies, database }: HealthOptions,
-  newest: readonly NewestBackup[],
+  newest: readonly KnownBackup[],
 ): Promise<HealthCheck[]> {
   const checks: HealthCheck[] = [];
   for (const { name, open } of copies) {
@@ -243,12 +238,12 @@ async function copyCheck(
     repository,
     database,
     newest,
-  }: { repository: Repository; database: string; newest: readonly NewestBackup[] },
+  }: { repository: Repository; database: string; newest: readonly KnownBackup[] },
 ): Promise<HealthCheck[]> {
   const there = new Set((await repository.backups(database)).map(({ id }) => id));
   const checks: HealthCheck[] = [];
   for (const { kind, id, packs } of newest) {
-    const missing = there.has(id) ? await repository.missingPacks({ packs }) : undefined;
+    const missing = there.has(id) ? await repository.missingPacks({ packs: packs.named() }) : undefined;
     const good = missing?.length === 0;
     const detail = good
       ? `the newest ${kind} backup is there`

@@ -4,7 +4,8 @@
  * retention keeps for long; the rule of the bucket moves what is marked. Never marked: what a backup of the last weeks, the
  * newest of a kind, the last proven one or the recovery window needs, and all structure, which every look at a backup reads.
  */
-import { packName, type Repository } from '../../repository/index.ts';
+import { NumberSet } from '../../base/number-set.ts';
+import { PackList, packName, type Repository } from '../../repository/index.ts';
 import type { S3Archive, Transition } from '../../storage/index.ts';
 import { mapParallel } from '../../streams/index.ts';
 import { planRetentionOf, type RetentionPlan, type RetentionSettings } from '../retention/plan.ts';
@@ -25,7 +26,7 @@ export interface LifecyclePlan {
   /** Newest last. */
   readonly backups: readonly { readonly id: string; readonly archive: boolean; readonly why: string }[];
   /** Packs that only backups to be archived need. */
-  readonly packs: readonly { readonly id: string; readonly size: number }[];
+  readonly packs: PackList;
 }
 
 export async function planLifecycle(
@@ -34,21 +35,24 @@ export async function planLifecycle(
 ): Promise<LifecyclePlan> {
   const plan = await planRetentionOf(repository, database, settings);
   const judged = judge(plan, settings);
-  const cold = new Map<string, number>();
-  const hot = new Set<string>();
+  const all = new PackList();
+  const hot = new NumberSet();
   for (const { id, archive, readable } of judged) {
     if (!readable) continue;
-    for (const pack of (await repository.manifest(database, id)).packs) {
-      if (archive && !pack.structure) cold.set(pack.id, pack.size);
-      else hot.add(pack.id);
-    }
+    await repository.summary(database, id, (pack) => {
+      const number = all.add(pack);
+      if (!archive || pack.structure) hot.add(number);
+    });
   }
-  const packs = [...cold].filter(([id]) => !hot.has(id)).map(([id, size]) => ({ id, size }));
   const rules = [
     ...transitions.map(({ days, storageClass }) => `marked packs go to ${storageClass} at ${days} days`),
     'what an unfinished upload left goes after 7 days',
   ];
-  return { rules, backups: judged.map(({ id, archive, why }) => ({ id, archive, why })), packs };
+  return {
+    rules,
+    backups: judged.map(({ id, archive, why }) => ({ id, archive, why })),
+    packs: all.select((number) => !hot.has(number)),
+  };
 }
 
 interface Judged {

@@ -63,19 +63,14 @@ interface Candidate {
 export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTarget> {
   const { repository, database } = options;
   const histories = await logFiles(repository, database);
-  const candidates = await candidatesOf(options, histories);
-  if (candidates.length === 0) {
-    throw new HelvinoError(
-      'BACKUP_NOT_FOUND',
-      `no backup of ${database} leads to ${options.timeline === undefined ? 'stored WAL' : `timeline ${options.timeline}`}`,
-      {
-        hint: `WAL is stored of ${timelinesOf(options)}; \`helvino list\` shows the backups, \`helvino wal status\` where they lead`,
-      },
-    );
-  }
-  let nearest = '';
-  for (const candidate of candidates) {
+  /** Newest first; without their manifests, which may be large. */
+  const passed: Passed[] = [];
+  let nearest: string | undefined;
+  let looking = true;
+  for await (const candidate of candidatesOf(options, histories)) {
     options.signal.throwIfAborted();
+    passed.push(passedOf(candidate));
+    if (!looking) continue;
     const found = await seek(options, candidate);
     if (found.end !== undefined)
       return {
@@ -86,15 +81,24 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
         histories,
       };
     nearest = found.description;
-    if (found.older === false) break;
+    // The others only say what could be reached instead.
+    looking = found.older !== false;
   }
-  const windows = windowsOf(candidates);
+  if (nearest === undefined) throw noCandidate(options);
+  const windows = windowsOf(passed);
   const hint = windows
     .slice(-windowsNamed)
     .map(({ from, to, backup, ended }) => `from ${from} (the end of backup ${backup}, ${ended}) to ${to}`);
   throw new HelvinoError('TARGET_UNREACHABLE', `${describe(options.target)} cannot be reached: ${nearest}`, {
     hint: `recoverable is ${hint.join(', and ')}; --to latest is the end`,
     context: { database, windows },
+  });
+}
+
+function noCandidate(options: ResolveOptions): HelvinoError {
+  const leads = options.timeline === undefined ? 'stored WAL' : `timeline ${options.timeline}`;
+  return new HelvinoError('BACKUP_NOT_FOUND', `no backup of ${options.database} leads to ${leads}`, {
+    hint: `WAL is stored of ${timelinesOf(options)}; \`helvino list\` shows the backups, \`helvino wal status\` where they lead`,
   });
 }
 
@@ -109,16 +113,23 @@ interface Window {
   readonly ended: string;
 }
 
+interface Passed extends Pick<Candidate, 'from' | 'reach'> {
+  readonly backup: string;
+  readonly ended: string;
+}
+
+function passedOf(candidate: Candidate): Passed {
+  const { from, reach, manifest } = candidate;
+  return { from, reach, backup: manifest.id, ended: formatTime(new Date(endTime(candidate))) };
+}
+
 /** What can be recovered to, oldest first: from a backup's end to where stored WAL ends or has a gap. */
-function windowsOf(candidates: readonly Candidate[]): Window[] {
+function windowsOf(newestFirst: readonly Passed[]): Window[] {
   const windows: (Window & { position: bigint })[] = [];
-  for (const candidate of candidates.toReversed()) {
-    const { from, reach, manifest } = candidate;
+  for (const { from, reach, backup, ended } of newestFirst.toReversed()) {
     const last = windows.at(-1);
     if (last && from <= last.position) continue;
-    const ended = formatTime(new Date(endTime(candidate)));
-    const words = { from: formatLsn(from), to: formatLsn(reach), backup: manifest.id, ended };
-    windows.push({ position: reach, ...words });
+    windows.push({ position: reach, from: formatLsn(from), to: formatLsn(reach), backup, ended });
   }
   return windows.map(({ position: _, ...window }) => window);
 }
@@ -142,15 +153,14 @@ function describe(target: ResolveOptions['target']): string {
 }
 
 /** Backups that lead to the wanted timeline, newest first. */
-async function candidatesOf(
+async function* candidatesOf(
   { repository, database, log, timeline }: ResolveOptions,
   histories: ReadonlyMap<string, Uint8Array>,
-): Promise<Candidate[]> {
+): AsyncGenerator<Candidate, void, void> {
   const ranges = continuousRanges(log.pieces);
   const names = (await repository.backups(database)).reverse();
   const wanted = timeline ?? (await newestTimeline(repository, log, names));
   const path = pathOf(wanted, histories);
-  const candidates: Candidate[] = [];
   for (const name of names) {
     const manifest = await repository.manifest(database, name.id);
     const facts = physicalFacts(manifest);
@@ -161,9 +171,8 @@ async function candidatesOf(
     const { position } = reachAlong(ranges, rest, walSegmentBegin(from, facts.walSegmentSize));
     // biome-ignore lint/complexity/useMathMinMax: these are bigints, which Math.max does not take
     const reach = position > from ? position : from;
-    candidates.push({ manifest, facts, from, path: pathUntil(rest, reach), reach });
+    yield { manifest, facts, from, path: pathUntil(rest, reach), reach };
   }
-  return candidates;
 }
 
 /** The newest of which WAL is stored; without any, that of the newest physical backup. */

@@ -11,7 +11,7 @@ export interface OtherCopy {
 
 /** By kind, why there are too few. Copies are opened only if more than one is wanted. */
 export async function tooFewCopies(
-  { backups, database, packOf }: DatabaseState,
+  { backups, database }: DatabaseState,
   wanted: { readonly copies: number; readonly minimumOf: (kind: string) => number },
   others: readonly OtherCopy[],
 ): Promise<Map<string, string>> {
@@ -22,7 +22,7 @@ export async function tooFewCopies(
   for (const kind of kinds) {
     const good = backups.filter((backup) => backup.kind === kind && backup.state === 'good');
     const newest = good.slice(-wanted.minimumOf(kind));
-    const lacks = await Promise.all(opened.map((copy) => lackOf(copy, newest, packOf)));
+    const lacks = await Promise.all(opened.map((copy) => lackOf(copy, newest)));
     // The copy that is planned for has them: it is where they were read.
     const whole = 1 + lacks.filter((lack) => lack === undefined).length;
     if (whole >= wanted.copies) continue;
@@ -51,18 +51,14 @@ async function openCopy({ name, open }: OtherCopy, database: string): Promise<Op
 }
 
 /** Undefined when it has all. */
-async function lackOf(
-  copy: OpenedCopy,
-  newest: readonly KnownBackup[],
-  packOf: DatabaseState['packOf'],
-): Promise<string | undefined> {
+async function lackOf(copy: OpenedCopy, newest: readonly KnownBackup[]): Promise<string | undefined> {
   if (copy.repository === undefined) return `${copy.name} cannot be looked at: ${copy.why}`;
   const { name, repository, ids } = copy;
   const lacking = newest.find(({ id }) => !ids.has(id));
   if (lacking) return `${name} lacks ${lacking.id}`;
   try {
     for (const { id, packs } of newest) {
-      const missing = await repository.missingPacks({ packs: packs.map(packOf) });
+      const missing = await repository.missingPacks({ packs: packs.named() });
       if (missing.length > 0) return `${name} lacks ${plural(missing.length, 'object')} of ${id}`;
     }
     return undefined;

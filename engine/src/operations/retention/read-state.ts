@@ -8,15 +8,17 @@ import {
   LogPieces,
   listHolds,
   logFiles,
-  type Manifest,
-  PackIds,
+  type ManifestSummary,
+  PackList,
   type Repository,
+  type SizedPack,
 } from '../../repository/index.ts';
 import { standingProof } from '../drill/report/index.ts';
 import type { DrillReport } from '../drill/report.ts';
 import { type BadRun, badRuns } from '../runs/last-runs.ts';
 
 export interface KnownBackup extends RetentionBackup, Omit<JudgedBackup, 'state'> {
+  readonly packs: PacksOf;
   /** Where recovery from it begins; of a physical one. */
   readonly start?: LogStart;
   /** The drill of it that counts: see standingProof. */
@@ -30,8 +32,6 @@ export interface DatabaseState {
   /** In order of time. */
   readonly backups: readonly KnownBackup[];
   readonly pieces: LogPieces;
-  /** The name of a pack, which is a number in `backups`. */
-  readonly packOf: (pack: KnownBackup['packs'][number]) => { readonly id: string; readonly size: number };
   /** Timeline history files by name. */
   readonly histories: ReadonlyMap<string, Uint8Array>;
   /** Of each kind the newest run that is over, where it has left no backup. */
@@ -45,27 +45,28 @@ export async function readState(repository: Repository, database: string): Promi
   const now = await repository.driver.now();
   const holds = await listHolds(repository, { database, now });
   const backups: KnownBackup[] = [];
-  const packs = new SharedPacks();
+  const packs = new PackList();
   for (const { id, committed } of await repository.backups(database)) {
     try {
-      const manifest = await repository.manifest(database, id);
+      const numbers: number[] = [];
+      const manifest = await repository.summary(database, id, (pack) => numbers.push(packs.add(pack)));
       const proofs = await repository.proofs(id);
       const drill = standingProof(proofs.map(({ proof }) => proof as DrillReport));
-      backups.push(known(manifest, { committed, drill, holds, packs }));
+      backups.push(known(manifest, { committed, drill, holds, packs: new PacksOf(packs, numbers) }));
     } catch (thrown) {
       // Removed since it was listed.
       if (thrown instanceof HelvinoError && thrown.code === 'BACKUP_NOT_FOUND') continue;
       if (!(thrown instanceof HelvinoError) || !thrown.code.startsWith('REPOSITORY_')) throw thrown;
-      backups.push(unreadable(id, committed, holds));
+      backups.push(unreadable(id, committed, { holds, packs }));
     }
   }
   for (const { id, committed } of await repository.lostBackups(database))
-    backups.push(unreadable(id, committed, holds));
+    backups.push(unreadable(id, committed, { holds, packs }));
   const pieces = await LogPieces.read(repository.driver, database);
   const histories = await logFiles(repository, database);
   backups.sort((a, b) => a.made.getTime() - b.made.getTime() || (a.id < b.id ? -1 : 1));
   const bad = await badRuns(repository, database, newestCommitted(backups));
-  return { database, now, backups, packOf: packs.named, pieces, histories, badRuns: bad };
+  return { database, now, backups, pieces, histories, badRuns: bad };
 }
 
 function newestCommitted(backups: readonly KnownBackup[]): Map<string, Date> {
@@ -76,15 +77,15 @@ function newestCommitted(backups: readonly KnownBackup[]): Map<string, Date> {
 }
 
 function known(
-  manifest: Manifest,
+  manifest: ManifestSummary,
   {
     committed,
     drill,
     holds,
-    packs: shared,
-  }: { committed: Date; drill: DrillReport | undefined; holds: readonly Hold[]; packs: SharedPacks },
+    packs,
+  }: { committed: Date; drill: DrillReport | undefined; holds: readonly Hold[]; packs: PacksOf },
 ): KnownBackup {
-  const { id, label, packs, totals } = manifest;
+  const { id, label, totals } = manifest;
   const kind = methodOf(manifest);
   const finished = new Date(manifest.finished);
   const verdict = drill?.verdict;
@@ -99,20 +100,24 @@ function known(
     proven: verdict === 'proven',
     drill,
     holds: holdsOn(id, holds),
-    packs: shared.of(packs),
+    packs,
     bytes: totals.bytes,
     stored: totals.referenced,
     ...(kind === 'physical' ? placeOf(manifest) : {}),
   };
 }
 
-function placeOf(manifest: Manifest): { timeline: number; start: LogStart } {
+function placeOf(manifest: ManifestSummary): { timeline: number; start: LogStart } {
   const { timeline, walEnd, walSegmentSize } = backupFacts(manifest);
   const end = parseLsn(walEnd);
   return { timeline, start: { timeline, end, begin: walSegmentBegin(end, walSegmentSize) } };
 }
 
-function unreadable(id: string, committed: Date, holds: readonly Hold[]): KnownBackup {
+function unreadable(
+  id: string,
+  committed: Date,
+  { holds, packs }: { holds: readonly Hold[]; packs: PackList },
+): KnownBackup {
   return {
     id,
     kind: unknownKind,
@@ -121,7 +126,7 @@ function unreadable(id: string, committed: Date, holds: readonly Hold[]): KnownB
     state: 'unreadable',
     proven: false,
     holds: holdsOn(id, holds),
-    packs: [],
+    packs: new PacksOf(packs, []),
     bytes: 0,
     stored: 0,
   };
@@ -136,18 +141,35 @@ function holdsOn(id: string, holds: readonly Hold[]): string[] {
     );
 }
 
-/** Backups share most of their packs: each is kept once, as a number and a size. */
-class SharedPacks {
-  readonly #ids = new PackIds();
-  readonly #packs: { readonly id: number; readonly size: number }[] = [];
+/** Which packs of all a backup has: ranges of their numbers, since backups share most of them. */
+class PacksOf {
+  readonly #all: PackList;
+  /** First and last of each, in order. */
+  readonly #ranges: Uint32Array;
+  readonly length: number;
 
-  of(packs: Manifest['packs']): KnownBackup['packs'] {
-    return packs.map(({ id: name, size }) => {
-      const id = this.#ids.numberOf(name);
-      this.#packs[id] ??= { id, size };
-      return this.#packs[id];
-    });
+  constructor(all: PackList, unsorted: readonly number[]) {
+    this.#all = all;
+    const numbers = Uint32Array.from(unsorted).sort();
+    this.length = numbers.length;
+    const ranges: number[] = [];
+    for (const [i, number] of numbers.entries()) {
+      if (i > 0 && number <= numbers[i - 1]! + 1) ranges[ranges.length - 1] = number;
+      else ranges.push(number, number);
+    }
+    this.#ranges = Uint32Array.from(ranges);
   }
 
-  readonly named: DatabaseState['packOf'] = ({ id, size }) => ({ id: this.#ids.idOf(Number(id)), size });
+  *[Symbol.iterator](): Generator<{ readonly id: number; readonly size: number }, void, void> {
+    for (const number of this.#numbers()) yield { id: number, size: this.#all.sizeOf(number) };
+  }
+
+  *named(): Generator<SizedPack, void, void> {
+    for (const number of this.#numbers()) yield this.#all.at(number);
+  }
+
+  *#numbers(): Generator<number, void, void> {
+    for (let i = 0; i < this.#ranges.length; i += 2)
+      for (let number = this.#ranges[i]!; number <= this.#ranges[i + 1]!; number++) yield number;
+  }
 }

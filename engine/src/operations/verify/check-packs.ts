@@ -6,13 +6,14 @@ import {
   type ChunkProblem,
   DecoderPool,
   type PackContents,
+  type PackList,
   packName,
   type Repository,
   readPackContents,
 } from '../../repository/index.ts';
 import { mapParallel } from '../../streams/index.ts';
 
-import { ChunkPlaces } from './chunk-places.ts';
+import type { ChunkPlaces } from './chunk-places.ts';
 
 const longestRun = 8 << 20;
 /** Packs at a time where each of the four requests for one waits for a network. */
@@ -27,7 +28,8 @@ export interface PackFault {
 
 export interface CheckPacksOptions {
   readonly repository: Repository;
-  readonly packs: readonly { id: string; size: number }[];
+  readonly packs: PackList;
+  readonly places: ChunkPlaces;
   readonly readData: boolean;
   /** Data keys by id; without them only stored bytes are checked. */
   readonly keys: ReadonlyMap<string, Uint8Array>;
@@ -37,7 +39,6 @@ export interface CheckPacksOptions {
 
 export interface CheckedPacks {
   readonly faults: Map<string, PackFault>;
-  readonly places: ChunkPlaces;
   readonly bytesRead: number;
   /** In an archive class: they were not looked at. */
   readonly archived: number;
@@ -45,10 +46,9 @@ export interface CheckedPacks {
 
 export async function checkPacks(options: CheckPacksOptions): Promise<CheckedPacks> {
   const { repository, packs, readData, progress, signal } = options;
-  const total = packs.reduce((sum, pack) => sum + pack.size, 0);
   progress.phase(
     readData ? 'reading every byte' : 'checking packs',
-    readData ? total : packs.length,
+    readData ? packs.bytes : packs.length,
     readData ? 'bytes' : 'items',
   );
   const keys = new Map([...options.keys, ...structureKeys(repository)]);
@@ -56,13 +56,12 @@ export async function checkPacks(options: CheckPacksOptions): Promise<CheckedPac
   const { distant } = repository.driver.capabilities;
   const pool = readData ? new DecoderPool({ keys, ring: repository.ring, workers, distant }) : undefined;
   const faults = new Map<string, PackFault>();
-  const places = new ChunkPlaces();
   let bytesRead = 0;
   let archived = 0;
   try {
     const checked = mapParallel(packs, distant ? distantAtOnce : 1, async (pack) => {
       signal.throwIfAborted();
-      return { pack, fault: await checkPack(repository, { pack, pool, places }) };
+      return { pack, fault: await checkPack(repository, { pack, pool, places: options.places }) };
     });
     for await (const { pack, fault } of checked) {
       if (fault === 'archived') archived++;
@@ -73,7 +72,7 @@ export async function checkPacks(options: CheckPacksOptions): Promise<CheckedPac
   } finally {
     await pool?.close();
   }
-  return { faults, places, bytesRead, archived };
+  return { faults, bytesRead, archived };
 }
 
 function structureKeys(repository: Repository): [string, Uint8Array][] {

@@ -1,27 +1,68 @@
 /**
- * Where every chunk of the packs lies, as their directories say: what the file blocks say is compared with it. Kept as
- * plain numbers, three for each chunk.
+ * Where every chunk of the packs lies, as their directories say: what the file blocks say is compared with it. In a scratch
+ * table on disk (SQLite), since there may be millions of chunks; the packs that were asked for last are kept.
  */
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { HelvinoError } from '../../base/errors.ts';
-import { type ChunkRef, type PackContents, packName } from '../../repository/index.ts';
+import { type ChunkRef, type PackContents, type PackList, packName } from '../../repository/index.ts';
+
+const keptPacks = 64;
 
 export class ChunkPlaces {
-  readonly #packs = new Map<string, Float64Array>();
+  readonly #packs: PackList;
+  readonly #database: DatabaseSync;
+  readonly #add: StatementSync;
+  readonly #get: StatementSync;
+  /** By number of the pack, the one that was asked for last at the end; undefined: it could not be read. */
+  readonly #kept = new Map<number, Float64Array | undefined>();
+
+  constructor(packs: PackList) {
+    this.#packs = packs;
+    // In memory up to its cache, then in a file without a name: nothing is left, however this process ends.
+    this.#database = new DatabaseSync('');
+    this.#database.exec(`pragma journal_mode = off; pragma synchronous = off; pragma cache_size = -8192;
+      create table place (pack integer primary key, chunks blob not null);
+      begin`);
+    this.#add = this.#database.prepare('insert or replace into place values (?, ?)');
+    this.#get = this.#database.prepare('select chunks from place where pack = ?');
+  }
 
   add(contents: PackContents): void {
+    const number = this.#packs.numberOf(contents.identity.id);
+    if (number === undefined) return;
     const numbers = new Float64Array(contents.chunks.length * 3);
     for (const [i, { offset, stored, raw }] of contents.chunks.entries())
       numbers.set([offset, stored, raw], i * 3);
-    this.#packs.set(contents.identity.id, numbers);
+    this.#add.run(number, new Uint8Array(numbers.buffer));
   }
 
   /** True also for packs that could not be read: that is a fault of its own. */
   matches({ pack, index, offset, stored, raw }: ChunkRef): boolean {
-    const numbers = this.#packs.get(pack);
+    const number = this.#packs.numberOf(pack);
+    const numbers = number === undefined ? undefined : this.#chunksOf(number);
     if (numbers === undefined) return true;
     return (
       numbers[index * 3] === offset && numbers[index * 3 + 1] === stored && numbers[index * 3 + 2] === raw
     );
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  #chunksOf(number: number): Float64Array | undefined {
+    const known = this.#kept.has(number);
+    const numbers = known ? this.#kept.get(number) : this.#read(number);
+    if (known) this.#kept.delete(number);
+    this.#kept.set(number, numbers);
+    if (this.#kept.size > keptPacks) this.#kept.delete(this.#kept.keys().next().value!);
+    return numbers;
+  }
+
+  #read(number: number): Float64Array | undefined {
+    const row = this.#get.get(number) as { chunks: Uint8Array } | undefined;
+    // A copy: what SQLite gives need not lie where numbers may.
+    return row && new Float64Array(Uint8Array.from(row.chunks).buffer);
   }
 }
 

@@ -11,15 +11,16 @@ import {
   holdsPrefix,
   type Identities,
   type Manifest,
+  PackList,
   proofPrefix,
   type Repository,
   verificationsPrefix,
 } from '../../repository/index.ts';
 import { tablesOf } from '../relation-names.ts';
-import { checkKeys } from './check-keys.ts';
+import { type CheckedKeys, checkKeys } from './check-keys.ts';
 import { checkLog, type LogDamage } from './check-log.ts';
 import { checkPacks, type PackFault } from './check-packs.ts';
-import { type ChunkPlaces, foreignKey, wrongPlace } from './chunk-places.ts';
+import { ChunkPlaces, foreignKey, wrongPlace } from './chunk-places.ts';
 
 export interface VerifyOptions {
   readonly repository: Repository;
@@ -72,11 +73,8 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
     manifests: opened.good,
     identities,
   });
-  const ordered = [...opened.packs]
-    .map(([id, size]) => ({ id, size }))
-    .sort((a, b) => (a.id < b.id ? -1 : 1));
-  const { faults, places, bytesRead, archived } = await checkPacks({ ...options, packs: ordered, keys });
-  const backups: VerifiedBackup[] = [...opened.bad];
+  const { packs } = opened;
+  const { backups, archived, bytesRead } = await verifyBackups(options, { opened, keys, dataFaults });
   for (const { database, id } of lost.filter((entry) => wanted(options, entry))) {
     const object = `backups/${database}/${id}`;
     backups.push(
@@ -89,10 +87,6 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
         },
       ]),
     );
-  }
-  for (const { database, id } of opened.good) {
-    const manifest = await manifestIfThere(repository, { database, id });
-    if (manifest) backups.push(await judge(repository, manifest, { faults, keyFaults: dataFaults, places }));
   }
   const log = await logOf(options);
   const others = [
@@ -108,10 +102,32 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
     depth,
     backups,
     others,
-    packs: ordered.length,
+    packs: packs.length,
     archived,
     bytesRead: bytesRead + log.bytesRead,
   };
+}
+
+/** Every pack once, then what each backup says of them. */
+async function verifyBackups(
+  options: VerifyOptions,
+  { opened, keys, dataFaults }: { opened: OpenedManifests } & Pick<CheckedKeys, 'keys' | 'dataFaults'>,
+): Promise<{ backups: VerifiedBackup[]; archived: number; bytesRead: number }> {
+  const { repository } = options;
+  const { packs } = opened;
+  const places = new ChunkPlaces(packs);
+  try {
+    const { faults, archived, bytesRead } = await checkPacks({ ...options, packs, places, keys });
+    const backups: VerifiedBackup[] = [...opened.bad];
+    for (const { database, id } of opened.good) {
+      const manifest = await manifestIfThere(repository, { database, id });
+      if (manifest)
+        backups.push(await judge(repository, manifest, { faults, keyFaults: dataFaults, places }));
+    }
+    return { backups, archived, bytesRead };
+  } finally {
+    places.close();
+  }
 }
 
 /** WAL is read with everything else, not for a single backup. */
@@ -133,8 +149,7 @@ type OpenedBackup = Pick<Manifest, 'database' | 'id' | 'keys'>;
 interface OpenedManifests {
   readonly good: readonly OpenedBackup[];
   readonly bad: readonly VerifiedBackup[];
-  /** Sizes of all packs by id. */
-  readonly packs: ReadonlyMap<string, number>;
+  readonly packs: PackList;
 }
 
 async function manifestIfThere(
@@ -151,18 +166,18 @@ async function manifestIfThere(
 }
 
 async function openManifests(options: VerifyOptions): Promise<OpenedManifests> {
-  const packs = new Map<string, number>();
+  const packs = new PackList();
   const good: OpenedBackup[] = [];
   const bad: VerifiedBackup[] = [];
   for (const name of await options.repository.backups(options.database)) {
     if (!wanted(options, name)) continue;
     try {
-      const manifest = await manifestIfThere(options.repository, name);
-      if (!manifest) continue;
-      const { database, id, keys } = manifest;
+      const { database, id } = name;
+      const { keys } = await options.repository.summary(database, id, (pack) => packs.add(pack));
       good.push({ database, id, keys });
-      for (const pack of manifest.packs) packs.set(pack.id, pack.size);
     } catch (thrown) {
+      // Removed since it was listed.
+      if (thrown instanceof HelvinoError && thrown.code === 'BACKUP_NOT_FOUND') continue;
       if (
         !(thrown instanceof HelvinoError) ||
         !['REPOSITORY_DAMAGED', 'STORAGE_IO', 'STORAGE_SHORT_READ'].includes(thrown.code)

@@ -101,7 +101,7 @@ async function windows(
   const newest = ranges.at(-1)?.line ?? 0;
   const found: { backup: string; timeline: number; from: string; to: string }[] = [];
   for (const name of await repository.backups(database)) {
-    const manifest = await repository.manifest(database, name.id).catch(() => undefined);
+    const manifest = await repository.summary(database, name.id).catch(() => undefined);
     if (!manifest) continue;
     const facts = physicalFacts(manifest);
     if (!facts) continue;
