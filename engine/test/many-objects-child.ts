@@ -80,7 +80,10 @@ function* packNames(): Generator<string> {
 function withMany(driver: StorageDriver): StorageDriver {
   return {
     capabilities: driver.capabilities,
-    put: (name, body, how) => driver.put(name, body, how),
+    async put(name, body, how) {
+      // Marks of packs: as many, and this store would hold them in this memory.
+      if (!name.startsWith('trash/')) await driver.put(name, body, how);
+    },
     async get(name, range, into) {
       if (name.startsWith('log-index/')) return noteOf(name);
       if (!name.startsWith('packs/')) return driver.get(name, range, into);

@@ -11,30 +11,28 @@
  * and the manifest names the pack), or after it (then it sees the mark when it commits, and does not commit).
  */
 import { HelvinoError } from '../base/errors.ts';
+import { NumberSet } from '../base/number-set.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { packName, packsPrefix, trashName, trashPrefix } from './layout.ts';
 import { type LeaseFacts, liveLeases } from './lease.ts';
 import { PackIds } from './pack-ids.ts';
+import { PackList, type SizedPack } from './pack-list.ts';
 import type { Repository } from './repository.ts';
 import { planSuperseded, removeSuperseded, type SupersededPart } from './superseded.ts';
 
+/** Of packs there may be a million. */
 export interface CollectPlan {
   /** Packs that are garbage and would be marked now. */
-  readonly mark: readonly PlannedPack[];
+  readonly mark: PackList;
   /** Marked packs that would be removed now. */
-  readonly remove: readonly PlannedPack[];
+  readonly remove: PackList;
   /** Garbage that has to wait, with the reason. */
-  readonly wait: readonly (PlannedPack & { readonly reason: string })[];
+  readonly wait: WaitingPacks;
   /** Marks of packs that are named again or gone. */
-  readonly unmark: readonly string[];
+  readonly unmark: PackList;
   /** Parts of the log whose bytes a longer piece holds, too. */
   readonly parts: readonly SupersededPart[];
   readonly kept: { readonly packs: number; readonly bytes: number };
-}
-
-export interface PlannedPack {
-  readonly id: string;
-  readonly size: number;
 }
 
 /** Throws REPOSITORY_DAMAGED when a manifest cannot be read: what it names is not known, so nothing may be removed. */
@@ -49,13 +47,10 @@ export async function planCollect(
   await assertNothingLost(repository);
   const named = await namedPacks(repository);
   const marks = await readMarks(driver);
-  const plan = {
-    mark: [] as PlannedPack[],
-    remove: [] as PlannedPack[],
-    wait: [] as (PlannedPack & { reason: string })[],
-  };
+  const [mark, remove] = [new PackList(), new PackList()];
+  const wait = new WaitingPacks({ leases, now, graceMs: options.graceMs });
   const kept = { packs: 0, bytes: 0 };
-  const unmark = new Set(marks.keys());
+  const rightlyMarked = new NumberSet();
   for await (const object of driver.list(packsPrefix)) {
     const pack = { id: object.name.split('/')[2] ?? '', size: object.size };
     if (named.has(pack.id)) {
@@ -63,15 +58,66 @@ export async function planCollect(
       kept.bytes += pack.size;
       continue;
     }
-    unmark.delete(pack.id);
-    const since = marks.get(pack.id);
-    const reason = reasonToWait({ since, modified: object.modified, leases, now, graceMs: options.graceMs });
-    if (reason !== undefined) plan.wait.push({ ...pack, reason });
-    else if (since === undefined) plan.mark.push(pack);
-    else plan.remove.push(pack);
+    const known = marks.numberOf(pack.id);
+    if (known !== undefined) rightlyMarked.add(known);
+    const from = known === undefined ? object.modified.getTime() : marks.sizeOf(known);
+    const age = { from, marked: known !== undefined };
+    if (wait.reasonFor(age) !== undefined) wait.add(pack, age);
+    else if (known === undefined) mark.add(pack);
+    else remove.add(pack);
   }
+  const unmark = marks.select((number) => !rightlyMarked.has(number));
   const parts = await planSuperseded(driver, { now, graceMs: options.graceMs });
-  return { ...plan, unmark: [...unmark], parts, kept };
+  return { mark, remove, wait, unmark, parts, kept };
+}
+
+interface Age {
+  /** When it was marked or else written; milliseconds. */
+  readonly from: number;
+  readonly marked: boolean;
+}
+
+/** The reason of each is put into words when it is asked for. */
+class WaitingPacks implements Iterable<SizedPack & { readonly reason: string }> {
+  readonly #facts: { leases: readonly LeaseFacts[]; now: number; graceMs: number };
+  readonly #packs = new PackList();
+  readonly #ages: number[] = [];
+  readonly #marked = new NumberSet();
+
+  constructor(facts: { leases: readonly LeaseFacts[]; now: number; graceMs: number }) {
+    this.#facts = facts;
+  }
+
+  get length(): number {
+    return this.#packs.length;
+  }
+
+  /** Undefined: it need not wait. */
+  reasonFor({ from, marked }: Age): string | undefined {
+    const { leases, now, graceMs } = this.#facts;
+    const holder = leases.find((lease) => lease.began.getTime() <= from + 1000);
+    if (holder) return `run ${holder.run} (${holder.kind}) is alive since ${holder.began.toISOString()}`;
+    const left = graceMs - (now - from);
+    if (left <= 0) return undefined;
+    return `${marked ? 'marked' : 'written'} less than the grace time ago (${Math.ceil(left / 1000)} s left)`;
+  }
+
+  add(pack: SizedPack, { from, marked }: Age): void {
+    const number = this.#packs.add(pack);
+    this.#ages[number] = from;
+    if (marked) this.#marked.add(number);
+  }
+
+  *[Symbol.iterator](): Generator<SizedPack & { readonly reason: string }, void, void> {
+    for (let number = 0; number < this.length; number++) {
+      const reason = this.reasonFor({ from: this.#ages[number]!, marked: this.#marked.has(number) });
+      yield { ...this.#packs.at(number), reason: reason ?? '' };
+    }
+  }
+
+  toJSON(): unknown[] {
+    return [...this];
+  }
 }
 
 /** What a lost manifest named is not known, and it may be brought back: nothing may be removed meanwhile. */
@@ -88,41 +134,25 @@ async function assertNothingLost(repository: Repository): Promise<void> {
   );
 }
 
-function reasonToWait(facts: {
-  since: Date | undefined;
-  modified: Date;
-  leases: readonly LeaseFacts[];
-  now: number;
-  graceMs: number;
-}): string | undefined {
-  const { since, leases, now, graceMs } = facts;
-  const from = since ?? facts.modified;
-  const holder = leases.find((lease) => lease.began.getTime() <= from.getTime() + 1000);
-  if (holder) return `run ${holder.run} (${holder.kind}) is alive since ${holder.began.toISOString()}`;
-  const left = graceMs - (now - from.getTime());
-  if (left > 0)
-    return `${since ? 'marked' : 'written'} less than the grace time ago (${Math.ceil(left / 1000)} s left)`;
-  return undefined;
-}
-
 /** Applies a plan; what is no longer true of it is left for the next. Returns what was done. */
 export async function applyCollect(
   repository: Repository,
   plan: CollectPlan,
   options: { graceMs: number },
-): Promise<{ marked: number; removed: PlannedPack[]; parts: SupersededPart[] }> {
+): Promise<{ marked: number; removed: PackList; parts: SupersededPart[] }> {
   const { driver } = repository;
-  for (const id of plan.unmark) await driver.remove(trashName(id));
+  for (const { id } of plan.unmark) await driver.remove(trashName(id));
   for (const pack of plan.mark) await putMark(driver, pack.id);
   await liveLeases(driver, { removeDead: true });
   // Plan again: with no grace time what was just marked can go at once, and a commit since the first plan is seen.
   const fresh = await planCollect(repository, options);
-  const planned = new Set([...plan.mark, ...plan.remove].map((pack) => pack.id));
-  const removed = fresh.remove.filter((pack) => planned.has(pack.id));
-  for (const pack of removed) {
+  const removed = new PackList();
+  for (const pack of fresh.remove) {
+    if (plan.mark.numberOf(pack.id) === undefined && plan.remove.numberOf(pack.id) === undefined) continue;
     // The pack before its mark: a mark without a pack is harmless, a pack without a mark would only wait again.
     await driver.remove(packName(pack.id));
     await driver.remove(trashName(pack.id));
+    removed.add(pack);
   }
   return { marked: plan.mark.length, removed, parts: await removeSuperseded(repository, plan.parts) };
 }
@@ -149,10 +179,10 @@ async function namedPacks(repository: Repository): Promise<PackIds> {
   return named;
 }
 
-/** Pack ids that are marked, and since when. */
-export async function readMarks(driver: StorageDriver): Promise<Map<string, Date>> {
-  const marks = new Map<string, Date>();
-  for await (const object of driver.list(trashPrefix))
-    marks.set(object.name.slice(trashPrefix.length), object.modified);
+/** Packs that are marked; as size since when, in milliseconds. */
+export async function readMarks(driver: StorageDriver): Promise<PackList> {
+  const marks = new PackList();
+  for await (const { name, modified } of driver.list(trashPrefix))
+    marks.add({ id: name.slice(trashPrefix.length), size: modified.getTime() });
   return marks;
 }

@@ -58,6 +58,10 @@ export class PackList implements Iterable<SizedPack> {
     for (const number of this.#numbers()) yield this.at(number);
   }
 
+  toJSON(): SizedPack[] {
+    return [...this];
+  }
+
   /** Those of all whose number is wanted; a bit for each more. Nothing may be added then. */
   select(wanted: (number: number) => boolean): PackList {
     const chosen = new NumberSet();

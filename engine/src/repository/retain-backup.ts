@@ -13,7 +13,7 @@ import {
 const atOnce = 8;
 
 interface Needs {
-  readonly packs: readonly { readonly id: string }[];
+  readonly packs: Iterable<{ readonly id: string }>;
   readonly keys: readonly string[];
 }
 
@@ -23,10 +23,13 @@ export async function retainNeeds(
   { packs, keys }: Needs,
   until: Date,
 ): Promise<number> {
-  const names = [descriptorName, ...packs.map(({ id }) => packName(id))];
-  for (const prefix of [catalogKeysPrefix, ...keys.map((keyId) => `${dataKeysPrefix}${keyId}/`)])
-    for await (const { name } of driver.list(prefix)) names.push(name);
-  return retainAll(driver, names, until);
+  async function* names(): AsyncGenerator<string, void, void> {
+    yield descriptorName;
+    for (const { id } of packs) yield packName(id);
+    for (const prefix of [catalogKeysPrefix, ...keys.map((keyId) => `${dataKeysPrefix}${keyId}/`)])
+      for await (const { name } of driver.list(prefix)) yield name;
+  }
+  return retainAll(driver, names(), until);
 }
 
 /** The same, and the manifest. Returns how many objects are retained until then. */
@@ -40,7 +43,11 @@ export async function retainBackup(
   return needs + (await retainAll(driver, [manifestName(database, id), ledgerName(database, id)], until));
 }
 
-async function retainAll(driver: StorageDriver, names: readonly string[], until: Date): Promise<number> {
+async function retainAll(
+  driver: StorageDriver,
+  names: Iterable<string> | AsyncIterable<string>,
+  until: Date,
+): Promise<number> {
   let count = 0;
   for await (const _ of mapParallel(names, atOnce, (name) => driver.extendRetention(name, until))) count++;
   return count;

@@ -4,6 +4,8 @@ import { applyCollect, type CollectPlan, planCollect } from '../../repository/in
 import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { textOption, type Verb } from '../verb.ts';
 
+const shownPacks = 20;
+
 export const collectVerb: Verb = {
   name: 'collect',
   summary: 'remove what no backup needs: first a plan, then --apply',
@@ -26,11 +28,10 @@ export const collectVerb: Verb = {
     const plan = await planCollect(repositoryHandle, { graceMs });
     if (!options.apply || options.dryRun) return { data: { applied: false, plan }, text: planText(plan) };
     const done = await applyCollect(repositoryHandle, plan, { graceMs });
-    const bytes = done.removed.reduce((sum, pack) => sum + pack.size, 0);
     return {
       data: { applied: true, plan, marked: done.marked, removed: done.removed, parts: done.parts },
       text: [
-        `${done.removed.length} packs removed (${formatBytes(bytes)}), ${done.marked} marked; ${plan.wait.length} wait`,
+        `${done.removed.length} packs removed (${formatBytes(done.removed.bytes)}), ${done.marked} marked; ${plan.wait.length} wait`,
         ...(done.parts.length > 0
           ? [`${plural(done.parts.length, 'part')} of WAL removed that longer pieces hold`]
           : []),
@@ -40,18 +41,22 @@ export const collectVerb: Verb = {
 };
 
 function planText(plan: CollectPlan): string[] {
-  const sum = (packs: readonly { size: number }[]) =>
-    formatBytes(packs.reduce((total, pack) => total + pack.size, 0));
   const lines = [
     `kept    ${plan.kept.packs} packs, ${formatBytes(plan.kept.bytes)}: named by backups`,
-    `remove  ${plan.remove.length} packs, ${sum(plan.remove)}: marked before, and the grace time is over`,
-    `mark    ${plan.mark.length} packs, ${sum(plan.mark)}: garbage, to be removed by a later run`,
+    `remove  ${plan.remove.length} packs, ${formatBytes(plan.remove.bytes)}: marked before, and the grace time is over`,
+    `mark    ${plan.mark.length} packs, ${formatBytes(plan.mark.bytes)}: garbage, to be removed by a later run`,
   ];
+  const partBytes = plan.parts.reduce((total, part) => total + part.size, 0);
   if (plan.parts.length > 0)
     lines.push(
-      `remove  ${plural(plan.parts.length, 'part')} of WAL, ${sum(plan.parts)}: longer pieces hold them, too`,
+      `remove  ${plural(plan.parts.length, 'part')} of WAL, ${formatBytes(partBytes)}: longer pieces hold them, too`,
     );
-  for (const pack of plan.wait) lines.push(`wait    ${pack.id}, ${formatBytes(pack.size)}: ${pack.reason}`);
+  let shown = 0;
+  for (const pack of plan.wait) {
+    if (shown++ === shownPacks) break;
+    lines.push(`wait    ${pack.id}, ${formatBytes(pack.size)}: ${pack.reason}`);
+  }
+  if (plan.wait.length > shownPacks) lines.push(`wait    ${plan.wait.length - shownPacks} more packs`);
   if (plan.remove.length + plan.mark.length + plan.parts.length === 0)
     lines.push('there is nothing to do now');
   else lines.push('nothing was done: `helvino collect --apply` does it');

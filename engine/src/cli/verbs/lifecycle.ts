@@ -46,7 +46,7 @@ const planVerb: Verb = {
   async run(context, options) {
     const { plan } = await planned(context, options);
     return {
-      data: planData(plan),
+      data: plan,
       text: [...planText(plan), 'nothing was done: `helvino lifecycle apply` does it'],
     };
   },
@@ -60,13 +60,12 @@ const apply: Verb = {
   examples: ['helvino lifecycle apply'],
   async run(context, options) {
     const { host, plan } = await planned(context, options);
-    const data = planData(plan);
-    if (options.dryRun) return { data: { applied: false, plan: data }, text: planText(plan) };
+    if (options.dryRun) return { data: { applied: false, plan }, text: planText(plan) };
     const archive = await openArchive(host.repository.storage, surroundingsOf(host.loaded, context.env));
     try {
       const done = await applyLifecycle(archive, plan);
       return {
-        data: { applied: true, plan: data, ...done },
+        data: { applied: true, plan, ...done },
         text: [
           ...planText(plan),
           `${plural(done.marked, 'pack')} marked; the rules ${done.rulesChanged ? 'are set' : 'were set already'}`,
@@ -77,11 +76,6 @@ const apply: Verb = {
     }
   },
 };
-
-/** Of packs there may be a million. */
-function planData({ packs, ...plan }: LifecyclePlan): Record<string, unknown> {
-  return { ...plan, packs: { count: packs.length, bytes: packs.bytes } };
-}
 
 function planText({ rules, backups, packs }: LifecyclePlan): string[] {
   return [

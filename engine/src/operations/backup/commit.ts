@@ -155,7 +155,7 @@ function packsOf(
 /** A pack of the parent that was marked as garbage may be removed any time: see repository/collect.ts. */
 async function assertNotMarked({ options }: CommitContext, packs: readonly PackFacts[]): Promise<void> {
   const marks = await readMarks(options.repository.driver);
-  const marked = packs.filter((pack) => marks.has(pack.id));
+  const marked = packs.filter((pack) => marks.numberOf(pack.id) !== undefined);
   if (marked.length === 0) return;
   throw new HelvinoError(
     'REPOSITORY_BUSY',

@@ -10,8 +10,8 @@ import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import {
   Lease,
-  type Manifest,
   PackIds,
+  PackList,
   packName,
   type Removed,
   type Repository,
@@ -124,12 +124,12 @@ class CopyRun {
   }
 
   async backups(ids: readonly string[]): Promise<void> {
-    const { source, database, progress, signal } = this.#options;
+    const { progress, signal } = this.#options;
     for (const id of ids) {
       signal.throwIfAborted();
       progress.phase(`copying backup ${id}`, undefined, 'bytes');
       try {
-        await this.#backup(await source.manifest(database, id));
+        await this.#backup(id);
         this.report.backups.push({ id });
       } catch (thrown) {
         // Removed at the source since it was listed.
@@ -139,20 +139,22 @@ class CopyRun {
     }
   }
 
-  async #backup(manifest: Manifest): Promise<void> {
-    const { id, database, packs } = manifest;
+  async #backup(id: string): Promise<void> {
+    const { source, database } = this.#options;
+    const packs = new PackList();
+    const { keys } = await source.summary(database, id, (pack) => packs.add(pack));
     for await (const _ of mapParallel(packs, atOnce, (pack) => this.#pack(pack))) this.#stopIfAsked();
-    await this.#retain(manifest);
+    await this.#retain({ packs, keys });
     await this.object(`backups/${database}/${id}`);
     await this.object(`ledger/${database}/${id}`);
   }
 
   /** With object lock: what the backup shares with those that are there is locked as long as what was brought, before it exists. */
-  async #retain(manifest: Manifest): Promise<void> {
+  async #retain(needs: Parameters<typeof retainNeeds>[1]): Promise<void> {
     const { target } = this.#options;
     const { keepMs } = target.capabilities;
     if (keepMs === undefined) return;
-    await retainNeeds(target, manifest, new Date((await target.now()).getTime() + keepMs));
+    await retainNeeds(target, needs, new Date((await target.now()).getTime() + keepMs));
   }
 
   async #pack({ id, size }: { id: string; size: number }): Promise<void> {

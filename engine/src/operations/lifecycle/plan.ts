@@ -33,8 +33,7 @@ export async function planLifecycle(
   repository: Repository,
   { database, settings }: { database: string; settings: RetentionSettings },
 ): Promise<LifecyclePlan> {
-  const plan = await planRetentionOf(repository, database, settings);
-  const judged = judge(plan, settings);
+  const judged = judge(await planRetentionOf(repository, database, settings), settings);
   const all = new PackList();
   const hot = new NumberSet();
   for (const { id, archive, readable } of judged) {

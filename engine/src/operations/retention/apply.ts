@@ -83,7 +83,7 @@ export async function applyRetention(options: ApplyRetentionOptions): Promise<Ap
     logRemoved: log.removed,
     packs: {
       removed: collected.removed.length,
-      bytes: collected.removed.reduce((sum, { size }) => sum + size, 0),
+      bytes: collected.removed.bytes,
       waiting: garbage.wait.length + garbage.mark.length + garbage.remove.length - collected.removed.length,
     },
   };
