@@ -125,7 +125,10 @@ describe('collection', () => {
     await memory.commit('new', [garbage]);
     await run.release();
     const plan = await planCollect(memory.repository, noGrace);
-    assert.deepEqual([[...plan.unmark].map(({ id }) => id), ids(plan)], [[garbage], { mark: [], remove: [], wait: [] }]);
+    assert.deepEqual(
+      [[...plan.unmark].map(({ id }) => id), ids(plan)],
+      [[garbage], { mark: [], remove: [], wait: [] }],
+    );
     await collect(noGrace);
     assert.deepEqual([await packs(), await memory.names('trash/')], [[kept, garbage], []]);
   });

@@ -1,13 +1,17 @@
 /**
  * Holds: someone says that a backup, or all backups of a database, must not go.
  *
- *     holds/<database>/<backupId or "all">/<holdId>      an envelope with JSON: reason, by, from, until
+ *     holds/<database>/<backupId or "all">/<holdId>            an envelope with JSON: reason, by, from, until
+ *     holds/<database>/<backupId or "all">/<holdId>.lifted     the same with JSON: by, at
  *
- * Retention removes nothing that is held; `remove` refuses it. Written once; lifting a hold removes its object.
+ * Retention removes nothing that is held; `remove` refuses it. Lifting a hold leaves a word that it was lifted and removes its
+ * object: so a copy that was away does not bring it back. Where both are there it holds: a credential that may only write
+ * lifts nothing.
  */
 import { z } from 'zod';
 import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
+import type { StorageDriver } from '../storage/index.ts';
 import { openEnvelope, sealEnvelope } from './envelope.ts';
 import type { CatalogRing } from './keys.ts';
 import { holdsPrefix } from './layout.ts';
@@ -35,6 +39,7 @@ export interface Hold extends HoldFacts {
 }
 
 const allBackups = 'all';
+const liftedSuffix = '.lifted';
 const magic = 'HVHOLD1\n';
 
 /** Durable when it resolves. */
@@ -55,6 +60,7 @@ export async function listHolds(
   const holds: Hold[] = [];
   const prefix = database === undefined ? holdsPrefix : `${holdsPrefix}${database}/`;
   for await (const { name } of repository.driver.list(prefix)) {
+    if (name.endsWith(liftedSuffix)) continue;
     const hold = await readHold(repository, name);
     if (hold && (hold.until === undefined || new Date(hold.until) > now)) holds.push(hold);
   }
@@ -92,8 +98,52 @@ function openHold(sealed: Uint8Array, { ring, name }: { ring: CatalogRing; name:
   };
 }
 
-export async function removeHold(repository: Repository, hold: Hold): Promise<void> {
-  await repository.driver.remove(`${holdsPrefix}${hold.database}/${hold.backup ?? allBackups}/${hold.id}`);
+/** `at`: ISO 8601, UTC. */
+export async function liftHold(
+  { driver, ring }: Repository,
+  { database, backup, id }: Hold,
+  lifted: { readonly by: string; readonly at: string },
+): Promise<void> {
+  const hold = `${holdsPrefix}${database}/${backup ?? allBackups}/${id}`;
+  const name = `${hold}${liftedSuffix}`;
+  try {
+    const body = sealEnvelope(Buffer.from(JSON.stringify(lifted)), { ring, name, magic });
+    await driver.put(name, [body], { ifAbsent: true });
+  } catch (thrown) {
+    // By someone who was stopped before the next step.
+    if (!(thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS')) throw thrown;
+  }
+  await driver.remove(hold);
+}
+
+export interface HoldChanges {
+  /** Objects that the target lacks: holds, and words that one was lifted. */
+  readonly bring: readonly string[];
+  /** Holds at the target that were lifted at the source. */
+  readonly lift: readonly string[];
+}
+
+/** What a copy of the holds of a database has to do: what was lifted in either store is not brought to the other. */
+export async function compareHolds(
+  source: StorageDriver,
+  target: StorageDriver,
+  database: string,
+): Promise<HoldChanges> {
+  const [ours, theirs] = [new Set<string>(), new Set<string>()];
+  for await (const { name } of source.list(`${holdsPrefix}${database}/`)) ours.add(name);
+  for await (const { name } of target.list(`${holdsPrefix}${database}/`)) theirs.add(name);
+  const bring: string[] = [];
+  const lift: string[] = [];
+  for (const name of ours) {
+    const word = name.endsWith(liftedSuffix);
+    const hold = word ? name.slice(0, -liftedSuffix.length) : name;
+    // Not lifted while it is there.
+    if (word && ours.has(hold)) continue;
+    if (word && theirs.has(hold)) lift.push(hold);
+    const liftedThere = !word && theirs.has(`${hold}${liftedSuffix}`);
+    if (!theirs.has(name) && !liftedThere) bring.push(name);
+  }
+  return { bring, lift };
 }
 
 /** Throws BACKUP_HELD. */

@@ -34,7 +34,7 @@ export {
 export { type ChunkRef, type Extent, type FileEntry, overlayExtents } from './extents.ts';
 export { readFileContent } from './file-reader.ts';
 export { isDead, thisProcess } from './holder.ts';
-export { addHold, assertNotHeld, type Hold, listHolds, removeHold } from './holds.ts';
+export { addHold, assertNotHeld, compareHolds, type Hold, liftHold, listHolds } from './holds.ts';
 export { addCatalogKey, planReseal, type ResealPlan, reseal } from './key-ring-changes.ts';
 export {
   type CatalogRing,

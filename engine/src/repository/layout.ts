@@ -8,7 +8,7 @@
  *     backups/<database>/<backupId>       manifest: its existence is the backup's existence
  *     ledger/<database>/<backupId>        says that the backup was committed: a manifest that vanishes is missed
  *     proofs/<backupId>/<drillId>         the result of a drill of this backup
- *     holds/<database>/<backupId>/<id>    this backup (`all`: every one) must not go
+ *     holds/<database>/<backupId>/<id>    this backup (`all`: every one) must not go; with `.lifted`: it may again
  *     verifications/<database>/<id>       the result of a verification
  *     runs/<database>/<runId>/<what>      a backup run: that it began, that it failed, which containers it stopped
  *     evidence/reports/<database>/<id>    the signed report of a drill: stays when the backup goes

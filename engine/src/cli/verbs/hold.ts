@@ -3,7 +3,7 @@ import { HelvinoError } from '../../base/errors.ts';
 import { formatTime } from '../../base/format.ts';
 import { chooseBackup } from '../../catalog/index.ts';
 import { parseDuration } from '../../config/index.ts';
-import { addHold, type Hold, listHolds, removeHold } from '../../repository/index.ts';
+import { addHold, type Hold, liftHold, listHolds } from '../../repository/index.ts';
 import type { CliContext } from '../context.ts';
 import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { table } from '../output/table.ts';
@@ -95,6 +95,9 @@ const list: Verb = {
 const remove: Verb = {
   name: 'hold remove',
   summary: 'lift a hold or a pin',
+  details: [
+    'That it was lifted is kept: `helvino copy` does not bring it back from a copy that still has it, and lifts it there.',
+  ],
   arguments: [{ name: '<hold>', description: 'the id that `helvino hold list` shows' }],
   options: [
     databaseOption,
@@ -114,7 +117,7 @@ const remove: Verb = {
     const says = `Lift ${what(hold)} ${hold.id} on ${on(hold)}: ${hold.reason} (${hold.by})`;
     if (options.dryRun) return { data: { hold, removed: false }, text: [says, 'nothing was done'] };
     await context.confirm(says, hold.id, textOption(options, 'confirm'));
-    await removeHold(repository, hold);
+    await liftHold(repository, hold, { by: caller(context), at: context.clock.now().toISOString() });
     return { data: { hold, removed: true }, text: [`${what(hold)} ${hold.id} on ${on(hold)} is lifted`] };
   },
 };

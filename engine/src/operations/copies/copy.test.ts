@@ -3,7 +3,15 @@ import { test } from 'node:test';
 import { type MemoryRepository, memoryRepository } from '../../../test/repository-fixture.ts';
 import { systemClock } from '../../base/clock.ts';
 import { silentProgress } from '../../base/progress.ts';
-import { logPieceName, noteRemovedLog, putLogNote, putLogPiece } from '../../repository/index.ts';
+import {
+  addHold,
+  liftHold,
+  listHolds,
+  logPieceName,
+  noteRemovedLog,
+  putLogNote,
+  putLogPiece,
+} from '../../repository/index.ts';
 import { openMemoryDriver } from '../../storage/index.ts';
 import { copy, copyLog, planCopy } from './copy.ts';
 
@@ -67,4 +75,50 @@ test('notes about WAL – come with it, and not where the WAL was removed', asyn
   await noteRemovedLog(options.target, 'db', [place(1, 0, 20)]);
   await copy(options);
   assert.deepEqual(await namesIn(options.target, 'log-'), kept);
+});
+
+test('a hold that was lifted while a copy was away – stays lifted, whichever is copied from; others come', async () => {
+  const main = await memoryRepository();
+  const { repository, clock } = main;
+  const there = request(main);
+  const back = { ...there, source: repository.on(there.target), target: main.driver };
+  const put = (reason: string) =>
+    addHold(repository, { database: 'db', backup: undefined, reason, by: 'me', from: '', pin: false });
+  const heldIn = async (driver: typeof main.driver) =>
+    (await listHolds(repository.on(driver), { now: clock.now() })).map(({ reason }) => reason).sort();
+  const lifted = await put('case 1');
+  await put('case 2');
+  await copy(there);
+  await liftHold(repository, lifted, { by: 'me', at: clock.now().toISOString() });
+  await put('case 3');
+  assert.deepEqual(await heldIn(there.target), ['case 1', 'case 2']);
+  await copy(back);
+  assert.deepEqual(await heldIn(main.driver), ['case 2', 'case 3']);
+  await copy(there);
+  assert.deepEqual(await heldIn(there.target), ['case 2', 'case 3']);
+  // Also from a third one that knows it as it is.
+  const third = openMemoryDriver({ clock });
+  await copy({ ...there, target: third });
+  await copy({ ...back, source: repository.on(third) });
+  assert.deepEqual(await heldIn(main.driver), ['case 2', 'case 3']);
+});
+
+test('the word that a hold was lifted beside the hold – it holds, and is lifted in no copy', async () => {
+  const main = await memoryRepository();
+  const { repository, clock, driver } = main;
+  const there = request(main);
+  const hold = { database: 'db', backup: undefined, reason: 'case 1', by: 'me', from: '', pin: false };
+  const { id } = await addHold(repository, hold);
+  await copy(there);
+  // All that a credential can do which may not remove.
+  const writes = {
+    ...driver,
+    put: driver.put.bind(driver),
+    remove: () => Promise.reject(new Error('denied')),
+  };
+  const forged = liftHold(repository.on(writes as never), { ...hold, id }, { by: 'thief', at: '' });
+  await assert.rejects(forged, /denied/);
+  await copy(there);
+  for (const store of [driver, there.target])
+    assert.equal((await listHolds(repository.on(store), { now: clock.now() })).length, 1);
 });

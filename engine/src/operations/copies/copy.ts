@@ -1,14 +1,15 @@
 /**
  * `helvino copy`: brings one copy of a repository up to date from another, without the database. Order: keys, descriptor, holds,
  * then for each backup its packs, its manifest, its ledger entry; then WAL and the notes about it. So a copy that stops half-way holds whole backups
- * only, and goes on where it stopped. Nothing at the target is overwritten or removed, and what was removed there on purpose stays
- * away. Listings are compared as they come, in
+ * only, and goes on where it stopped. Nothing at the target is overwritten, and nothing removed but holds that were lifted; what was removed
+ * there on purpose stays away. Listings are compared as they come, in
  * order: memory stays flat.
  */
 import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import {
+  compareHolds,
   Lease,
   PackIds,
   PackList,
@@ -81,7 +82,7 @@ export async function copy(options: CopyOptions): Promise<CopyReport> {
   await run.bring('keys/');
   if ((await target.head(descriptor)) === undefined) await run.object(descriptor);
   // Before the backups: what is held must not be removed there meanwhile.
-  await run.bring(`holds/${database}/`);
+  await run.holds();
   const { backups, removed } = await missingBackups(options, gone);
   await using cleanup = new AsyncDisposableStack();
   // The source must not lose them meanwhile, and the target must not collect their packs before the manifests are there.
@@ -172,6 +173,21 @@ class CopyRun {
     this.#there.numberOf(id);
   }
 
+  /** A hold that was lifted here is lifted there: the only thing that a copy removes. */
+  async holds(): Promise<void> {
+    const { source, target, database } = this.#options;
+    const { bring, lift } = await compareHolds(source.driver, target, database);
+    for (const name of bring) await this.#bring(name);
+    for (const name of lift) {
+      try {
+        await target.remove(name);
+      } catch (thrown) {
+        if (!(thrown instanceof HelvinoError && thrown.code === 'STORAGE_DENIED')) throw thrown;
+        this.report.problems.push({ object: name, why: `it was lifted, and stays: ${thrown.message}` });
+      }
+    }
+  }
+
   /** WAL, and what spares `find` from reading it. */
   async log(): Promise<void> {
     for (const kind of ['wal', 'log-index', 'log-names'])
@@ -183,16 +199,17 @@ class CopyRun {
     const { source, target, progress } = this.#options;
     progress.phase(`copying ${prefix}`, undefined, 'bytes');
     const missing = missingObjects(source.driver, target, prefix);
-    for await (const _ of mapParallel(missing, atOnce, async ({ name }) => {
-      try {
-        if (!this.#gone.covers(name)) await this.object(name);
-      } catch (thrown) {
-        // A part of WAL that was superseded since it was listed.
-        if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_NOT_FOUND') return;
-        this.report.problems.push({ object: name, why: damageAtSource(thrown) });
-      }
-    }))
-      this.#stopIfAsked();
+    for await (const _ of mapParallel(missing, atOnce, ({ name }) => this.#bring(name))) this.#stopIfAsked();
+  }
+
+  async #bring(name: string): Promise<void> {
+    try {
+      if (!this.#gone.covers(name)) await this.object(name);
+    } catch (thrown) {
+      // A part of WAL that was superseded since it was listed, or a hold that was lifted.
+      if (thrown instanceof HelvinoError && thrown.code === 'STORAGE_NOT_FOUND') return;
+      this.report.problems.push({ object: name, why: damageAtSource(thrown) });
+    }
   }
 
   async object(name: string): Promise<void> {

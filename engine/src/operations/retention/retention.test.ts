@@ -4,14 +4,16 @@ import { cutRun, Daily, dayMs, failRun, removes, segment, settings } from '../..
 import {
   addHold,
   Lease,
+  liftHold,
   listHolds,
   listLogNotes,
   logPieceName,
   putLogNote,
   putLogPiece,
-  removeHold,
 } from '../../repository/index.ts';
 import { hasCode } from '../../storage/testing/contract-tools.ts';
+
+const lifted = { by: 'someone@here', at: '2026-01-09T00:00:00.000Z' };
 
 test('a plan that was shown – applied: backups, the WAL that only they needed, and their packs are gone', async () => {
   const daily = await Daily.of(8);
@@ -77,7 +79,7 @@ test('a hold – retention keeps, remove refuses; a pin binds retention only; it
   await assert.rejects(repository.remove('db', daily.ids[0]!), hasCode('BACKUP_HELD'));
   await daily.apply(plan.id);
   await repository.remove('db', daily.ids[2]!);
-  await removeHold(repository, pinned);
+  await liftHold(repository, pinned, lifted);
   clock.advance(6 * dayMs);
   assert.deepEqual(await listHolds(repository, { database: 'db', now: clock.now() }), []);
   await repository.remove('db', daily.ids[0]!);
@@ -89,7 +91,7 @@ test('a hold on everything – nothing goes, by retention or by hand', async () 
   const all = await hold(daily, undefined);
   assert.deepEqual(removes(await daily.plan(), daily), []);
   await assert.rejects(daily.memory.repository.remove('db', daily.ids[0]!), hasCode('BACKUP_HELD'));
-  await removeHold(daily.memory.repository, all);
+  await liftHold(daily.memory.repository, all, lifted);
   assert.deepEqual(removes(await daily.plan(), daily), [0, 1, 2, 3, 5]);
 });
 
@@ -261,7 +263,7 @@ test('a hold that is damaged – holds all the same, and can be lifted', async (
   assert.deepEqual(removes(await daily.plan(), daily), [1, 2, 3, 5]);
   await assert.rejects(repository.remove('db', daily.ids[0]!), hasCode('BACKUP_HELD'));
   const [damaged] = await listHolds(repository, { database: 'db', now: clock.now() });
-  await removeHold(repository, damaged!);
+  await liftHold(repository, damaged!, lifted);
   assert.deepEqual(removes(await daily.plan(), daily), [0, 1, 2, 3, 5]);
 });
 
