@@ -6,7 +6,7 @@
  * receiver on the others, as on a host of its own. The sender that the server runs for it stays with the server.
  */
 
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type Cluster, ownFolder } from './cluster.ts';
@@ -58,7 +58,9 @@ async function measured(
   const order: readonly Receiver[] = receiveWal ? ['none', 'helvino', 'pg_receivewal'] : ['none', 'helvino'];
   await using _ = await pinned(cluster, processors?.server);
   const place = await HelvinoHome.make(join(home, 'lag'), cluster);
-  const folder = await ownFolder(join(home, 'lag-received'), account);
+  const received = join(home, 'lag-received');
+  await rm(received, { recursive: true, force: true });
+  const folder = await ownFolder(received, account);
   const start = (receiver: Receiver): Launched | undefined => {
     if (receiver === 'helvino') return place.stream('lag_helvino', processors?.receiver);
     if (receiver === 'none' || receiveWal === undefined) return undefined;
