@@ -55,6 +55,15 @@ test('a missing argument, a value that is not one of the choices – named', asy
   assert.match(await usageError('version extra'), /too many arguments/);
 });
 
+test('an empty value – refused: a variable of the shell that is not set would mean this folder, or the only backup', async () => {
+  assert.match(
+    await usageError('restore --to-directory ""'),
+    /^--to-directory is empty \| .*variable of the shell/,
+  );
+  assert.match(await usageError('remove ""'), /^<backup> is empty/);
+  assert.match(await usageError('backup --note a=b --note ""'), /^--note is empty/);
+});
+
 test('help and version – printed, no verb runs', async () => {
   for (const line of ['--help', 'help backup', 'backup --help', 'key --help']) {
     const { parsed, output } = await parse(line);

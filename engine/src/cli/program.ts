@@ -74,7 +74,22 @@ function addVerb(
   command.addHelpText('after', helpTail(verb));
   command.action((...values: unknown[]) => {
     const args = values.slice(0, (verb.arguments ?? []).length) as (string | undefined)[];
-    onCommand({ verb, options: command.optsWithGlobals(), args });
+    const options: OptionValues = command.optsWithGlobals();
+    refuseEmpty(verb, options, args);
+    onCommand({ verb, options, args });
+  });
+}
+
+/** A shell variable that is not set would otherwise mean this very folder, or the only backup that is there. */
+function refuseEmpty(verb: Verb, options: OptionValues, args: readonly (string | undefined)[]): void {
+  const option = Object.entries(options).find(([, value]) => value === '' || [value].flat().includes(''));
+  const argument = args.map((value) => [value].flat()).findIndex((values) => values.includes(''));
+  if (!option && argument < 0) return;
+  const what = option
+    ? `--${option[0].replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+    : verb.arguments![argument]!.name;
+  throw new HelvinoError('USAGE', `${what} is empty`, {
+    hint: 'give it a value or leave it out; is a variable of the shell not set?',
   });
 }
 

@@ -17,12 +17,12 @@ const sizes: Readonly<Record<string, number>> = {
   tib: 1024 ** 4,
 };
 
-/** `50 MiB`, `1.5GiB`, `4096`, `100 MiB/s` → bytes. Throws CONFIG_INVALID. */
+/** `50 MiB`, `1.5GiB`, `4096`, `100 MiB/s` → bytes. Throws USAGE; in the schema it is CONFIG_INVALID. */
 export function parseSize(text: string): number {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*(?:\/\s*s)?\s*$/i.exec(text);
   const factor = match?.[2] ? sizes[match[2].toLowerCase()] : 1;
   if (!match || factor === undefined) {
-    throw new HelvinoError('CONFIG_INVALID', `"${text}" is not a size`, {
+    throw new HelvinoError('USAGE', `"${text}" is not a size`, {
       hint: 'write a number and a unit: 50 MiB, 1.5 GiB, 200 MB',
     });
   }
@@ -39,12 +39,12 @@ const durations: Readonly<Record<string, number>> = {
   w: 604800,
 };
 
-/** `15m`, `24 h`, `7d` → seconds. Throws CONFIG_INVALID. */
+/** `15m`, `24 h`, `7d` → seconds. Throws USAGE; in the schema it is CONFIG_INVALID. */
 export function parseDuration(text: string): number {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*$/i.exec(text);
   const factor = match?.[2] ? durations[match[2].toLowerCase()] : undefined;
   if (!match || factor === undefined) {
-    throw new HelvinoError('CONFIG_INVALID', `"${text}" is not a duration`, {
+    throw new HelvinoError('USAGE', `"${text}" is not a duration`, {
       hint: 'write a number and a unit: 30s, 15m, 24h, 7d',
     });
   }

@@ -68,9 +68,10 @@ export async function login(transport: Transport, options: LoginOptions): Promis
 function passwordOf({ params, host, database, replication }: LoginOptions): string {
   const password = passwordFor(params, host, replication ? 'replication' : database);
   if (password) return password;
+  const ignored = params.warnings.map((warning) => `; ${warning}`).join('');
   throw new HelvinoError(
     'SERVER_AUTH',
-    `the server at ${describeHost(host)} asks for a password of ${params.user}, and none was given`,
+    `the server at ${describeHost(host)} asks for a password of ${params.user}, and none was given${ignored}`,
     {
       hint: 'set PGPASSWORD, add a line to ~/.pgpass (mode 600), or put it into the connection URL',
     },

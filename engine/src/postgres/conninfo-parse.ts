@@ -9,12 +9,20 @@ export type Settings = Map<string, string>;
 
 export function parseConnectionString(text: string): Settings {
   const scheme = /^postgres(?:ql)?:\/\//.exec(text);
+  // libpq would take it for the name of a database on this very machine: the wrong server would be backed up.
+  if (!scheme && /^[^=\s'/]*:\/\//.test(text))
+    throw invalid(
+      'the connection URL does not begin with postgresql://',
+      'write it as postgresql://USER@HOST/DATABASE',
+    );
   const settings = scheme
     ? parseUrl(text.slice(scheme[0].length))
     : text.includes('=')
       ? parsePairs(text)
       : new Map([['dbname', text]]);
   for (const keyword of settings.keys()) checkKeyword(keyword);
+  // What sslmode was called before PostgreSQL 7.4; libpq still takes it.
+  if (settings.get('requiressl') === '1' && !settings.has('sslmode')) settings.set('sslmode', 'require');
   return settings;
 }
 
@@ -62,7 +70,8 @@ function addHosts(settings: Settings, text: string): void {
   const hosts: string[] = [];
   const ports: string[] = [];
   for (const item of text.split(',')) {
-    const match = /^(?:\[([^\]]+)\]|([^:[\]]*))(?::(.*))?$/.exec(item);
+    // An @ would be what follows an @ in a password that is not written as %40: no message may quote it as a host.
+    const match = /^(?:\[([^\]@]+)\]|([^:[\]@]*))(?::([^@]*))?$/.exec(item);
     if (!match)
       throw invalid(
         'a host in the connection URL is malformed',

@@ -107,6 +107,21 @@ test('anything as connection string – parsed or CONFIG_INVALID, and the text i
   );
 });
 
+test('an @ in a password that is not written as %40 – refused, its rest is not shown as a host', () => {
+  for (const url of ['postgresql://u:se@cret@h:1/d', 'postgres://u:p@h:cret@h/d', 'postgres://u@[cret@h]/d'])
+    assert.throws(
+      () => parseConnectionString(url),
+      (thrown: HelvinoError) =>
+        thrown.code === 'CONFIG_INVALID' && /%40/.test(thrown.hint ?? '') && !/cret/.test(String(thrown)),
+    );
+});
+
+test('a URL of another kind – refused, not taken for a database on this machine', async () => {
+  for (const url of ['http://h/', 'postgress://u@h/d', 'jdbc:postgresql://h/d', 'mysql://h/d?x=y'])
+    await refuses(resolve(url), /does not begin with postgresql:\/\//);
+  assert.equal((await resolve("dbname='postgres://x' host=h")).database, 'postgres://x');
+});
+
 test('order – override, string, service, environment', async () => {
   const file = join(home, 'services');
   await writeFile(
@@ -201,6 +216,7 @@ test('TLS settings – checked before anything connects', async () => {
   await refuses(resolve('host=h sslnegotiation=direct'), /may not be used/);
   assert.equal((await resolve('host=h sslrootcert=system')).tls.mode, 'verify-full');
   assert.equal((await resolve('postgresql://h/?ssl=true')).tls.mode, 'require');
+  assert.equal((await resolve('host=h requiressl=1')).tls.mode, 'require');
   await mkdir(join(home, '.postgresql'));
   await writeFile(join(home, '.postgresql/root.crt'), 'x');
   assert.equal((await resolve('host=h sslmode=verify-ca')).tls.rootCert, join(home, '.postgresql/root.crt'));
@@ -208,6 +224,7 @@ test('TLS settings – checked before anything connects', async () => {
 
 test('parameters that are unknown, or that protect and are not supported – CONFIG_INVALID', async () => {
   await refuses(resolve('host=h colour=red'), /unknown connection parameter "colour"/);
+  await refuses(resolve('host=h sslcertmode=require'), /sslcertmode=require is not supported/);
   await refuses(resolve('host=h require_auth=scram-sha-256'), /require_auth is not supported/);
   await refuses(resolve('host=h port=99999'), /out of range/);
   await refuses(resolve('host=h connect_timeout=soon'), /not a whole number/);

@@ -192,6 +192,8 @@ function refuseUnsupported(settings: Settings): void {
     if (settings.get(keyword))
       throw invalid(`the connection parameter ${keyword} is not supported`, `leave ${keyword} out`);
   }
+  if (settings.get('sslcertmode') === 'require')
+    throw invalid('sslcertmode=require is not supported', 'leave sslcertmode out');
   if (settings.get('gssencmode') === 'require')
     throw invalid('gssencmode=require is not supported', 'use TLS (sslmode)');
 }

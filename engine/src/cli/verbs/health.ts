@@ -145,7 +145,7 @@ function headline(state: Severity, reports: readonly HealthReport[]): string {
         `'${prefix}${kind}_age'=${ageSeconds}s;;${Math.round(maxAgeSeconds)}`,
         `'${prefix}${kind}_size'=${bytes}B`,
       ]),
-      ...(lag ? [`'${prefix}wal_lag'=${Math.round(lag.seconds)}s`] : []),
+      ...(lag?.seconds === undefined ? [] : [`'${prefix}wal_lag'=${Math.round(lag.seconds)}s`]),
     ];
   });
   const line = `HELVINO ${state.toUpperCase()} - ${says.join(', ').replaceAll('|', '/')}`;

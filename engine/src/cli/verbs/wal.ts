@@ -210,8 +210,8 @@ function statusText(data: WalStatus, source: SourceState | undefined): string[] 
 function sourceText({ lag, slot }: SourceState): string[] {
   const ahead =
     lag.bytes === 0
-      ? `the server is not ahead: all that it had was stored within ${formatDuration(lag.seconds)}`
-      : `the server is ${formatBytes(lag.bytes)} ahead, ${formatDuration(lag.seconds)} since the last store`;
+      ? `the server is not ahead: all that it had was stored within ${formatDuration(lag.seconds ?? 0)}`
+      : `the server is ${formatBytes(lag.bytes)} ahead, ${lag.seconds === undefined ? 'nothing was stored yet' : `${formatDuration(lag.seconds)} since the last store`}`;
   if (!slot) return [ahead];
   const facts = [
     slot.active ? 'a stream uses it' : 'no stream uses it',

@@ -326,7 +326,8 @@ async function walChecks(
   const lag = typeof source === 'string' ? undefined : source?.lag;
   const alarms = walAlarms({ slot, limits: settings.wal, status: wal, source });
   const checks = alarms.map(({ name, message, hint }): HealthCheck => {
-    const late = name === 'lag' && lag !== undefined && lag.seconds > settings.wal.maxLag * criticalLag;
+    const late =
+      name === 'lag' && lag?.seconds !== undefined && lag.seconds > settings.wal.maxLag * criticalLag;
     return {
       name: `WAL ${name}`,
       state: late ? 'critical' : alarmStates[name],

@@ -298,6 +298,8 @@ async function* events(
   log: StoredLog,
   { path, from, reach, facts }: Omit<Candidate, 'manifest'>,
 ): AsyncGenerator<WalEvent> {
+  // The backup's own WAL is no part of the log.
+  if (from >= reach) return;
   let at = walSegmentBegin(from, facts.walSegmentSize);
   for (const { timeline, until } of path) {
     const to = until !== undefined && until < reach ? until : reach;

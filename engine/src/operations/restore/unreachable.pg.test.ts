@@ -119,3 +119,16 @@ test('this host runs an hour behind the server – a time before the end of the 
     message: /before the end of every backup/,
   });
 });
+
+test('backups and no stored WAL – a transaction, a name and a time after them are refused with what can be reached', async () => {
+  await using server = await startTestServer({ major: 18, initdbArgs: smallSegments });
+  await using fixture = await makeFixture();
+  const { id } = await fixture.takeBackup(server);
+  const { time } = await now(server);
+  for (const words of ['xid:999999', 'before:xid:999999', 'name:nowhere', time])
+    await assert.rejects(recover(fixture)(words), (thrown) => {
+      assert.ok(thrown instanceof HelvinoError && thrown.code === 'TARGET_UNREACHABLE', String(thrown));
+      assert.match(thrown.hint ?? '', new RegExp(`the end of backup ${id}`));
+      return true;
+    });
+});

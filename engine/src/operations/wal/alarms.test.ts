@@ -50,6 +50,11 @@ test('no slot – an alarm, unless archive_command hands over the WAL', () => {
   assert.deepEqual(alarms({ slot: undefined, archiving: true }), []);
 });
 
+test('archive_command that has never stored anything – an alarm, though no time can be said', () => {
+  const [lag] = alarms({ slot: undefined, archiving: true, lag: { bytes: gib, seconds: undefined } });
+  assert.match(lag!, /^lag: nothing of the WAL of the server was stored yet \| .*wal receive/);
+});
+
 test('a slot that nobody uses – says what the server keeps; commits that wait for it are told', () => {
   const away = { ...slot, active: false, kept: 3 * gib };
   const [stream, commits] = alarms({ slot: away, waiting: 2 });

@@ -62,8 +62,16 @@ function streamAlarms(name: string, { slot, archiving }: SourceState, limits: Al
   return alarms;
 }
 
-function lagAlarm({ lag }: SourceState, { maxLag }: AlarmLimits): WalAlarm[] {
-  if (lag.bytes === 0 || lag.seconds <= maxLag) return [];
+function lagAlarm({ lag, slot, archiving }: SourceState, { maxLag }: AlarmLimits): WalAlarm[] {
+  if (lag.bytes === 0) return [];
+  if (lag.seconds === undefined) {
+    if (slot === undefined && !archiving) return [];
+    const hint = archiving
+      ? 'is `helvino wal receive` running? pg_stat_archiver and the log of the server say what archive_command answered'
+      : 'look at the output of `helvino wal stream`, and at the store';
+    return [{ name: 'lag', message: 'nothing of the WAL of the server was stored yet', hint }];
+  }
+  if (lag.seconds <= maxLag) return [];
   const message = `${formatBytes(lag.bytes)} of WAL are not stored; the last store was ${formatDuration(lag.seconds)} ago (more than wal.maxLag, ${formatDuration(maxLag)})`;
   return [{ name: 'lag', message, hint: 'what was committed since would be lost with the server now' }];
 }

@@ -10,8 +10,8 @@ export interface SourceState {
   readonly slot: SlotState | undefined;
   /** The server hands over WAL by our archive_command. */
   readonly archiving: boolean;
-  /** How far the server is ahead of what is stored, in bytes and in seconds. */
-  readonly lag: { readonly bytes: number; readonly seconds: number };
+  /** How far the server is ahead of what is stored, in bytes and in seconds; seconds are undefined while nothing was ever stored. */
+  readonly lag: { readonly bytes: number; readonly seconds: number | undefined };
   /** Sessions whose commit waits for a synchronous standby now. */
   readonly waiting: number;
 }
@@ -63,7 +63,7 @@ async function ask(client: Client, { slot, stored, now, clock }: SourceQuestion)
     const seconds = (clock.monotonic() - begun) / 1000;
     const late = seconds * 1000 > patienceMs || !state?.active;
     if (bytes === 0 || late) {
-      const silence = stored ? Math.max(0, (now.getTime() - stored.newest.getTime()) / 1000) : 0;
+      const silence = stored ? Math.max(0, (now.getTime() - stored.newest.getTime()) / 1000) : undefined;
       const lag = { bytes, seconds: bytes === 0 ? seconds : silence };
       return { slot: state, archiving: rows[0]!.archiving, lag, waiting: rows[0]!.waiting };
     }
