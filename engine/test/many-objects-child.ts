@@ -206,10 +206,13 @@ const operations: Record<string, () => Promise<unknown>> = {
     return log.remove.length > 0.7 * count ? log.keptPieces + log.remove.length : log.reason;
   },
   apply: async () => {
-    const { id, log } = await planRetentionOf(many, 'db', short);
+    const { id, keptPieces } = await planRetentionOf(many, 'db', short).then(({ id, log }) => ({
+      id,
+      keptPieces: log.keptPieces,
+    }));
     const common = { ...repositoryOf, settings: short, others: [], planId: id, graceMs: 0 };
     const done = await applyRetention(common);
-    return done.removed.length === 5 ? log.keptPieces + done.logRemoved : done.removed;
+    return done.removed.length === 5 ? keptPieces + done.logRemoved : done.removed;
   },
   status: async () => (await walStatus(many, 'db')).pieces,
   plan: async () => (await planCopy(request)).wal.pieces,

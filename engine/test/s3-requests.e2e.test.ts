@@ -100,13 +100,23 @@ function registerTests(store: S3TestServer): void {
     assert.ok(asked.length <= bytes / (8 * mib), `${asked.length} for ${bytes} bytes:\n${asked.join('\n')}`);
   });
 
-  test('an incremental backup – as few for its data; besides them two for each key', async () => {
-    await sql(`update bulk set noise = ${hashes(19).replaceAll('i::', 'id::')} where id % 4000 = 0`);
-    const { bytes } = await backup();
+  /** Requests besides packs and data keys: descriptor, catalog key and where it is, backups, manifest. */
+  const fixed = 5;
+
+  test('incremental backups – one for each 8 MiB, one for each data key, and five', async () => {
+    let bytes = 0;
+    for (let n = 1; n <= 3; n++) {
+      await sql(`update bulk set noise = ${hashes(19).replaceAll('i::', 'id::')} where id % 4000 = ${n}`);
+      bytes = (await backup()).bytes;
+    }
     const asked = await coldRestore();
     const packs = asked.filter((request) => request.includes('/packs/'));
-    assert.ok(packs.length <= bytes / (8 * mib), `${packs.length} for ${bytes} bytes:\n${asked.join('\n')}`);
-    assert.ok(asked.length <= packs.length + 8 + 2 * 2, asked.join('\n'));
+    const keys = asked.filter((request) => request.includes('/keys/data/'));
+    const said = `${packs.length} for ${bytes} bytes:\n${asked.join('\n')}`;
+    assert.ok(packs.length <= bytes / (8 * mib), said);
+    // The full backup and each incremental have one.
+    assert.equal(keys.length, 4, said);
+    assert.equal(asked.length, packs.length + keys.length + fixed, said);
   });
 
   test('a bucket that holds much more – nothing is listed but backups and keys, and no more is asked', async () => {

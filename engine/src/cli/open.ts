@@ -11,6 +11,7 @@ import {
 } from '../operations/index.ts';
 import type { ConnectionParams } from '../postgres/index.ts';
 import {
+  type BackupName,
   type CopyState,
   type Identities,
   type Manifest,
@@ -113,6 +114,8 @@ export interface ReadAccess {
   readonly identities: Identities | undefined;
   /** Undefined without a configuration, when the repository has several databases and none was named. */
   readonly database: string | undefined;
+  /** Its backups, if they were listed to find it out. */
+  readonly backups?: readonly BackupName[];
   readonly chosen: ChosenDatabase | undefined;
   readonly loaded: LoadedConfig | undefined;
 }
@@ -132,8 +135,12 @@ export async function openToRead(
       { env: context.env, directory: context.cwd },
       identities ?? (await neededIdentities(context, options)),
     );
-    const database = named ?? (await onlyDatabase(repository));
-    return { repository, identities, database, chosen: undefined, loaded: undefined };
+    if (named !== undefined)
+      return { repository, identities, database: named, chosen: undefined, loaded: undefined };
+    const backups = await repository.backups();
+    const [database, ...more] = new Set(backups.map((backup) => backup.database));
+    const only = more.length === 0 ? { database, backups } : { database: undefined };
+    return { repository, identities, ...only, chosen: undefined, loaded: undefined };
   }
   const loaded = await context.config();
   const single = Object.keys(loaded.config.databases).length === 1 || options.copy !== undefined;
@@ -149,11 +156,6 @@ export async function openToRead(
   return { repository, identities, database: chosen.name, chosen, loaded };
 }
 
-async function onlyDatabase(repository: Repository): Promise<string | undefined> {
-  const names = new Set((await repository.backups()).map((backup) => backup.database));
-  return names.size === 1 ? [...names][0] : undefined;
-}
-
 /** Throws USAGE when the repository holds several databases and none was named. */
 export function neededDatabase({ database }: ReadAccess): string {
   if (database !== undefined) return database;
@@ -166,7 +168,7 @@ export function neededDatabase({ database }: ReadAccess): string {
  * The manifest that the user means; `latest` if he says nothing. With a method, `latest` is the newest backup of that method.
  */
 export async function chosenManifest(
-  { repository, database }: ReadAccess,
+  { repository, database, backups }: ReadAccess,
   wanted = 'latest',
   method?: BackupMethod,
 ): Promise<Manifest> {
@@ -180,7 +182,7 @@ export async function chosenManifest(
       },
     );
   }
-  const names = await repository.backups(database);
+  const names = [...(backups ?? (await repository.backups(database)))];
   const name = chooseBackup(names, wanted, database);
   if (wanted !== 'latest' || method === undefined) return repository.manifest(database, name.id);
   for (const { id } of names.reverse()) {

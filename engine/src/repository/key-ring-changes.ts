@@ -49,10 +49,8 @@ export async function reseal(
   const opened: { prefix: string; key: Buffer }[] = [];
   for (const prefix of [catalogKeysPrefix, dataKeysPrefix]) {
     for (const keyId of await repository.sealedKeys(prefix === dataKeysPrefix ? 'data' : 'catalog')) {
-      opened.push({
-        prefix,
-        key: await openKey(repository.driver, { prefix, keyId, repositoryId: repository.id, identities }),
-      });
+      const request = { prefix, keyId, repositoryId: repository.id, identities };
+      opened.push({ prefix, key: (await openKey(repository.driver, request)).key });
     }
   }
   for (const { prefix, key } of opened)

@@ -154,28 +154,38 @@ export async function sealKey(
   return keyId;
 }
 
-/** A sealing that holds another key is passed over if there is one that holds the right one. Throws KEY_WRONG when none of the identities opens any sealing of the key. */
+/** Where a key may be found, and what opens it. */
+export interface KeyRequest {
+  readonly prefix: string;
+  readonly keyId: string;
+  readonly repositoryId: string;
+  readonly identities: Identities;
+  /** Names of sealings to look at; without any those that are listed. */
+  readonly sealings?: readonly string[] | undefined;
+}
+
+/**
+ * A sealing that holds another key is passed over if there is one that holds the right one. Gives the name of the one that
+ * opened, too. Throws KEY_WRONG when none of the identities opens any sealing of the key.
+ */
 export async function openKey(
   driver: StorageDriver,
-  {
-    prefix,
-    keyId,
-    repositoryId,
-    identities,
-  }: { prefix: string; keyId: string; repositoryId: string; identities: Identities },
-): Promise<Buffer> {
-  let sealings = 0;
+  request: KeyRequest,
+): Promise<{ key: Buffer; sealing: string }> {
+  const { prefix, keyId, repositoryId, identities } = request;
+  const names = [...(request.sealings ?? [])];
+  if (request.sealings === undefined)
+    for await (const { name } of driver.list(`${prefix}${keyId}/`)) names.push(name);
   let other: HelvinoError | undefined;
-  for await (const object of driver.list(`${prefix}${keyId}/`)) {
-    sealings++;
-    const opened = await identities.open(await driver.get(object.name));
+  for (const name of names) {
+    const opened = await identities.open(await driver.get(name));
     if (opened === undefined) continue;
     const body = parseSealedKey(opened);
-    if (body?.keyId === keyId && body.repository === repositoryId) return body.key;
-    other = otherKey(object.name, { body, keyId, repositoryId });
+    if (body?.keyId === keyId && body.repository === repositoryId) return { key: body.key, sealing: name };
+    other = otherKey(name, { body, keyId, repositoryId });
   }
   if (other !== undefined) throw other;
-  if (sealings === 0) {
+  if (names.length === 0) {
     throw new HelvinoError('STORAGE_NOT_FOUND', `the key ${prefix}${keyId} is missing from the repository`, {
       hint: 'without it the backups that use it cannot be restored; copy it back from another copy of the repository',
       context: { object: `${prefix}${keyId}`, keyId },
@@ -183,8 +193,28 @@ export async function openKey(
   }
   throw new HelvinoError('KEY_WRONG', `the recovery identity given does not open the key ${prefix}${keyId}`, {
     hint: `the identity's recipient is ${identities.recipients.join(', ')}; give the one that belongs to a recipient of this repository`,
-    context: { object: `${prefix}${keyId}`, keyId, sealings },
+    context: { object: `${prefix}${keyId}`, keyId, sealings: names.length },
   });
+}
+
+/**
+ * As `openKey`. Keys are sealed to the same set of recipients as a rule: `like`, a sealing that opened, spares asking which
+ * there are.
+ */
+export async function openKeyLike(
+  driver: StorageDriver,
+  request: KeyRequest,
+  like: string | undefined,
+): Promise<{ key: Buffer; sealing: string }> {
+  if (like === undefined) return openKey(driver, request);
+  const name = `${request.prefix}${request.keyId}/${like.slice(like.lastIndexOf('/') + 1)}`;
+  try {
+    return await openKey(driver, { ...request, sealings: [name] });
+  } catch (thrown) {
+    const codes = ['STORAGE_NOT_FOUND', 'KEY_WRONG', 'REPOSITORY_DAMAGED'];
+    if (!(thrown instanceof HelvinoError && codes.includes(thrown.code))) throw thrown;
+    return openKey(driver, request);
+  }
 }
 
 interface SealedKey {

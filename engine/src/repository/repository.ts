@@ -13,7 +13,7 @@ import { putRemovedBackup, type RemovedBackup } from './evidence.ts';
 import type { FileEntry } from './extents.ts';
 import { decodeFileBlock } from './file-block.ts';
 import { assertNotHeld } from './holds.ts';
-import { type CatalogRing, catalogRing, type Identities, openKey, sealKey } from './keys.ts';
+import { type CatalogRing, catalogRing, type Identities, openKey, openKeyLike, sealKey } from './keys.ts';
 import {
   backupsPrefix,
   catalogKeysPrefix,
@@ -107,11 +107,8 @@ export async function openRepository(
       hint: 'give the catalog key file of this host, or the recovery identity (--identity FILE)',
     });
   }
-  return new Repository(
-    driver,
-    descriptor,
-    await recoverCatalogRing(driver, descriptor.id, access.identities),
-  );
+  const { ring, sealing } = await recoverCatalogRing(driver, descriptor.id, access.identities);
+  return new Repository(driver, descriptor, ring, sealing);
 }
 
 async function readDescriptor(driver: StorageDriver): Promise<Descriptor> {
@@ -150,23 +147,27 @@ function parseDescriptor(text: string, place: string): Descriptor {
   });
 }
 
-/** Newest key first, by the store's clock. */
+/** Newest key first, by the store's clock; and a sealing that was opened. */
 async function recoverCatalogRing(
   driver: StorageDriver,
   repositoryId: string,
   identities: Identities,
-): Promise<CatalogRing> {
-  const written = new Map<string, number>();
-  for await (const object of driver.list(catalogKeysPrefix)) {
-    const keyId = object.name.slice(catalogKeysPrefix.length).split('/')[0]!;
-    written.set(keyId, Math.min(written.get(keyId) ?? Number.POSITIVE_INFINITY, object.modified.getTime()));
+): Promise<{ ring: CatalogRing; sealing: string | undefined }> {
+  const found = new Map<string, { written: number; sealings: string[] }>();
+  for await (const { name, modified } of driver.list(catalogKeysPrefix)) {
+    const keyId = name.slice(catalogKeysPrefix.length).split('/')[0]!;
+    const { written, sealings } = found.get(keyId) ?? { written: Number.POSITIVE_INFINITY, sealings: [] };
+    found.set(keyId, { written: Math.min(written, modified.getTime()), sealings: [...sealings, name] });
   }
-  const keyIds = [...written.keys()].sort((a, b) => written.get(b)! - written.get(a)!);
   const keys: Buffer[] = [];
-  for (const keyId of keyIds) {
-    keys.push(await openKey(driver, { prefix: catalogKeysPrefix, keyId, repositoryId, identities }));
+  let sealing: string | undefined;
+  for (const [keyId, { sealings }] of [...found].sort((a, b) => b[1].written - a[1].written)) {
+    const request = { prefix: catalogKeysPrefix, keyId, repositoryId, identities, sealings };
+    const opened = await openKey(driver, request);
+    sealing ??= opened.sealing;
+    keys.push(opened.key);
   }
-  return catalogRing(keys);
+  return { ring: catalogRing(keys), sealing };
 }
 
 export class Repository {
@@ -174,8 +175,11 @@ export class Repository {
   readonly ring: CatalogRing;
   readonly id: string;
   readonly #descriptor: Descriptor;
+  /** A sealing that an identity has opened. */
+  #sealing: string | undefined;
 
-  constructor(driver: StorageDriver, descriptor: Descriptor, ring: CatalogRing) {
+  constructor(driver: StorageDriver, descriptor: Descriptor, ring: CatalogRing, sealing?: string) {
+    this.#sealing = sealing;
     this.driver = driver;
     this.#descriptor = descriptor;
     this.ring = ring;
@@ -184,7 +188,7 @@ export class Repository {
 
   /** The same repository through another driver: one that decorates its own. */
   on(driver: StorageDriver): Repository {
-    return new Repository(driver, this.#descriptor, this.ring);
+    return new Repository(driver, this.#descriptor, this.ring, this.#sealing);
   }
 
   /** Names only, in order of database and time; reads nothing else. */
@@ -432,7 +436,10 @@ export class Repository {
   /** The data keys that a backup needs. Throws KEY_WRONG, STORAGE_NOT_FOUND. */
   async dataKeys(manifest: Manifest, identities: Identities): Promise<Map<string, Buffer>> {
     const keys = new Map<string, Buffer>();
-    const opening = mapParallel(manifest.keys, keysAtOnce, async (keyId) => {
+    const [first, ...others] = manifest.keys;
+    // Where the first one is says where the others are.
+    if (first !== undefined) keys.set(first, await this.dataKey(first, identities));
+    const opening = mapParallel(others, keysAtOnce, async (keyId) => {
       keys.set(keyId, await this.dataKey(keyId, identities));
     });
     for await (const _ of opening);
@@ -455,12 +462,19 @@ export class Repository {
 
   /** Throws KEY_WRONG, STORAGE_NOT_FOUND, REPOSITORY_DAMAGED. */
   catalogKey(keyId: string, identities: Identities): Promise<Buffer> {
-    return openKey(this.driver, { prefix: catalogKeysPrefix, keyId, repositoryId: this.id, identities });
+    return this.#key(catalogKeysPrefix, keyId, identities);
   }
 
   /** Throws KEY_WRONG, STORAGE_NOT_FOUND, REPOSITORY_DAMAGED. */
   dataKey(keyId: string, identities: Identities): Promise<Buffer> {
-    return openKey(this.driver, { prefix: dataKeysPrefix, keyId, repositoryId: this.id, identities });
+    return this.#key(dataKeysPrefix, keyId, identities);
+  }
+
+  async #key(prefix: string, keyId: string, identities: Identities): Promise<Buffer> {
+    const request = { prefix, keyId, repositoryId: this.id, identities };
+    const { key, sealing } = await openKeyLike(this.driver, request, this.#sealing);
+    this.#sealing = sealing;
+    return key;
   }
 }
 
