@@ -19,6 +19,7 @@ import pg from 'pg';
 import { type S3TestServer, startS3Server } from '../src/storage/testing/s3-server.ts';
 import { helvino, helvinoJson } from './cli.ts';
 import { serverFolder, startTestServer, type TestServer } from './pg-server.ts';
+import { streamByCli } from './wal-stream-cli.ts';
 
 const s3 = await startS3Server();
 
@@ -154,6 +155,35 @@ function registerTests(store: S3TestServer): void {
       assert.ok(Math.min(...kept) >= Math.min(...until), prefix);
       assert.equal(Math.max(...kept), Math.max(...until), prefix);
     }
+  });
+
+  test('lock – extended over stored WAL, for as long as the window of recovery is from now on', async () => {
+    {
+      const { cwd, env } = as('backup');
+      await using stream = await streamByCli(cwd, server, env);
+      for (let n = 0; n < 3; n++)
+        await sql(`insert into shop values (${500000 + n}); select pg_switch_wal()`);
+      await stream.upToNow();
+    }
+    const whole = /\/[0-9A-F]{10}([0-9A-F]{6})-[0-9A-F]{10}\1$/;
+    const pieces = async () => {
+      const names = [...new Set((await versionsOf('wal/main/0')).map(({ Key }) => Key))];
+      return names.filter((name) => whole.test(name)).map((name) => name.slice('pg/'.length));
+    };
+    assert.ok((await pieces()).length >= 3, (await pieces()).join(' '));
+    const endsOf = async (name: string) => (await retention(name)).map(({ until }) => until);
+    for (const name of await pieces())
+      assert.ok(Math.max(...(await endsOf(name))) < Date.now() + 7200_000, name);
+    const began = Date.now();
+    const outcome = await helvinoJson(['lock'], as('backup'));
+    assert.equal(outcome.status, 0, JSON.stringify(outcome));
+    const { pieces: count, until } = outcome.result!.wal as { pieces: number; until: string };
+    assert.ok(
+      count >= 3 && Date.parse(until) > began + 6.9 * 86_400_000,
+      JSON.stringify(outcome.result?.wal),
+    );
+    for (const name of (await pieces()).slice(-2))
+      assert.ok(Math.max(...(await endsOf(name))) > began + 6.9 * 86_400_000, name);
   });
 
   test('doctor with these credentials – tried: nothing could be destroyed', async () => {

@@ -13,7 +13,11 @@ export interface RunningStream extends AsyncDisposable {
 }
 
 /** Resolves when it streams. `cwd` has a helvino.yaml with one database. */
-export async function streamByCli(cwd: string, server: { readonly url: string }): Promise<RunningStream> {
+export async function streamByCli(
+  cwd: string,
+  server: { readonly url: string },
+  env: Readonly<Record<string, string>> = {},
+): Promise<RunningStream> {
   const words = [
     '--disable-warning=ExperimentalWarning',
     main,
@@ -23,7 +27,11 @@ export async function streamByCli(cwd: string, server: { readonly url: string })
     '100ms',
     '--quiet',
   ];
-  const child = spawn(process.execPath, words, { cwd, stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(process.execPath, words, {
+    cwd,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   let output = '';
   child.stderr.on('data', (chunk: Buffer) => (output += chunk));
   const closed = once(child, 'close');

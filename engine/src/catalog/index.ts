@@ -26,5 +26,5 @@ export {
   volumeFacts,
 } from './other-facts.ts';
 export { anchors, planRetention } from './retention.ts';
-export type { Decision, RetentionBackup, RetentionPolicy } from './retention-types.ts';
+export type { BackupState, Decision, RetentionBackup, RetentionPolicy } from './retention-types.ts';
 export { type PathStep, pathFrom, pathTo, pathUntil, reachAlong } from './timeline-path.ts';

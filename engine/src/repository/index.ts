@@ -81,7 +81,7 @@ export { type PackContents, readPackContents } from './pack-reader.ts';
 export { readBack } from './read-back.ts';
 export { noteRemovedLog, type Removed, removedFrom } from './removed.ts';
 export { type BackupName, createRepository, openRepository, type Repository } from './repository.ts';
-export { retainBackup, retainNeeds } from './retain-backup.ts';
+export { retainBackup, retainLog, retainNeeds } from './retain-backup.ts';
 export { listRuns, putRunNote, type RunNotes, readRunNote, removeOldRuns } from './run-notes.ts';
 export { StructureWriter } from './structure.ts';
 export {

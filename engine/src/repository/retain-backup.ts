@@ -1,4 +1,5 @@
-/** Object lock over a backup: over everything that a restore of it reads. */
+/** Object lock over a backup, and over a log: over everything that a restore reads. */
+import { HelvinoError } from '../base/errors.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { mapParallel } from '../streams/index.ts';
 import {
@@ -9,6 +10,7 @@ import {
   manifestName,
   packName,
 } from './layout.ts';
+import { listLogFiles } from './log-store.ts';
 
 const atOnce = 8;
 
@@ -41,6 +43,36 @@ export async function retainBackup(
   const { database, id } = manifest;
   const needs = await retainNeeds(driver, manifest, until);
   return needs + (await retainAll(driver, [manifestName(database, id), ledgerName(database, id)], until));
+}
+
+/** Pieces of a log, each until its own time; until the last one the small files beside them, and all keys. */
+export async function retainLog(
+  driver: StorageDriver,
+  {
+    database,
+    pieces,
+    until,
+  }: {
+    database: string;
+    pieces: Iterable<{ readonly name: string; readonly until: Date }>;
+    until: Date;
+  },
+): Promise<void> {
+  for await (const _ of mapParallel(pieces, atOnce, async (piece) => {
+    try {
+      await driver.extendRetention(piece.name, piece.until);
+    } catch (thrown) {
+      // Replaced by a longer piece since it was listed.
+      if (!(thrown instanceof HelvinoError && thrown.code === 'STORAGE_NOT_FOUND')) throw thrown;
+    }
+  }));
+  async function* others(): AsyncGenerator<string, void, void> {
+    for (const kind of ['history', 'cluster', 'labels', 'gaps'] as const)
+      yield* listLogFiles(driver, database, kind);
+    for (const prefix of [catalogKeysPrefix, dataKeysPrefix])
+      for await (const { name } of driver.list(prefix)) yield name;
+  }
+  await retainAll(driver, others(), until);
 }
 
 async function retainAll(

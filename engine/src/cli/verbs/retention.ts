@@ -120,7 +120,7 @@ function doneText({ removed, skipped, logRemoved, packs }: AppliedRetention): st
 }
 
 /** Of WAL the ranges: of pieces there may be a million. */
-function planData({ log, kinds, ...plan }: RetentionPlan): Record<string, unknown> {
+function planData({ log: { keep: _, ...log }, kinds, ...plan }: RetentionPlan): Record<string, unknown> {
   return {
     ...plan,
     kinds: kinds.map(({ policy: { keep, ...policy }, ...kind }) => ({

@@ -1,12 +1,13 @@
 /**
  * `helvino lock`: object lock over everything that the kept backups need, until retention would let each of them go. A backup
- * shares packs with others: each object is kept as long as the longest needs it. The lock never reaches further ahead than a
+ * shares packs with others: each object is kept as long as the longest needs it. And over stored WAL (lock-log.ts). The lock never reaches further ahead than a
  * year and a month, and is extended by the next run: a rule that changes is not held up for longer.
  */
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import { type Repository, retainBackup } from '../../repository/index.ts';
 import { planRetentionOf, type RetentionSettings } from '../retention/plan.ts';
+import { type LockedLog, lockLog } from './lock-log.ts';
 
 const dayMs = 86_400_000;
 const furthestMs = 396 * dayMs;
@@ -20,7 +21,12 @@ export interface LockOptions {
   readonly signal: AbortSignal;
 }
 
-export interface LockedBackup {
+export interface Locked {
+  readonly backups: readonly LockedBackup[];
+  readonly log: LockedLog;
+}
+
+interface LockedBackup {
   readonly id: string;
   readonly until: Date;
   /** How many objects it needs. */
@@ -28,7 +34,7 @@ export interface LockedBackup {
 }
 
 /** Throws CONFIG_INVALID when the store keeps no retention. */
-export async function extendLocks(options: LockOptions): Promise<LockedBackup[]> {
+export async function extendLocks(options: LockOptions): Promise<Locked> {
   const { repository, database, progress, signal } = options;
   const { capabilities } = repository.driver;
   if (!capabilities.retention) {
@@ -41,6 +47,8 @@ export async function extendLocks(options: LockOptions): Promise<LockedBackup[]>
   const kept = plan.kinds
     .flatMap(({ decisions }) => decisions)
     .filter(({ action, reasons }) => action === 'keep' && !reasons.some(({ rule }) => rule === 'unreadable'));
+  // WAL first: its locks are the shortest.
+  const log = await lockLog(options, plan);
   progress.phase('extending object lock', kept.length, 'items');
   const locked: LockedBackup[] = [];
   for (const { id, until: goes } of kept) {
@@ -53,5 +61,5 @@ export async function extendLocks(options: LockOptions): Promise<LockedBackup[]>
     locked.push({ id, until, objects });
     progress.advance(1);
   }
-  return locked;
+  return { backups: locked, log };
 }

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import {
   anchors,
+  type BackupState,
   bytesOf,
   type Decision,
   type ForecastMonth,
@@ -31,6 +32,7 @@ export interface KindPlan {
   readonly decisions: readonly (Decision & {
     readonly made: Date;
     readonly label: string | undefined;
+    readonly state: BackupState;
     /** Bytes that make it up, shared ones with others. */
     readonly bytes: number;
     /** When it goes by the forecast; undefined: not in the months ahead, or now. */
@@ -55,6 +57,7 @@ export interface RetentionPlan {
   readonly log: {
     /** In the order in which they go. */
     readonly remove: LogPieces;
+    readonly keep: LogPieces;
     readonly bytes: number;
     readonly keptPieces: number;
     /** Why it is as it is, for people. */
@@ -152,8 +155,8 @@ function planKind(
   const going = new Map(calendar.flatMap((month) => month.removed.map(({ id, on }) => [id, on])));
   const keptBytes = bytesOf(kept);
   const decisions = plan.map((decision) => {
-    const { made, label, packs } = byId.get(decision.id)!;
-    return { ...decision, made, label, bytes: bytesOf([{ packs }]), until: going.get(decision.id) };
+    const { made, label, packs, state } = byId.get(decision.id)!;
+    return { ...decision, made, label, state, bytes: bytesOf([{ packs }]), until: going.get(decision.id) };
   });
   return {
     kind,
@@ -179,6 +182,7 @@ function planLog(
   const { pieces } = state;
   const keep = (reason: string) => ({
     remove: pieces.select(() => false),
+    keep: pieces,
     bytes: 0,
     keptPieces: pieces.length,
     reason,
@@ -210,6 +214,7 @@ function planLog(
   for (const { size } of remove) bytes += size;
   return {
     remove,
+    keep: pieces.select((piece) => !goes(piece)),
     bytes,
     keptPieces: pieces.length - remove.length,
     reason: `the recovery window begins with backup ${oldest[0]!.id}`,
