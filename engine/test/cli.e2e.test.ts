@@ -339,6 +339,7 @@ test('WAL – streamed by the command until SIGTERM, then restored to a transact
   assert.match(accident.stdout, /postgres public\.shop: 5001 rows deleted/);
   const command = /just before it: (helvino restore --to (before:xid:\d+) -.*)/.exec(accident.stdout);
   assert.ok(command, accident.stdout);
+  assert.match(accident.stdout, /back: helvino rescue plan .* --dbname postgres --database shop/);
   const before = join(restored, '..', 'before');
   const words = command[1]!.replace('FOLDER', before).split(' ').slice(1);
   const rewound = await helvino([...words, '--identity', 'rotated.txt'], here());

@@ -103,26 +103,14 @@ test('conversations of one organization deleted under load – found, planned, a
     await stream.upToNow();
 
     const found = await good(['find', '--table', 'conversations', '--deletes-over', '50', ...identity]);
-    const [accident] = found.transactions as { xid: number }[];
+    const [accident] = found.transactions as { xid: number; rescue: string }[];
     assert.ok(accident, JSON.stringify(found));
     xid = accident.xid;
 
-    const plan = await helvino(
-      [
-        'rescue',
-        'plan',
-        '--root',
-        'organizations',
-        '--key',
-        'demo',
-        '--before',
-        `xid:${accident.xid}`,
-        '--out',
-        'demo.plan',
-        ...identity,
-      ],
-      { cwd: home },
-    );
+    // As one would type it from what `find` prints.
+    const typed = { TENANTS: 'organizations', KEY: 'demo', FILE: 'demo.plan' };
+    const words = accident.rescue.split(' ').map((word) => typed[word as keyof typeof typed] ?? word);
+    const plan = await helvino([...words.slice(1), ...identity], { cwd: home });
     assert.equal(plan.status, 0, plan.stdout + plan.stderr);
     assert.match(plan.stdout, /public\.conversations +\d+ +100 /);
     assert.match(plan.stdout, /public\.messages +\d+ +2000 /);

@@ -23,8 +23,9 @@ export const findVerb: Verb = {
   details: [
     'Reads the index that `wal stream` makes of the WAL it stores: for each transaction its time, number and position, and per table the',
     'rows inserted, updated and deleted, tables created, dropped, truncated and rewritten, databases dropped. Rolled back work does not',
-    'count. For each transaction the command is printed that restores to just before it. Needs nothing but the repository; WAL that has no',
-    'index yet is read itself when the recovery identity is given. "≥" marks a transaction that began before the first stored WAL.',
+    'count. For each transaction the command is printed that restores to just before it; and where rows were deleted or changed, the one that',
+    'plans to bring back those of one tenant, into the live database. Needs nothing but the repository; WAL that has no index yet is',
+    'read itself when the recovery identity is given. "≥" marks a transaction that began before the first stored WAL.',
   ],
   options: [
     databaseOption,
@@ -79,11 +80,11 @@ export const findVerb: Verb = {
         all: options.all === true,
       },
     });
-    const command = (transaction: FoundTransaction) => restoreCommand(transaction, result, options);
+    const commands = (transaction: FoundTransaction) => commandsFor(transaction, result, options);
     const complete = result.transactions.length > 0 && result.notSearched.length === 0;
     return {
-      data: { ...result, transactions: result.transactions.map((t) => transactionData(t, command(t))) },
-      text: findText(result, command),
+      data: { ...result, transactions: result.transactions.map((t) => transactionData(t, commands(t))) },
+      text: findText(result, commands),
       ...(complete ? {} : { exit: 1 }),
     };
   },
@@ -97,21 +98,37 @@ function numberOption(options: OptionValues, name: string): number | undefined {
   return Number(text);
 }
 
-/** What restores to just before a transaction. */
-function restoreCommand(transaction: FoundTransaction, result: FindResult, options: OptionValues): string {
-  const words = ['helvino restore', `--to before:xid:${transaction.xid}`];
-  if (transaction.timeline !== result.newestTimeline) words.push(`--timeline ${transaction.timeline}`);
+interface Commands {
+  /** Restores to just before the transaction. */
+  readonly restore: string;
+  /** Plans to bring one tenant's rows back; undefined where no rows were deleted or changed. */
+  readonly rescue?: string;
+}
+
+function commandsFor(transaction: FoundTransaction, result: FindResult, options: OptionValues): Commands {
+  const { xid, timeline, changes } = transaction;
+  const isPast = timeline !== result.newestTimeline;
+  const where = [...(isPast ? [`--timeline ${timeline}`] : [])];
   for (const [name, flag] of [
     ['database', '--database'],
     ['repositoryPath', '--repository-path'],
   ] as const) {
     const value = textOption(options, name);
-    if (value !== undefined) words.push(`${flag} ${shellWord(value)}`);
+    if (value !== undefined) where.push(`${flag} ${shellWord(value)}`);
   }
-  return [...words, '--to-directory FOLDER'].join(' ');
+  const restore = ['helvino restore', `--to before:xid:${xid}`, ...where, '--to-directory FOLDER'].join(' ');
+  // What was done on a timeline that was left is not in the live database.
+  const harmed = isPast ? [] : changes.filter(({ deleted, updated }) => deleted > 0 || updated > 0);
+  if (harmed.length === 0) return { restore };
+  const plan = ['helvino rescue plan', '--root TENANTS --key KEY', `--before xid:${xid}`];
+  // Changed rows are put back only when it is known that the accident changed them.
+  if (harmed.some(({ updated }) => updated > 0)) plan.push(`--accident xid:${xid} --revert`);
+  const databases = new Set(harmed.map(({ database }) => database));
+  if (databases.size === 1) plan.push(`--dbname ${shellWord([...databases][0]!)}`);
+  return { restore, rescue: [...plan, ...where, '--out FILE'].join(' ') };
 }
 
-function transactionData(transaction: FoundTransaction, restore: string): Record<string, unknown> {
+function transactionData(transaction: FoundTransaction, commands: Commands): Record<string, unknown> {
   const { xid, timeline, partial, changes, droppedDatabases } = transaction;
   return {
     xid,
@@ -122,7 +139,7 @@ function transactionData(transaction: FoundTransaction, restore: string): Record
     partial,
     changes,
     droppedDatabases,
-    restore,
+    ...commands,
   };
 }
 
@@ -132,7 +149,7 @@ function isoTime(microseconds: number): string {
   return whole.replace('Z', `${String(microseconds % 1000).padStart(3, '0')}Z`);
 }
 
-function findText(result: FindResult, command: (transaction: FoundTransaction) => string): string[] {
+function findText(result: FindResult, commands: (transaction: FoundTransaction) => Commands): string[] {
   const lines: string[] = [];
   for (const transaction of result.transactions) {
     const { xid, timeline, partial, droppedDatabases } = transaction;
@@ -141,7 +158,9 @@ function findText(result: FindResult, command: (transaction: FoundTransaction) =
     lines.push(`${time}  transaction ${xid}  ${formatLsn(transaction.lsn)}${on}`);
     for (const name of droppedDatabases) lines.push(`    database ${printable(name)}: dropped`);
     for (const change of transaction.changes) lines.push(`    ${changeText(change, partial)}`);
-    lines.push(`    just before it: ${command(transaction)}`);
+    const { restore, rescue } = commands(transaction);
+    lines.push(`    just before it: ${restore}`);
+    if (rescue !== undefined) lines.push(`    one tenant's rows back: ${rescue}`);
   }
   if (result.transactions.length === 0) lines.push('no such transaction was found');
   if (result.more) lines.push('', 'there are more: raise --limit, or narrow it down with --since, --table …');
