@@ -4,6 +4,7 @@
 #   scripts/s3-server.sh install                            exit status 77 when that is not possible here, with a word why
 #   scripts/s3-server.sh start FOLDER PORT MONITOR_PORT     FOLDER is made; prints "ready URL ACCESS_KEY SECRET_KEY"
 #   scripts/s3-server.sh user FOLDER NAME                   one more user; the keys are NAME-key and NAME-secret
+#   scripts/s3-server.sh role FOLDER NAME USER              a role that only USER takes: arn:aws:iam:::role/NAME
 #   scripts/s3-server.sh stop FOLDER                        ends the programs and removes FOLDER
 # Wants bash, and apt-get and root if the packages are missing.
 set -euo pipefail
@@ -95,6 +96,8 @@ rgw data = $folder/rgw
 rgw thread pool size = 64
 rgw enable usage log = false
 rgw lc debug interval = ${S3_DAY_SECONDS:--1}
+rgw s3 auth use sts = true
+rgw sts key = $(head -c 8 /dev/urandom | od -An -tx1 | tr -d ' \n')
 rgw crypt require ssl = false
 rgw crypt s3 kms backend = testing
 rgw crypt s3 kms encryption keys = k1=$(head -c 32 /dev/urandom | base64)
@@ -166,6 +169,15 @@ start() {
   echo "ready http://127.0.0.1:$port root-key root-secret"
 }
 
+# May do everything with every bucket of its own account, and is taken by the user alone.
+role() {
+  local trust='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam:::user/%s"]},"Action":["sts:AssumeRole"]}]}'
+  local rights='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*"],"Resource":["arn:aws:s3:::*"]}]}'
+  # shellcheck disable=SC2059
+  radosgw-admin -n client.rgw role create --role-name="$1" --assume-role-policy-doc="$(printf "$trust" "$2")"
+  radosgw-admin -n client.rgw role-policy put --role-name="$1" --policy-name=all --policy-doc="$rights"
+}
+
 stop() {
   local folder=$1 program pid
   for program in rgw osd mon; do
@@ -184,9 +196,13 @@ case ${1:-} in
     export CEPH_CONF=$2/ceph.conf
     user "$3" >>"$2/admin.out" 2>&1
     ;;
+  role)
+    export CEPH_CONF=$2/ceph.conf
+    role "$3" "$4" >>"$2/admin.out" 2>&1
+    ;;
   stop) stop "$2" ;;
   *)
-    echo 'usage: s3-server.sh install | start FOLDER PORT MONITOR_PORT | user FOLDER NAME | stop FOLDER' >&2
+    echo 'usage: s3-server.sh install | start FOLDER PORT MONITOR_PORT | user FOLDER NAME | role FOLDER NAME USER | stop FOLDER' >&2
     exit 64
     ;;
 esac

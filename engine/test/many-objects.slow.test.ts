@@ -32,8 +32,8 @@ describe('a million packs that ten backups name, and a million pieces of WAL wit
   const run = async (operation: string, count: number) => {
     // Garbage is collected before the heap has grown by as much as it may by default, whatever is kept.
     const words = [
-      '--max-old-space-size=96',
-      '--max-semi-space-size=2',
+      '--max-old-space-size=64',
+      '--max-semi-space-size=4',
       '--disable-warning=ExperimentalWarning',
     ];
     const limits = operation === 'prepare' ? words.slice(2) : words;

@@ -60,6 +60,10 @@ const s3Storage = z.strictObject({
     .strictObject({
       arn: z.string().startsWith('arn:').describe('The ARN of the role.'),
       externalId: z.string().optional().describe('An external id, if the role asks for one.'),
+      endpoint: z
+        .url({ protocol: /^https?$/ })
+        .optional()
+        .describe("URL of the security token service of a compatible store; Amazon's without it."),
     })
     .optional()
     .describe('A role to take, with the credentials above.'),

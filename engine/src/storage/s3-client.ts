@@ -66,7 +66,7 @@ function credentialsOf({
     credentials: fromTemporaryCredentials({
       masterCredentials: own,
       params: { RoleArn: role.arn, RoleSessionName: 'helvino', ExternalId: role.externalId },
-      clientConfig: { region },
+      clientConfig: { region, ...(role.endpoint === undefined ? {} : { endpoint: role.endpoint }) },
     }),
   };
 }

@@ -9,6 +9,8 @@ export interface S3Role {
   /** `arn:aws:iam::…:role/…`, taken with STS. */
   readonly arn: string;
   readonly externalId?: string;
+  /** Of the STS of a compatible store; undefined: Amazon's. */
+  readonly endpoint?: string;
 }
 
 export interface S3Encryption {

@@ -72,6 +72,13 @@ export class S3TestServer {
     if (run.status !== 0) throw new Error(`no user ${name}: ${run.stderr}`);
   }
 
+  /** A role that may do everything, and that only this user takes. Returns its ARN. */
+  addRole(name: string, user: string): string {
+    const run = spawnSync(script, ['role', this.#folder, name, user], { encoding: 'utf8' });
+    if (run.status !== 0) throw new Error(`no role ${name}: ${run.stderr}`);
+    return `arn:aws:iam:::role/${name}`;
+  }
+
   stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;
