@@ -207,3 +207,22 @@ test('another recipient since the drill – the keys changed', async () => {
   await good(['key', 'add', recipient, '--future-only']);
   assert.match(await good(['list']), /the keys changed since/);
 });
+
+test('the report of an earlier drill is damaged – named, exit 1; the others are listed, written and bundled', async () => {
+  const [name] = await readdir(join(home, 'repository', 'evidence', 'reports', 'main'));
+  const earlier = '20260101T000000Z-00000000';
+  const bytes = await readFile(join(home, 'repository', 'evidence', 'reports', 'main', name!));
+  await writeFile(join(home, 'repository', 'evidence', 'reports', 'main', earlier), bytes);
+  const listed = await helvinoJson(['drill', 'list'], here());
+  const { drills, damaged } = listed.result as { drills: unknown[]; damaged: string[] };
+  assert.deepEqual([listed.status, drills.length, damaged.length], [1, 1, 1]);
+  assert.match(damaged[0]!, new RegExp(earlier));
+  const text = await helvino(['drill', 'list'], here());
+  assert.match(text.stdout, /proven [\s\S]*CANNOT BE READ: .*20260101T000000Z/);
+  await good(['drill', 'report', '--format', 'json', '--output', 'beside']);
+  const args = ['drill', 'evidence', '--from', '2026-01-01T00:00:00Z', '--output', 'beside.tar.gz'];
+  assert.match(
+    (await helvino(args, here())).stdout,
+    /a report of a drill cannot be read: .*20260101T000000Z/,
+  );
+});

@@ -45,15 +45,23 @@ export async function putReport(
   });
 }
 
-/** Oldest first; `wanted` of the id, and of these the newest so many. Throws REPOSITORY_DAMAGED, KEY_WRONG. */
+export interface ReportQuery {
+  /** Of the id. */
+  readonly wanted?: (id: string) => boolean;
+  /** Of these the newest so many. */
+  readonly newest?: number;
+  /** Told of each that is damaged, which then is left out; without it the first is thrown. */
+  readonly onDamaged?: (damage: HelvinoError) => void;
+}
+
+/** Oldest first. Throws REPOSITORY_DAMAGED, KEY_WRONG. */
 export async function listReports(
   repository: Repository,
   database: string,
-  wanted: (id: string) => boolean = () => true,
-  newest?: number,
+  query: ReportQuery = {},
 ): Promise<StoredReport[]> {
   const prefix = `${reportsPrefix}${database}/`;
-  return (await readSealed(repository, { prefix, magic: 'HVREPT1\n', wanted, newest })) as StoredReport[];
+  return (await readSealed(repository, { prefix, magic: 'HVREPT1\n', ...query })) as StoredReport[];
 }
 
 /** `report` is undefined when it is damaged. */
@@ -70,7 +78,7 @@ export async function newestReport(
   }
   if (id === undefined) return undefined;
   try {
-    return { id, report: (await listReports(repository, database, (one) => one === id))[0] };
+    return { id, report: (await listReports(repository, database, { wanted: (one) => one === id }))[0] };
   } catch (thrown) {
     if (!(thrown instanceof HelvinoError) || thrown.code !== 'REPOSITORY_DAMAGED') throw thrown;
     return { id, report: undefined };
@@ -114,15 +122,24 @@ export async function putPublicKey(repository: Repository, key: { id: string; pe
   await putOnce(repository, `${evidenceKeysPrefix}${key.id}`, Buffer.from(key.pem));
 }
 
-/** In order of id. */
+/** In order of id. One that is damaged is left out: what it signed then counts as wrongly signed, and `verify` names it. */
 export async function listPublicKeys(repository: Repository): Promise<{ id: string; pem: string }[]> {
   const keys: { id: string; pem: string }[] = [];
   for await (const { name } of repository.driver.list(evidenceKeysPrefix)) {
     const bytes = Buffer.from(await repository.driver.get(name));
-    checkPublicKey(name, bytes);
+    if (!isPublicKey(name, bytes)) continue;
     keys.push({ id: name.slice(evidenceKeysPrefix.length), pem: bytes.toString('utf8') });
   }
   return keys;
+}
+
+function isPublicKey(name: string, bytes: Buffer): boolean {
+  try {
+    checkPublicKey(name, bytes);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The name says what the key is. Throws REPOSITORY_DAMAGED. */
@@ -158,20 +175,21 @@ async function putOnce({ driver }: Repository, name: string, body: Buffer): Prom
 
 async function readSealed(
   { driver, ring }: Repository,
-  {
-    prefix,
-    magic,
-    wanted,
-    newest,
-  }: { prefix: string; magic: Magic; wanted: (id: string) => boolean; newest?: number },
+  { prefix, magic, wanted = () => true, newest, onDamaged }: ReportQuery & { prefix: string; magic: Magic },
 ): Promise<unknown[]> {
   const names: string[] = [];
   for await (const { name } of driver.list(prefix)) if (wanted(name.slice(prefix.length))) names.push(name);
   const values: unknown[] = [];
   const chosen = newest === undefined ? names.sort() : names.sort().slice(-newest);
   for (const name of chosen) {
-    const plain = openEnvelope(await driver.get(name), { ring, name, magic });
-    values.push(JSON.parse(Buffer.from(plain).toString('utf8')));
+    try {
+      const plain = openEnvelope(await driver.get(name), { ring, name, magic });
+      values.push(JSON.parse(Buffer.from(plain).toString('utf8')));
+    } catch (thrown) {
+      if (!onDamaged || !(thrown instanceof HelvinoError) || thrown.code !== 'REPOSITORY_DAMAGED')
+        throw thrown;
+      onDamaged(thrown);
+    }
   }
   return values;
 }

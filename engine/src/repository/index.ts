@@ -29,6 +29,7 @@ export {
   newestReport,
   putPublicKey,
   putReport,
+  type ReportQuery,
   type StoredReport,
 } from './evidence.ts';
 export { type ChunkRef, type Extent, type FileEntry, overlayExtents } from './extents.ts';

@@ -138,7 +138,7 @@ const predict: Verb = {
   async run(context, options) {
     const access = await openToRead(context, options);
     const database = neededDatabase(access);
-    const drills = await knownDrills(access.repository, database);
+    const { drills } = await knownDrills(access.repository, database);
     const physical = new Set(['full', 'incremental']);
     const measured = drills.flatMap(({ signed }) =>
       physical.has(signed.document.backup.kind) ? (measureOf(signed.document.report) ?? []) : [],

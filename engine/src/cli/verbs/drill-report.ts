@@ -44,14 +44,19 @@ const list: Verb = {
   summary: 'list the drills with what they measured',
   options: readOptions,
   examples: ['helvino drill list', 'helvino drill list --json'],
+  exits: [{ status: 1, meaning: 'a report cannot be read; the others are listed' }],
   async run(context, options) {
     const access = await openToRead(context, options);
-    const drills = await knownDrills(access.repository, neededDatabase(access));
+    const { drills, damaged } = await knownDrills(access.repository, neededDatabase(access));
     const data = drills.map(({ signed, signature, retests }) => {
       const { report, previous } = signed.document;
       return { ...report, sha256: signed.sha256, signature, previous, retests };
     });
-    return { data: { drills: data }, text: listText(drills) };
+    return {
+      data: { drills: data, damaged },
+      text: [...listText(drills), ...damaged.map((what) => `CANNOT BE READ: ${what}`)],
+      exit: damaged.length > 0 ? 1 : 0,
+    };
   },
 };
 
@@ -113,7 +118,8 @@ const report: Verb = {
   async run(context, options, [wanted]) {
     const formats = formatsOf(options);
     const access = await openToRead(context, options);
-    const drills = await knownDrills(access.repository, neededDatabase(access));
+    const { drills, damaged } = await knownDrills(access.repository, neededDatabase(access));
+    for (const what of damaged) context.progress.note('warn', `a report cannot be read: ${what}`);
     const drill = chooseDrill(drills, wanted);
     const directory = resolve(context.cwd, textOption(options, 'output') ?? '.');
     context.progress.phase('writing the report');

@@ -179,7 +179,7 @@ class DemoRun {
       },
     });
     progress.phase('writing the report');
-    const known = chooseDrill(await knownDrills(what.repository, 'demo'), report.id);
+    const known = chooseDrill((await knownDrills(what.repository, 'demo')).drills, report.id);
     const directory = join(folder, 'report');
     const { files } = await writeReport(known, { directory, formats: ['html', 'json'], env, signal });
     return { drill: report, report: files.find((file) => file.endsWith('.html')) ?? directory };

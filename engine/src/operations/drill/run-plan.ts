@@ -43,7 +43,8 @@ export async function runPlan(given: PlanOptions): Promise<DrillReport> {
     env: given.env,
     directory: given.directory,
   });
-  const drills = await knownDrills(given.repository, given.database);
+  const { drills, damaged } = await knownDrills(given.repository, given.database);
+  for (const what of damaged) progress.note('warn', `an earlier report cannot be read: ${what}`);
   const about: DrillAbout = {
     copy: given.copy,
     operator: given.operator ?? plan.operator,

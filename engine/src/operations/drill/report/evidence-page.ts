@@ -44,6 +44,7 @@ export function openPoints({ drills, backups }: EvidenceIndex): string[] {
       .filter(({ verdict, provenBy }) => verdict === 'failed' && provenBy === undefined)
       .map(({ id }) => `drill ${id} failed, and none since has proved a backup`),
     ...drills.missing.map((id) => `the report ${id} is named by another and is not there as it was`),
+    ...drills.damaged.map((what) => `a report of a drill cannot be read: ${what}`),
     ...drills.list
       .filter(({ signature }) => signature !== 'good')
       .map(({ id, signature }) =>

@@ -87,6 +87,8 @@ export interface EvidenceIndex {
     readonly failures: readonly EvidenceFailure[];
     /** Reports that another names as the one before it, and that are not there or not the same. */
     readonly missing: readonly string[];
+    /** Reports that cannot be read, also of before the period: the object and why. */
+    readonly damaged: readonly string[];
   };
   readonly backups: {
     readonly kinds: readonly {
@@ -117,7 +119,7 @@ export async function collectEvidence(request: EvidenceRequest): Promise<Evidenc
   const { repository, database, from, to } = request;
   const [first, end] = [idStamp(from), idStamp(to)];
   // Those before the period, too: it may begin in a gap.
-  const all = await knownDrills(repository, database, (id) => id < end);
+  const { drills: all, damaged } = await knownDrills(repository, database, (id) => id < end);
   const drills = all.filter(({ signed }) => signed.document.report.id >= first);
   const made = await backupsOf(request);
   const { backups } = made;
@@ -146,6 +148,7 @@ export async function collectEvidence(request: EvidenceRequest): Promise<Evidenc
           .filter((drill) => reportOf(drill).verdict !== 'proven')
           .map((one) => failureOf(one, all)),
         missing: missingLinks(drills, all),
+        damaged,
       },
       backups: {
         kinds: kindsOf(made, request),

@@ -21,7 +21,6 @@ export async function foretell(
 ): Promise<Pick<DrillReport, 'prediction' | 'fingerprint'>> {
   const known = await fingerprintOf(options);
   const fingerprint = { config: '', keys: '', schema: '', server: '', ...known };
-  // A damaged report of an earlier drill keeps none from running.
   const prediction = await predictionFor(options).catch((thrown: unknown) => {
     if (thrown instanceof HelvinoError && thrown.code !== 'INTERNAL') return undefined;
     throw thrown;
@@ -29,16 +28,19 @@ export async function foretell(
   return { fingerprint, prediction };
 }
 
+/** A damaged report of an earlier drill keeps none from running, nor from being predicted from the others. */
+const leftOut = () => undefined;
+
 /** From drills of the same kind of backup. */
 async function predictionFor({ repository, manifest }: ForetellOptions): Promise<DrillReport['prediction']> {
   const kind = methodOf(manifest);
   const physical = (name: string) => name === 'full' || name === 'incremental';
-  const drills = (await keptReports(repository, manifest.database, { newest: most })).flatMap(
-    ({ document }) => {
-      const same = physical(document.backup.kind) ? kind === 'physical' : document.backup.kind === kind;
-      return same ? (measureOf(document.report) ?? []) : [];
-    },
-  );
+  const drills = (
+    await keptReports(repository, manifest.database, { newest: most, onDamaged: leftOut })
+  ).flatMap(({ document }) => {
+    const same = physical(document.backup.kind) ? kind === 'physical' : document.backup.kind === kind;
+    return same ? (measureOf(document.report) ?? []) : [];
+  });
   const made = predictRecovery(drills, { bytes: manifest.totals.bytes });
   return made && { rtoSeconds: made.rtoSeconds, basis: made.basis, drills: made.drills };
 }

@@ -6,6 +6,7 @@ import {
   type Manifest,
   putPublicKey,
   putReport,
+  type ReportQuery,
   type Repository,
   type StoredReport,
 } from '../../../repository/index.ts';
@@ -44,13 +45,13 @@ export async function keepReport(
   }
 }
 
-/** Oldest first; of ids that are wanted, and of these the newest so many. */
+/** Oldest first. */
 export async function keptReports(
   repository: Repository,
   database: string,
-  { wanted, newest }: { wanted?: (id: string) => boolean; newest?: number } = {},
+  query: ReportQuery = {},
 ): Promise<SignedReport[]> {
-  return (await listReports(repository, database, wanted, newest)).map(openStored);
+  return (await listReports(repository, database, query)).map(openStored);
 }
 
 function openStored({ document, signature }: StoredReport): SignedReport {

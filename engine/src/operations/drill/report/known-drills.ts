@@ -18,24 +18,34 @@ export interface KnownDrill {
   readonly retests: readonly Retest[];
 }
 
-/** Oldest first; `wanted` of the id. */
+export interface KnownDrills {
+  /** Oldest first. */
+  readonly drills: readonly KnownDrill[];
+  /** What is wrong with reports that cannot be read: the object and why. */
+  readonly damaged: readonly string[];
+}
+
+/** `wanted` of the id. */
 export async function knownDrills(
   repository: Repository,
   database: string,
   wanted: (id: string) => boolean = () => true,
-): Promise<KnownDrill[]> {
-  const kept = await keptReports(repository, database, { wanted });
+): Promise<KnownDrills> {
+  const damaged: string[] = [];
+  const onDamaged = ({ message }: HelvinoError) => void damaged.push(message);
+  const kept = await keptReports(repository, database, { wanted, onDamaged });
   const there = new Set(kept.map(({ document }) => document.report.id));
   const old = (await proofsOf(repository, database)).filter(({ id }) => wanted(id) && !there.has(id));
   const all = [...kept, ...(await Promise.all(old.map((report) => asReport(repository, report))))];
   all.sort((a, b) => (a.document.report.id < b.document.report.id ? -1 : 1));
   const keys = await listPublicKeys(repository);
   const reports = all.map(({ document }) => document.report);
-  return all.map((signed) => ({
+  const drills = all.map((signed) => ({
     signed,
     signature: signatureState(signed, keys),
     retests: retestsOf(signed.document.report, reports),
   }));
+  return { drills, damaged };
 }
 
 /** By its id, the beginning of one, or `latest`. Throws STORAGE_NOT_FOUND, USAGE. */
