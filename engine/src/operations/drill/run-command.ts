@@ -11,6 +11,9 @@ const keptLines = 20;
 const keptBytes = 16 << 10;
 const graceMs = 10_000;
 
+/** The third descriptor is open for as long as we live: when we are killed, a guard in the group ends all of it. */
+const guarded = '{ read -r _ <&3; kill -s KILL 0; } >/dev/null 2>&1 & exec /bin/sh -c "$1" 3<&-';
+
 export interface CommandOptions {
   readonly command: string;
   readonly directory: string;
@@ -37,10 +40,10 @@ export class Command {
     const basics = Object.fromEntries(
       passed.flatMap((name) => (outer[name] === undefined ? [] : [[name, outer[name]]])),
     );
-    const child = spawn('/bin/sh', ['-c', command], {
+    const child = spawn('/bin/sh', ['-c', guarded, 'sh', command], {
       cwd: directory,
       env: { ...basics, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
       detached: true,
     });
     this.#child = child;
@@ -104,8 +107,7 @@ export class Command {
     this.#signal('SIGKILL');
     await this.#ended;
     process.removeListener('exit', this.#killAtExit);
-    this.#child.stdout?.destroy();
-    this.#child.stderr?.destroy();
+    for (const stream of this.#child.stdio) stream?.destroy();
   }
 
   #signal(name: 'SIGTERM' | 'SIGKILL'): void {
