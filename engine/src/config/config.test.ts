@@ -69,6 +69,8 @@ test('a wrong value – named with its path and place', () => {
     /no repository "other" \| repositories: main/,
   );
   assert.match(message(`${text}    backup: { maxRate: fast }\n`), /"fast" is not a size/);
+  assert.match(message('version: 1'), /repositories: is missing/);
+  assert.match(message(''), /the file: is empty/);
 });
 
 test('a password in the URL – refused, and not shown', () => {
@@ -84,7 +86,10 @@ test('a password in the URL – refused, and not shown', () => {
 });
 
 test('broken YAML – line and column', () => {
-  assert.match(message('version: 1\nrepositories: [\n'), /helvino\.yaml:\d+:\d+: .*not valid YAML/);
+  assert.match(
+    message('version: 1\nrepositories: [\n'),
+    /helvino\.yaml:\d+:\d+: (?!.* at line).*not valid YAML/,
+  );
 });
 
 test('an alias to nothing – not valid YAML, not a bug of ours', () => {

@@ -35,6 +35,7 @@ export async function loadConfig(options: {
       if (systemCode(thrown) === 'ENOENT') return undefined;
       throw new HelvinoError('CONFIG_INVALID', `${file} cannot be read: ${(thrown as Error).message}`, {
         cause: thrown,
+        hint: 'it has to be a file that this user may read; --config names another',
       });
     });
     if (text !== undefined) return { config: parseConfig(text, file), file, directory: dirname(file) };
@@ -57,7 +58,7 @@ export function parseConfig(text: string, file: string): Config {
     const at = lines.linePos(error.pos[0]);
     throw new HelvinoError(
       'CONFIG_INVALID',
-      `${file}:${at.line}:${at.col}: ${error.message.split('\n')[0]}`,
+      `${file}:${at.line}:${at.col}: ${error.message.split(' at line ')[0]}`,
       { hint: 'this is not valid YAML' },
     );
   }
@@ -101,6 +102,8 @@ function invalid(
 
 function describe(issue: z.core.$ZodIssue): string {
   if (issue.code === 'unrecognized_keys') return `unknown ${issue.keys.map((key) => `"${key}"`).join(', ')}`;
+  if (issue.message.endsWith('received undefined')) return 'is missing';
+  if (issue.message.endsWith('received null')) return 'is empty';
   return issue.message.charAt(0).toLowerCase() + issue.message.slice(1);
 }
 

@@ -37,7 +37,11 @@ export const findVerb: Verb = {
       description: 'today, yesterday, a day (2026-11-25, local), "2 hours ago", or a time with its zone',
     },
     { flags: '--until <time>', description: 'the same' },
-    { flags: '--table <name...>', description: 'table, schema.table or database.schema.table' },
+    {
+      flags: '--table <name...>',
+      description:
+        'table, schema.table or database.schema.table; * for any text, as rows of a partitioned table are in its partitions',
+    },
     { flags: '--drops', description: 'dropped tables and databases' },
     { flags: '--truncates', description: 'truncated tables' },
     { flags: '--deletes-over <rows>', description: 'more than so many rows deleted from a table' },

@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
+import { refuseExisting } from '../../base/refuse-existing.ts';
 import {
   changeFutureRecipients,
   changeRecipients,
@@ -75,12 +76,13 @@ const newKey: Verb = {
 };
 
 async function writeNew(file: string, text: string): Promise<void> {
+  await refuseExisting(file, 'file');
   try {
     await writeFile(file, text, { mode: 0o600, flag: 'wx' });
   } catch (cause) {
     throw new HelvinoError('TARGET_IO', `${file} cannot be written: ${(cause as Error).message}`, {
       cause,
-      hint: 'choose a file that does not exist, in a folder that you may write to',
+      hint: 'choose a file in a folder that is there and that you may write to',
     });
   }
 }
@@ -133,7 +135,7 @@ const add: Verb = {
       context,
       options,
       (recipients) => (recipients.includes(recipient) ? recipients : [...recipients, recipient]),
-      `${recipient} can restore`,
+      { recipient, can: true },
     ),
 };
 
@@ -160,12 +162,10 @@ const remove: Verb = {
       });
     if (!options.dryRun)
       await context.confirm(`Remove the recipient ${recipient}`, recipient, textOption(options, 'confirm'));
-    return change(
-      context,
-      options,
-      (present) => present.filter((r) => r !== recipient),
-      `${recipient} cannot restore`,
-    );
+    return change(context, options, (present) => present.filter((r) => r !== recipient), {
+      recipient,
+      can: false,
+    });
   },
 };
 
@@ -193,7 +193,7 @@ async function change(
   context: CliContext,
   options: OptionValues,
   next: (recipients: readonly string[]) => readonly string[],
-  says: string,
+  { recipient, can }: { readonly recipient: string; readonly can: boolean },
 ) {
   const access = await openKeys(context, options);
   const recipients = next(access.recipients);
@@ -210,14 +210,20 @@ async function change(
     await changeFutureRecipients(request);
     return {
       data: { applied: true, futureOnly: true, recipients },
-      text: [`backups made from now on: ${says}`, 'old backups stay as they are'],
+      text: [
+        `backups made from now on: ${recipient} ${can ? 'can' : 'cannot'} restore them`,
+        'old backups stay as they are',
+      ],
     };
   }
   assertCopiesThere(access.mirrors);
   await changeRecipients(request, await neededIdentities(context, options));
   return {
     data: { applied: true, recipients, ...plan, copies: access.mirrors?.states },
-    text: [`${plan.keys} keys were sealed anew; ${says} every backup`, ...keysBehind(access.mirrors)],
+    text: [
+      `${plan.keys} keys were sealed anew; ${recipient} ${can ? 'can restore every backup' : 'can restore none any more'}`,
+      ...keysBehind(access.mirrors),
+    ],
     exit: copiesExit(access.mirrors),
   };
 }
@@ -271,7 +277,7 @@ const rotate: Verb = {
       data: { recipient, file: output, ...plan, copies: access.mirrors?.states },
       text: [
         `wrote ${output}`,
-        `${plan.keys} keys were sealed to ${recipient}; the old identity opens nothing any more`,
+        `${plan.keys} keys were sealed to ${recipient}; the old identity opens nothing any more: print a new page with helvino key kit, and destroy the old one`,
         ...keysBehind(access.mirrors),
       ],
       exit: copiesExit(access.mirrors),

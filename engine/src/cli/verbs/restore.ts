@@ -136,6 +136,7 @@ const afterText: Readonly<Record<AfterRecovery, readonly string[]>> = {
   promote: [],
   pause: [
     'when it has recovered it stays read-only; when you have looked: SELECT pg_wal_replay_resume() opens it on a new timeline',
+    'until then a table that was being dropped, truncated or altered at that moment is locked, and a query of it waits; `helvino open` can read it',
   ],
   shutdown: [
     "when it has recovered it shuts down; to open it: recovery_target_action = 'promote' in postgresql.auto.conf, then start it again",

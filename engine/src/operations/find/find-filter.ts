@@ -5,7 +5,7 @@ export interface FindFilter {
   /** Microseconds since 1970, both included. */
   readonly since?: number | undefined;
   readonly until?: number | undefined;
-  /** `table`, `schema.table` or `database.schema.table`; empty: any. */
+  /** `table`, `schema.table` or `database.schema.table`, `*` in it for anything; empty: any. */
   readonly tables: readonly string[];
   readonly xid?: number | undefined;
   /** Of these, one has to hold; none given: any change will do. */
@@ -47,7 +47,25 @@ function changeMatches(change: RelationChange, filter: FindFilter): boolean {
 /** While the schema is not known (it is newer than the last catalog snapshot), any will do: better one too many than a miss. */
 function isNamed({ database, schema, name, file, oid }: RelationChange, wanted: string): boolean {
   if (name === undefined) return wanted === String(oid) || wanted === String(file);
-  if (wanted === name) return true;
-  if (schema === undefined) return wanted.endsWith(`.${name}`);
-  return wanted === `${schema}.${name}` || wanted === `${database}.${schema}.${name}`;
+  const fits = fitting(wanted);
+  if (fits(name)) return true;
+  if (schema === undefined) return fits(name, wanted.slice(wanted.lastIndexOf('.') + 1));
+  return fits(`${schema}.${name}`) || fits(`${database}.${schema}.${name}`);
+}
+
+/** A star stands for any text; a name that has one is itself found, too. */
+function fitting(wanted: string): (name: string, pattern?: string) => boolean {
+  return (name, pattern = wanted) => {
+    if (name === pattern || !pattern.includes('*')) return name === pattern;
+    const [first = '', ...rest] = pattern.split('*');
+    const last = rest.pop() ?? '';
+    if (!name.startsWith(first) || !name.endsWith(last)) return false;
+    let at = first.length;
+    for (const part of rest) {
+      const found = name.indexOf(part, at);
+      if (found < 0) return false;
+      at = found + part.length;
+    }
+    return at <= name.length - last.length;
+  };
 }
