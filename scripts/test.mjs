@@ -4,7 +4,7 @@
 //   npm test -- restore verify    only files whose path contains one of the words
 import { spawn } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(fileURLToPath(import.meta.url), '..', '..');
@@ -23,7 +23,7 @@ function find(folder) {
 const files = ['engine', 'console', 'reference-app']
   .flatMap((workspace) => find(join(root, workspace)))
   .filter((file) => file.endsWith('.test.ts') && (slow || !file.endsWith('.slow.test.ts')))
-  .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
+  .filter((file) => words.length === 0 || words.some((word) => relative(root, file).includes(word)))
   .sort();
 if (files.length === 0) {
   console.error('no test file fits');

@@ -3,15 +3,6 @@ import type { Client } from 'pg';
 import { query } from '../../postgres/index.ts';
 import type { Changing } from './change-rows.ts';
 
-interface State {
-  /** Undefined values: the role may not. */
-  readonly may: boolean;
-  readonly last: string | null;
-  readonly called: boolean;
-  readonly increment: string;
-  readonly behind: string;
-}
-
 /** Up to so many steps are taken by nextval, which nobody else's nextval can interfere with. */
 const steps = 1_000_000;
 
@@ -25,51 +16,57 @@ export async function advanceSequences(
     if (pending.get(one)!.i === 0) continue;
     for (const [index, name] of one.changes.columns.entries()) {
       const column = one.table.columns.find((each) => each.name === name)!;
-      if (column.sequence === undefined || !/^(smallint|integer|bigint)$/.test(column.base)) continue;
-      const state = await stateOf(client, {
-        sequence: column.sequence,
-        rows: `pg_temp.hv_s_${one.number}`,
-        column: `c${index}`,
-      });
-      if (state === undefined || BigInt(state.behind) <= 0n) continue;
-      if (!state.may) {
+      const { sequence } = column;
+      if (sequence === undefined || !/^(smallint|integer|bigint)$/.test(column.base)) continue;
+      const [row] = await query<{ last: string | null }>(
+        client,
+        `select max(c${index})::text as last from pg_temp.hv_s_${one.number} where op = 'i'`,
+      );
+      if (row!.last === null) continue;
+      const outcome = await advance(client, sequence, row!.last);
+      if (outcome === 'advanced') sequences.push(sequence);
+      if (outcome === 'denied')
         warnings.push(
-          `the sequence ${column.sequence} is behind the rows that came back, and the role may not set it`,
+          `the sequence ${sequence} is, or may be, behind the rows that came back, and the role may not see or set it: set it to ${row!.last} at least`,
         );
-        continue;
-      }
-      if (BigInt(state.behind) <= BigInt(steps))
-        await query(client, `select count(nextval($1::regclass)) from generate_series(1, $2::bigint)`, [
-          column.sequence,
-          state.behind,
-        ]);
-      else
-        await query(
-          client,
-          `select setval($1::regclass, greatest($2::bigint, last_value)) from ${column.sequence}`,
-          [column.sequence, state.last],
-        );
-      sequences.push(column.sequence);
     }
   }
   return { sequences, warnings };
 }
 
-/** How many steps the sequence is behind the rows; undefined when there is no value. Those that count down are left alone. */
-async function stateOf(
+/** `last`: the greatest value that came back. Sequences that count down are left alone. */
+async function advance(
   client: Client,
-  { sequence, rows, column }: { sequence: string; rows: string; column: string },
-): Promise<State | undefined> {
-  const [row] = await query<State>(
+  sequence: string,
+  last: string,
+): Promise<'advanced' | 'ahead' | 'denied'> {
+  const [may] = await query<Record<'see' | 'step' | 'set', boolean>>(
     client,
-    `select has_sequence_privilege($1, 'update') and has_sequence_privilege($1, 'usage') as may, x.last::text as last, q.is_called as called,
-       s.increment_by::text as increment,
-       case when s.increment_by > 0 then ceil((x.last - q.last_value + case when q.is_called then 0 else 1 end) / s.increment_by::numeric)
-         else 0 end::bigint::text as behind
-     from (select max(${column})::bigint as last from ${rows} where op = 'i') x cross join ${sequence} q
-     join pg_sequences s on format('%I.%I', s.schemaname, s.sequencename) = $1
-     where x.last is not null`,
+    `select has_sequence_privilege($1, 'select') as see, has_sequence_privilege($1, 'usage, update') as step,
+       has_sequence_privilege($1, 'update') as set`,
     [sequence],
   );
-  return row;
+  // An error would undo the rows.
+  if (!may!.see) return 'denied';
+  const [row] = await query<{ behind: string }>(
+    client,
+    `select case when s.seqincrement > 0 then ceil(($2::numeric - q.last_value + case when q.is_called then 0 else 1 end) / s.seqincrement)
+       else 0 end::bigint::text as behind
+     from ${sequence} q join pg_sequence s on s.seqrelid = $1::regclass`,
+    [sequence, last],
+  );
+  const behind = BigInt(row!.behind);
+  if (behind <= 0n) return 'ahead';
+  if (behind > BigInt(steps) ? !may!.set : !may!.step) return 'denied';
+  if (behind <= BigInt(steps))
+    await query(client, `select count(nextval($1::regclass)) from generate_series(1, $2::bigint)`, [
+      sequence,
+      behind.toString(),
+    ]);
+  else
+    await query(client, `select setval($1::regclass, greatest($2::bigint, last_value)) from ${sequence}`, [
+      sequence,
+      last,
+    ]);
+  return 'advanced';
 }

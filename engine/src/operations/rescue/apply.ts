@@ -230,7 +230,7 @@ async function change(options: Run, work: Work): Promise<{ sequences: string[]; 
   progress.phase('checking what was written');
   for (const one of staged) {
     const { i, u } = pending.get(one)!;
-    await verifyRows(now, one, i + u);
+    await verifyRows(now, one, { wanted: i + u, replica });
   }
   await checkReferences(now, { ...work, disturbed });
   // A sequence does not go back with the transaction.

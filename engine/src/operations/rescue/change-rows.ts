@@ -3,9 +3,9 @@ import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { execute, query, quoteIdentifier } from '../../postgres/index.ts';
 import { removeFiring } from './remove-firing.ts';
-import { column, columnOf, from } from './row-sql.ts';
+import { column, columnOf, emptiable, from } from './row-sql.ts';
 import { type ReferenceModel, type SchemaModel, tableName } from './schema-model.ts';
-import { joinStaged, type StagedTable } from './stage.ts';
+import { joinStaged, type StagedTable, stagedHash, tableHash } from './stage.ts';
 
 /** Of a cycle that cannot be deferred: columns that are NULL at first, by table number. */
 type Nulled = ReadonlyMap<number, readonly string[]>;
@@ -118,8 +118,10 @@ async function revert(
     await run(one, wanted, revertStatement(one));
     await query(client, 'release savepoint helvino_revert');
   } catch (thrown) {
-    // Two rows that had exchanged a unique value: no order of updates brings them back.
-    const exchanged = thrown instanceof HelvinoError && thrown.context.sqlstate === '23505';
+    // Two rows that had exchanged a unique value, or what an exclusion constraint keeps apart: no order of updates brings them back.
+    const exchanged =
+      thrown instanceof HelvinoError &&
+      (thrown.context.sqlstate === '23505' || thrown.context.sqlstate === '23P01');
     if (!replica || !exchanged) throw thrown;
     await query(client, 'rollback to savepoint helvino_revert');
     await run(one, wanted, away);
@@ -142,7 +144,7 @@ function nulledColumns({ staged, pending, model }: Changing): Nulled {
 }
 
 function breakable({ table }: StagedTable, reference: ReferenceModel): readonly string[] {
-  const free = reference.childColumns.filter((name) => !columnOf(table, name).notNull);
+  const free = emptiable(table, reference.childColumns);
   if (table.key !== undefined && free.length > 0) return free;
   throw new HelvinoError(
     'SERVER_SETTING',
@@ -157,9 +159,17 @@ function fillStatement(one: StagedTable, columns: readonly string[]): string {
 }
 
 /** Every row that came or was reverted is what was wanted. Throws PLAN_CHANGED. */
-export async function verifyRows(client: Client, one: StagedTable, wanted: number): Promise<void> {
-  // Without a key there is nothing to find a row by: the statements' counts must do.
-  if (wanted === 0 || one.table.key === undefined) return;
+export async function verifyRows(
+  client: Client,
+  one: StagedTable,
+  { wanted, replica }: { readonly wanted: number; readonly replica: boolean },
+): Promise<void> {
+  if (wanted === 0) return;
+  if (one.table.key === undefined) {
+    // Nobody else could have changed them, and the whole table would be read.
+    const interferes = one.table.triggers.some(({ always }) => always || !replica);
+    return interferes ? verifyContents(client, one) : undefined;
+  }
   const text = (value: (name: string, index: number) => string) =>
     `row(${one.changes.columns.map(value).join(', ')})::text`;
   const [row] = await query<{ good: number }>(
@@ -168,10 +178,24 @@ export async function verifyRows(client: Client, one: StagedTable, wanted: numbe
     `select count(*) filter (where ${text((name) => column('t', name))} = ${text((_, index) => `s.c${index}`)})::float8 as good
      from pg_temp.hv_s_${one.number} s join ${from(one.table)} t on ${joinStaged(one)} where s.op in ('i', 'u')`,
   );
-  if (row!.good === wanted) return;
-  throw new HelvinoError(
+  if (row!.good < wanted) throw otherwise(wanted - row!.good, one);
+}
+
+/** Without a key: of each content there are as many rows as it takes. */
+async function verifyContents(client: Client, one: StagedTable): Promise<void> {
+  const [row] = await query<{ bad: number }>(
+    client,
+    `select coalesce(sum(greatest(w.n - coalesce(f.n, 0), 0)), 0)::float8 as bad
+     from (select ${stagedHash(one)} as h, max(s.n) as n from pg_temp.hv_s_${one.number} s where s.op = 'i' group by 1) w
+     left join (select ${tableHash(one)} as h, count(*) as n from ${from(one.table)} t group by 1) f using (h)`,
+  );
+  if (row!.bad > 0) throw otherwise(row!.bad, one);
+}
+
+function otherwise(count: number, { table }: StagedTable): HelvinoError {
+  return new HelvinoError(
     'PLAN_CHANGED',
-    `${wanted - row!.good} rows of ${tableName(one.table)} are not what was written: a trigger or a generated value changed them`,
+    `${count} rows of ${tableName(table)} are not what was written: a trigger or a generated value changed them`,
     {
       hint: 'nothing was changed; --triggers off, as a role that may set session_replication_role, writes rows as they were',
     },

@@ -55,7 +55,8 @@ export function compareSchemas(before: SchemaModel, now: SchemaModel, root: Resc
   const gone: TableModel[] = [];
   for (const id of all) {
     const [then, today] = [before.tables.get(id), now.tables.get(id)];
-    if (then && !today) gone.push(then);
+    // What rows only referred to they refer to no more.
+    if (then && !today && down.has(id)) gone.push(then);
     else if (today && !then)
       findings.notes.push(`${tableName(today)} is new since then: its rows are left as they are`);
     else if (then && today) {
@@ -85,10 +86,19 @@ function pairOf(
   const columns: string[] = [];
   for (const column of today.columns) {
     const old = then.columns.find((one) => one.name === column.name);
-    if (column.generated) continue;
+    if (column.generated) {
+      if (old && !old.generated)
+        changes.push(`${name}.${column.name} is computed now: its values stay in the past`);
+      continue;
+    }
     if (!old || old.generated) changes.push(...addedColumn(name, column, problems));
-    else if (typeClass(old.base) === typeClass(column.base)) columns.push(column.name);
-    else problems.push(`${name}.${column.name} was ${old.type} and is ${column.type} now`);
+    else if (typeClass(old.base) === typeClass(column.base)) {
+      columns.push(column.name);
+      if (printsOtherwise(old, column))
+        changes.push(
+          `${name}.${column.name} was ${old.type} and is ${column.type} now: values are rounded or padded`,
+        );
+    } else problems.push(`${name}.${column.name} was ${old.type} and is ${column.type} now`);
   }
   for (const old of then.columns) {
     if (old.generated || today.columns.some((one) => one.name === old.name)) continue;
@@ -126,6 +136,11 @@ function typeClass(type: string): string {
   return plain;
 }
 
+/** Of these types length and precision change what is stored, without an error. */
+function printsOtherwise({ base: old }: ColumnModel, { base: now }: ColumnModel): boolean {
+  return old !== now && /^(numeric|timestamp|time|interval|character(?! varying))/.test(now);
+}
+
 /** Now's key, if it was one before, too. */
 function commonKey(
   then: TableModel,
@@ -139,7 +154,7 @@ function commonKey(
   if (then.key && same(then.key)) return key;
   const plain = (expression: string) => expression.replace(/^"(.*)"$/, '$1').replaceAll('""', '"');
   const unique = then.uniques.some(
-    ({ expressions, predicate }) => predicate === undefined && same(expressions.map(plain)),
+    ({ expressions, predicate, operators }) => !predicate && !operators && same(expressions.map(plain)),
   );
   return unique && key.every((name) => columnOf(then, name).notNull) ? key : undefined;
 }
@@ -156,7 +171,15 @@ export function narrowTo(model: SchemaModel, pairs: readonly TablePair[]): Schem
 
 function narrowed(model: SchemaModel, pairs: readonly TablePair[], side: 'before' | 'now'): SchemaModel {
   const tables = new Map(pairs.map((pair) => [pair.id, pair[side]]));
-  const columns = new Map(pairs.map((pair) => [pair.id, new Set(pair.columns)]));
+  // A foreign key may be on a computed column, too.
+  const columns = new Map(
+    pairs.map(({ id, before, now }) => {
+      const inBoth = before.columns.filter((old) =>
+        now.columns.some((one) => one.name === old.name && typeClass(one.base) === typeClass(old.base)),
+      );
+      return [id, new Set(inBoth.map(({ name }) => name))];
+    }),
+  );
   const has = (id: TableId, names: readonly string[]) => names.every((name) => columns.get(id)?.has(name));
   return {
     tables,

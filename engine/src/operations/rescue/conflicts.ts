@@ -1,4 +1,4 @@
-/** Unique values that rows out of the past have, and other rows have now. */
+/** Unique values that rows out of the past have, and other rows have now; or what an exclusion constraint keeps apart. */
 import { execute, query } from '../../postgres/index.ts';
 import type { UniqueConflict } from './changeset-header.ts';
 import { equalColumns, sampleKey } from './closure.ts';
@@ -80,7 +80,7 @@ async function conflictsOf(
   const same = unique.expressions.map((_, at) =>
     unique.nullsEqual
       ? `(t.he${at} = q.e${at} or (t.he${at} is null and q.e${at} is null))`
-      : `t.he${at} = q.e${at}`,
+      : `t.he${at} ${unique.operators?.[at] ?? '='} q.e${at}`,
   );
   const inner = `select ${own.map((one, at) => `${one} as o${names[at]}`).join(', ')}, ${hashOf(pair)} as h,
     ${unique.expressions.map((_, at) => `v.e${at} as he${at}`).join(', ')}

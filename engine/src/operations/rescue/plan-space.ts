@@ -45,6 +45,7 @@ export async function createNowTables(space: PlanSpace): Promise<void> {
   await createClosureTables(now, space.now, { numbers: space.numbers, prefix: 'c', tables: down });
   for (const pair of space.pairs) {
     if (pair.now.key === undefined) await createContentTables(now, pair);
+    await query(now, `create temporary table hv_e_${pair.number} as ${outerColumns(pair, 'now')}`);
     for (const [index, unique] of pair.now.uniques.entries()) {
       const values = unique.expressions.map((one, at) => `${one} as e${at}`).join(', ');
       await query(

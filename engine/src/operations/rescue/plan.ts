@@ -14,6 +14,7 @@ import type {
 import { compareSchemas, narrowTo, type TablePair } from './compare-schemas.ts';
 import { cascadeSkips, findConflicts } from './conflicts.ts';
 import { classify, closeAll, gatherHashes, noRows, samples } from './diff.ts';
+import { refersToLeaving } from './leaving.ts';
 import { climb } from './parents.ts';
 import {
   beginScratch,
@@ -74,6 +75,7 @@ async function openSpace(options: PlanOptions): Promise<{
   await pinSettings(now);
   await refuseStandby(now);
   const present = await readSchema(now, model);
+  refuseUnknown(options.policies, [past, present]);
   const comparison = compareSchemas(past, present, root);
   const space: PlanSpace = {
     ...comparison,
@@ -98,6 +100,19 @@ async function openSpace(options: PlanOptions): Promise<{
     await createAccidentTables(space, accidentModel);
   }
   return { space, accidentModel, identity: await identify(now) };
+}
+
+/** Of a name that was mistyped the policy would be that of all others. */
+function refuseUnknown({ tables = {} }: RescuePolicies, models: readonly SchemaModel[]): void {
+  for (const name of Object.keys(tables)) {
+    const known = models.some((model) =>
+      [...model.tables.values()].some((one) => [one.id, tableName(one), one.name].includes(name)),
+    );
+    if (!known)
+      throw new HelvinoError('USAGE', `a policy is given for ${name}, and there is no table ${name}`, {
+        hint: 'write schema.table; see --table, and rescue.tables in helvino.yaml',
+      });
+  }
 }
 
 /** A table may not have been there at the accident; one with other columns cannot be compared. */
@@ -149,6 +164,7 @@ async function compareRows(space: PlanSpace, { policies, progress, accident }: P
     problems.push(...climbed.problems);
     more = climbed.added > 0;
   }
+  problems.push(...(await refersToLeaving(space)));
   return { counts, conflicts, problems };
 }
 

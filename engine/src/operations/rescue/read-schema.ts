@@ -80,23 +80,30 @@ const indexesQuery = `
   select i.indrelid::text as oid, c.relname as name, i.indisprimary as primary, i.indnullsnotdistinct_ as "nullsEqual",
     pg_get_expr(i.indpred, i.indrelid) as predicate,
     array(select pg_get_indexdef(i.indexrelid, k, false) from generate_series(1, i.indnkeyatts) k order by k) as expressions,
-    case when i.indpred is null and i.indimmediate is not null and 0 <> all(array(select i.indkey[k] from generate_series(0, i.indnkeyatts - 1) k))
+    case when i.indisunique and i.indpred is null and 0 <> all(array(select i.indkey[k] from generate_series(0, i.indnkeyatts - 1) k))
       then array(select a.attname::text from generate_series(0, i.indnkeyatts - 1) k
         join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[k] and a.attnotnull and a.attgenerated = '' order by k)
-    end as columns, i.indnkeyatts::int as width
+    end as columns, i.indnkeyatts::int as width,
+    (select array(select format('operator(%I.%s)', n.nspname, o.oprname) from unnest(x.conexclop) with ordinality u(oid, n_) join pg_operator o on o.oid = u.oid
+        join pg_namespace n on n.oid = o.oprnamespace order by u.n_)
+      from pg_constraint x where x.conindid = i.indexrelid and x.conrelid = i.indrelid and x.conexclop is not null limit 1) as operators
   from (select *, coalesce((to_jsonb(x) ->> 'indnullsnotdistinct')::boolean, false) as indnullsnotdistinct_ from pg_index x) i
   join pg_class c on c.oid = i.indexrelid
-  where i.indrelid = any($1::oid[]) and i.indisunique and i.indisvalid
+  where i.indrelid = any($1::oid[]) and (i.indisunique or i.indisexclusion) and i.indisvalid
   order by i.indrelid, i.indisprimary desc, i.indnkeyatts, c.relname`;
 
 const triggersQuery = `
   select t.tgrelid::text as oid, t.tgname as name, t.tgfoid::regprocedure::text as function, t.tgenabled in ('A', 'R') as always
   from pg_trigger t where t.tgrelid = any($1::oid[]) and not t.tgisinternal and t.tgenabled <> 'D'
-  order by t.tgrelid, t.tgname`;
+  union all
+  select r.ev_class::text, r.rulename, 'rule', r.ev_enabled in ('A', 'R')
+  from pg_rewrite r where r.ev_class = any($1::oid[]) and r.ev_enabled <> 'D'
+  order by 1, 2`;
 
 /** Constraints that partitions have from their root (conparentid) are the root's. */
 const referencesQuery = `
   select c.conname as name, c.conrelid::text as child, c.confrelid::text as parent, c.condeferrable as deferrable, c.confdeltype as "onDelete",
+    coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true) as enforced,
     format('%I.%I', cn.nspname, cc.relname) as "childFrom", format('%I.%I', pn.nspname, pc.relname) as "parentFrom",
     coalesce((select relid from pg_partition_ancestors(c.conrelid) with ordinality a(relid, n) order by n desc limit 1), c.conrelid)::oid::text as "childRoot",
     coalesce((select relid from pg_partition_ancestors(c.confrelid) with ordinality a(relid, n) order by n desc limit 1), c.confrelid)::oid::text as "parentRoot",
@@ -126,6 +133,7 @@ interface IndexRow {
   readonly predicate: string | null;
   readonly expressions: readonly string[];
   readonly columns: readonly string[] | null;
+  readonly operators: readonly string[] | null;
   readonly width: number;
 }
 
@@ -166,19 +174,20 @@ async function readTables(client: Client): Promise<{ oid: string; model: TableMo
 function keyAndUniques(indexes: readonly IndexRow[]): Pick<TableModel, 'key' | 'uniques'> {
   const key = indexes.find((index) => index.columns !== null && index.columns.length === index.width);
   const uniques = indexes
-    .filter((index) => index !== key)
-    .map(({ name, expressions, predicate, nullsEqual }) => ({
+    .filter((index) => index !== key || index.operators !== null)
+    .map(({ name, expressions, predicate, nullsEqual, operators }) => ({
       name,
       expressions,
       predicate: predicate ?? undefined,
       nullsEqual,
+      operators: operators ?? undefined,
     })) satisfies UniqueModel[];
   return { key: key?.columns ?? undefined, uniques };
 }
 
 type ReferenceRow = Pick<
   ReferenceModel,
-  'name' | 'deferrable' | 'onDelete' | 'childColumns' | 'parentColumns'
+  'name' | 'deferrable' | 'onDelete' | 'enforced' | 'childColumns' | 'parentColumns'
 > &
   Record<'child' | 'parent' | 'childRoot' | 'parentRoot' | 'childFrom' | 'parentFrom', string>;
 
@@ -191,7 +200,7 @@ async function readReferences(
     const child = tables.get(row.childRoot);
     const parent = tables.get(row.parentRoot);
     if (!child || !parent) return [];
-    const { name, deferrable, onDelete, childColumns, parentColumns } = row;
+    const { name, deferrable, onDelete, enforced, childColumns, parentColumns } = row;
     return {
       name,
       child: child.id,
@@ -200,7 +209,7 @@ async function readReferences(
       parent: parent.id,
       parentColumns,
       parentFrom: row.parent === row.parentRoot ? parent.id : row.parentFrom,
-      enforced: true,
+      enforced,
       deferrable,
       onDelete,
       when: {},

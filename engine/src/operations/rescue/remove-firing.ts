@@ -5,7 +5,7 @@
 import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { execute, query, quoteIdentifier } from '../../postgres/index.ts';
-import { column, columnOf, from } from './row-sql.ts';
+import { column, emptiable, from } from './row-sql.ts';
 import { type ReferenceModel, type SchemaModel, tableName } from './schema-model.ts';
 import type { StagedTable } from './stage.ts';
 
@@ -56,7 +56,7 @@ async function loosen(
       if (!enforced || waits || reference.child !== child.table.id) continue;
       // Of the same table all go in one statement, and only RESTRICT asks before its end.
       const early = parent && (parent === child ? onDelete === 'r' : parent.number > child.number);
-      const free = reference.childColumns.filter((name) => !columnOf(child.table, name).notNull);
+      const free = emptiable(child.table, reference.childColumns);
       if (!early || child.table.key === undefined || free.length === 0) continue;
       await execute(
         client,
@@ -84,7 +84,7 @@ async function loosenReverted(
     for (const reference of model.references) {
       const parent = leaving.find(({ table }) => table.id === reference.parent);
       if (!parent || !reference.enforced || reference.child !== child.table.id || !child.table.key) continue;
-      const free = reference.childColumns.filter((name) => !columnOf(child.table, name).notNull);
+      const free = emptiable(child.table, reference.childColumns);
       const places = reference.parentColumns.map((name) => parent.own.indexOf(name));
       if (free.length === 0 || places.includes(-1)) continue;
       const refers = reference.childColumns.map(

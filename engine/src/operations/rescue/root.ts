@@ -32,7 +32,7 @@ async function columnOfKey(client: Client, table: TableModel, value: string): Pr
   const single = [
     ...(table.key?.length === 1 ? [table.key[0]!] : []),
     ...table.uniques
-      .filter(({ expressions, predicate }) => expressions.length === 1 && predicate === undefined)
+      .filter(({ expressions, predicate, operators }) => expressions.length === 1 && !predicate && !operators)
       .flatMap(({ expressions }) =>
         table.columns.filter(
           ({ name }) => expressions[0] === name || expressions[0] === client.escapeIdentifier(name),

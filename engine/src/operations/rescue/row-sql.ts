@@ -51,6 +51,14 @@ export function columnOf(table: TableModel, name: string): ColumnModel {
   return table.columns.find((one) => one.name === name)!;
 }
 
+/** Those that can be NULL for a while. */
+export function emptiable(table: TableModel, names: readonly string[]): string[] {
+  return names.filter((name) => {
+    const { notNull, generated } = columnOf(table, name);
+    return !notNull && !generated;
+  });
+}
+
 /**
  * Half a SHA-256 of the row's text: the same on every server when the values are, byte by byte (given the settings of
  * session.ts), and nothing that someone could make a second row for.

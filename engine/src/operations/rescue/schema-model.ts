@@ -18,17 +18,21 @@ export interface ColumnModel {
   readonly sequence: string | undefined;
 }
 
-/** A unique index that is not the key: by its expressions, as SQL over the table's columns. */
+/** What no two rows may share, beside the key: by its expressions, as SQL over the table's columns. */
 export interface UniqueModel {
   readonly name: string;
   readonly expressions: readonly string[];
   /** Of a partial index. */
   readonly predicate: string | undefined;
   readonly nullsEqual: boolean;
+  /** Of an exclusion constraint: what must not hold, one operator for each expression; undefined: all equal. */
+  readonly operators: readonly string[] | undefined;
 }
 
+/** A trigger, or a rule that rewrites INSERT, UPDATE or DELETE. */
 export interface TriggerModel {
   readonly name: string;
+  /** `rule` of a rule. */
   readonly function: string;
   /** Fires even with `session_replication_role = replica`. */
   readonly always: boolean;

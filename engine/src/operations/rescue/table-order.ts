@@ -1,6 +1,6 @@
 /** In which order tables come, so that what is referred to comes first; cycles stay together (Tarjan's algorithm). */
 
-import { columnOf } from './row-sql.ts';
+import { emptiable } from './row-sql.ts';
 import type { ReferenceModel, SchemaModel, TableId } from './schema-model.ts';
 
 /**
@@ -31,7 +31,7 @@ function canWait(
   const table = tables.get(child);
   // ON DELETE RESTRICT never waits, so that its rows can go only in this order.
   if ((deferrable && onDelete !== 'r') || !table) return true;
-  return table.key !== undefined && childColumns.some((name) => !columnOf(table, name).notNull);
+  return table.key !== undefined && emptiable(table, childColumns).length > 0;
 }
 
 /** Groups of nodes that reach one another, each after all groups that it points to. `edges`: node → what it points to. */

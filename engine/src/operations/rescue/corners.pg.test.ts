@@ -1,0 +1,179 @@
+/** Corners of PostgreSQL that a rescue meets: each once went wrong. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
+import { makeLab, same } from './testing/rescue-lab.ts';
+
+let server: TestServer;
+const lab = (more?: string) => makeLab(server, more);
+const all = (insert: boolean, revert: boolean, remove: boolean) => ({ insert, revert, remove });
+const stop = { onConflict: 'stop', onSchemaChange: 'stop' } as const;
+
+before(async () => {
+  server = await startTestServer({ major: 18 });
+});
+
+after(() => server[Symbol.asyncDispose]());
+
+const bookings = `create table bookings (id int primary key, org int not null references organizations on delete cascade, during int4range,
+    exclude using gist (during with &&));
+  insert into bookings values (1, 1, '[1,5)'), (2, 1, '[5,9)'), (3, 2, '[20,30)');`;
+
+test('rows that had exchanged what an exclusion constraint keeps apart – are reverted, and put back', async () => {
+  await using l = await lab(bookings);
+  const live = await l.client('live');
+  const past = await l.content('past');
+  await live.query(`update bookings set during = '[90,91)' where id = 1; update bookings set during = '[1,5)' where id = 2;
+    update bookings set during = '[5,9)' where id = 1`);
+  const lost = await l.content('live');
+  const plan = await l.plan({ policies: { all: all(true, true, true), ...stop } });
+  await l.apply(plan.file);
+  same(await l.content('live'), past);
+  await l.undo(`${plan.file}.undo`);
+  same(await l.content('live'), lost);
+});
+
+test('an exclusion constraint keeps a row away that another has taken the place of – the plan says so, skips it, or replaces the other', async () => {
+  await using l = await lab(bookings);
+  const live = await l.client('live');
+  await live.query(`delete from bookings where org = 1; insert into bookings values (9, 2, '[4,6)')`);
+  const stopped = await l.plan();
+  assert.deepEqual(
+    stopped.conflicts.map(({ table, index, rows }) => [table, index, rows]),
+    [['public.bookings', 'bookings_during_excl', 2]],
+  );
+  const skipped = await l.plan({ policies: { all: all(true, false, false), ...stop, onConflict: 'skip' } });
+  assert.deepEqual(skipped.problems, []);
+  assert.equal(skipped.tables.find(({ table }) => table === 'public.bookings')!.skipped, 2);
+  const replaced = await l.plan({
+    policies: { all: all(true, false, false), ...stop, onConflict: 'replace' },
+  });
+  await l.apply(replaced.file);
+  const { rows } = await live.query('select id from bookings order by id');
+  assert.deepEqual(rows, [{ id: 1 }, { id: 2 }, { id: 3 }]);
+});
+
+test('the row that would be replaced is referred to – the plan says so, and cannot be applied', async () => {
+  await using l = await lab();
+  const live = await l.client('live');
+  await live.query(`delete from organizations where key = 'demo'; insert into organizations (key) values ('demo');
+    insert into conversations (org, title) values (3, 'anew')`);
+  const plan = await l.plan({ policies: { all: all(true, false, false), ...stop, onConflict: 'replace' } });
+  assert.match(
+    plan.problems.join('; '),
+    /1 rows of public.conversations refer .* to rows of public.organizations that would go/,
+  );
+});
+
+test('a table that rows only referred to was dropped since – does not stand in the way', async () => {
+  await using l = await lab(`create table plans (id int primary key); insert into plans values (1);
+    alter table organizations add plan int references plans default 1;`);
+  const live = await l.client('live');
+  await live.query(
+    `alter table organizations drop plan; drop table plans; delete from organizations where key = 'demo'`,
+  );
+  const plan = await l.plan({
+    policies: { all: all(true, false, false), ...stop, onSchemaChange: 'default' },
+  });
+  assert.deepEqual(plan.problems, []);
+  assert.equal((await l.apply(plan.file)).state, 'applied');
+});
+
+test('columns are less exact now, or computed – the plan says so before anything is rounded or lost', async () => {
+  await using l =
+    await lab(`create table prices (org int references organizations on delete cascade, id int primary key,
+    price numeric(12,2), at timestamptz, twice int);
+    insert into prices values (1, 1, 1.25, '2026-01-01 00:00:00.75+00', 3)`);
+  const live = await l.client('live');
+  await live.query(`delete from organizations where key = 'demo'; alter table prices alter price type numeric(12,1), alter at type timestamptz(0);
+    alter table prices drop twice; alter table prices add twice int generated always as (id * 2) stored`);
+  const plan = await l.plan();
+  assert.match(
+    plan.problems.join('; '),
+    /public.prices.price was numeric\(12,2\) and is numeric\(12,1\) now/,
+  );
+  assert.match(
+    plan.problems.join('; '),
+    /public.prices.at was timestamp with time zone and is timestamp\(0\) with time zone now/,
+  );
+  assert.match(plan.problems.join('; '), /public.prices.twice is computed now/);
+});
+
+test('a role that may not see or set a sequence – brings the rows back, and is told that the sequence is behind', async () => {
+  await using l =
+    await lab(`create role writer login; grant select, insert, update, delete on all tables in schema public to writer;
+    grant usage on sequence conversations_id_seq to writer; revoke all on sequence events_id_seq from public`);
+  const live = await l.client('live');
+  await live.query(`drop trigger audit_message on messages; delete from organizations where key = 'demo'; select setval('conversations_id_seq', 2);
+    alter sequence events_id_seq restart`);
+  const plan = await l.plan();
+  const applied = await l.apply(plan.file, { now: await l.client('live', 'writer') });
+  assert.match(applied.warnings.join('; '), /public.conversations_id_seq .* may not/);
+  assert.match(applied.warnings.join('; '), /public.events_id_seq .* may not/);
+});
+
+test('a rule on a table – is told as a side effect, and stops a role that cannot turn it off', async () => {
+  await using l =
+    await lab(`create role ruled login; grant all on all tables in schema public to ruled; grant all on all sequences in schema public to ruled;
+    drop trigger audit_message on messages;
+    create rule noted as on insert to conversations do also insert into audit values ('rule')`);
+  const live = await l.client('live');
+  await live.query(`delete from organizations where key = 'demo'`);
+  const plan = await l.plan();
+  assert.match(plan.sideEffects.join('\n'), /public.conversations: .*noted \(rule\)/);
+  await assert.rejects(l.apply(plan.file, { now: await l.client('live', 'ruled') }), { code: 'SERVER_AUTH' });
+  await l.apply(plan.file);
+  const { rows } = await live.query('select count(*)::int as n from audit');
+  assert.deepEqual(rows, [{ n: 0 }]);
+});
+
+test('a foreign key on a computed column – what refers by it belongs, too', async () => {
+  await using l = await lab(`create table notes (id int primary key, body jsonb,
+    org int generated always as ((body ->> 'org')::int) stored references organizations on delete cascade);
+    insert into notes (id, body) values (1, '{"org": 1}'), (2, '{"org": 2}')`);
+  const live = await l.client('live');
+  const past = await l.content('past');
+  await live.query(`delete from organizations where key = 'demo'; delete from audit`);
+  const lost = await l.content('live');
+  const plan = await l.plan();
+  await l.apply(plan.file);
+  same(await l.content('live'), past);
+  await l.undo(`${plan.file}.undo`);
+  same(await l.content('live'), lost);
+});
+
+test('a trigger changes rows of a table without a key – stops the whole', async () => {
+  await using l =
+    await lab(`create function shout() returns trigger language plpgsql as $$ begin new.what := upper(new.what); return new; end $$;
+    create trigger shout before insert on log for each row execute function shout()`);
+  const live = await l.client('live');
+  await live.query(`delete from organizations where key = 'demo'`);
+  const lost = await l.content('live');
+  const plan = await l.plan();
+  await assert.rejects(l.apply(plan.file, { triggers: 'fire' }), {
+    code: 'PLAN_CHANGED',
+    message: /4 rows of public.log are not what was written/,
+  });
+  same(await l.content('live'), lost);
+});
+
+test('a policy for a table that is not there – is refused', async () => {
+  await using l = await lab();
+  await assert.rejects(
+    l.plan({ policies: { all: all(true, false, false), tables: { mesages: { insert: false } }, ...stop } }),
+    { code: 'USAGE', message: /there is no table mesages/ },
+  );
+});
+
+test('a foreign key that is not enforced – leads to what belongs, and is not checked', async () => {
+  await using l =
+    await lab(`create table loose (id int primary key, org int references organizations not enforced,
+    conversation bigint references conversations not enforced); insert into loose values (1, 1, 999)`);
+  const live = await l.client('live');
+  await live.query(`delete from loose`);
+  const plan = await l.plan();
+  assert.deepEqual(plan.problems, []);
+  await l.apply(plan.file);
+  const { rows } = await live.query('select id from loose');
+  assert.deepEqual(rows, [{ id: 1 }]);
+});
