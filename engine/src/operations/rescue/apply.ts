@@ -98,9 +98,37 @@ async function applyChanges(options: Run, reader: ChangesetReader, undoFile: str
     await writeUndo(now, work, facts);
     await commit(now, undoFile);
     return { ...common, state: 'applied', undoFile, sequences, warnings, seconds: seconds() };
+  } catch (thrown) {
+    throw withHint(thrown);
   } finally {
     await rollback(now);
   }
+}
+
+/** What the server refuses most often here, and what to do. https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const hints: Readonly<Record<string, string>> = {
+  '55P03':
+    'nothing was changed: another session holds locks on these rows; wait for it, or raise --lock-timeout',
+  '57014': 'nothing was changed; raise --statement-timeout',
+  '42501': 'nothing was changed: --url names a role that may read and write these tables',
+  '22P02':
+    'nothing was changed: a value of then does not fit its type of now, e.g. a renamed label of an enum',
+  '22001': 'nothing was changed: a value of then is too long for its column of now',
+  '23502':
+    'nothing was changed: a row of then does not fit the table of now; leave it away with --table, or change the table',
+  '23514':
+    'nothing was changed: a row of then does not fit the table of now; leave it away with --table, or change the table',
+  '23505': 'nothing was changed: another row has this value now; make a new plan',
+  '23P01': 'nothing was changed: another row has this place now; make a new plan',
+  P0001:
+    'nothing was changed: a trigger refused; --triggers off, as a role that may set session_replication_role',
+};
+
+function withHint(thrown: unknown): unknown {
+  if (!(thrown instanceof HelvinoError) || thrown.hint !== undefined) return thrown;
+  const { code, message, cause, context } = thrown;
+  const hint = hints[String(context.sqlstate ?? '')];
+  return hint === undefined ? thrown : new HelvinoError(code, message, { cause, context, hint });
 }
 
 interface Begun {

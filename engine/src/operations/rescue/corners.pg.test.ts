@@ -177,3 +177,43 @@ test('a foreign key that is not enforced – leads to what belongs, and is not c
   const { rows } = await live.query('select id from loose');
   assert.deepEqual(rows, [{ id: 1 }]);
 });
+
+test('locked by someone, a label renamed, a trigger that refuses – nothing is changed, and the error says what to do', async () => {
+  await using l =
+    await lab(`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not today'; end $$;
+    create trigger refuse before insert on users for each row execute function refuse()`);
+  const live = await l.client('live');
+  await live.query(`update conversations set state = 'bad' where id = 2`);
+  await l.quiet(await l.client('postgres'));
+  const again = await l.client('live');
+  await again.query(`delete from users where org = 1; update organizations set settings = '1' where id = 1`);
+  const lost = await l.content('live');
+  const plan = await l.plan({ policies: { all: all(true, true, false), ...stop } });
+  await assert.rejects(l.apply(plan.file, { triggers: 'fire' }), {
+    hint: /a trigger refused; --triggers off/,
+  });
+  await again.query('begin; lock organizations');
+  await assert.rejects(l.apply(plan.file, { lockTimeoutMs: 200 }), { hint: /--lock-timeout/ });
+  await again.query(`rollback; alter type mood rename value 'ok' to 'good'`);
+  const renamed = await l.plan({ policies: { all: all(true, true, false), ...stop } });
+  await assert.rejects(l.apply(renamed.file), { hint: /a renamed label of an enum/ });
+  await again.query(`alter type mood rename value 'good' to 'ok'`);
+  same(await l.content('live'), lost);
+});
+
+test('a published table without replica identity – the plan says that no undo can remove its rows', async () => {
+  await using l = await lab('create publication everything for table log, users, events');
+  const live = await l.client('live');
+  await live.query(
+    `drop publication everything; delete from organizations where key = 'demo'; create publication everything for table log, users, events`,
+  );
+  const plan = await l.plan();
+  assert.deepEqual(
+    plan.sideEffects.filter((text) => /REPLICA IDENTITY FULL/.test(text)).map((text) => text.split(':')[0]),
+    ['public.log'],
+  );
+  await l.apply(plan.file);
+  await assert.rejects(l.undo(`${plan.file}.undo`), { message: /does not have a replica identity/ });
+  await live.query('alter table log replica identity full');
+  assert.equal((await l.undo(`${plan.file}.undo`)).state, 'applied');
+});

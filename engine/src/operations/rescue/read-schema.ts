@@ -44,6 +44,9 @@ export function findTable(tables: SchemaModel['tables'], name: string): TableMod
 const tablesQuery = `
   select c.oid::text as oid, n.nspname as schema, c.relname as name, c.relkind as kind,
     c.relpersistence = 'u' as unlogged, c.relrowsecurity as "rowSecurity",
+    (c.relreplident = 'n' or c.relreplident = 'd' and not exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary))
+      and (n.nspname, c.relname) in (select t.schemaname, t.tablename from pg_publication_tables t
+        join pg_publication p using (pubname) where p.pubupdate or p.pubdelete) as "insertOnly",
     greatest(case when c.relkind = 'p' then (select coalesce(sum(greatest(l.reltuples, 0)), 0) from pg_partition_tree(c.oid) p
       join pg_class l on l.oid = p.relid where p.isleaf) else c.reltuples end, 0)::float8 as rows
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -122,6 +125,7 @@ interface TableRow {
   readonly kind: string;
   readonly unlogged: boolean;
   readonly rowSecurity: boolean;
+  readonly insertOnly: boolean;
   readonly rows: number;
 }
 
@@ -166,6 +170,7 @@ async function readTables(client: Client): Promise<{ oid: string; model: TableMo
       ...keyAndUniques(indexes.get(row.oid) ?? []),
       triggers: (triggers.get(row.oid) ?? []).map(({ oid: _, ...trigger }) => trigger),
       rowSecurity: row.rowSecurity,
+      insertOnly: row.insertOnly,
       rows: row.rows,
     },
   }));

@@ -55,6 +55,8 @@ export interface TableModel {
   readonly uniques: readonly UniqueModel[];
   readonly triggers: readonly TriggerModel[];
   readonly rowSecurity: boolean;
+  /** It is published, and nothing identifies its rows to subscribers: the server refuses UPDATE and DELETE. */
+  readonly insertOnly: boolean;
   /** The server's estimate. */
   readonly rows: number;
   /** Where its rows are read instead: a temporary table with the same columns, for rows that came from files. */

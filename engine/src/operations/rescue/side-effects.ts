@@ -34,6 +34,11 @@ export function sideEffectsOf(tables: readonly TableModel[]): string[] {
             `${name}: these triggers do not fire (with --triggers fire they do), so what they would do is not done: ${list(silent)}`,
           ]
         : []),
+      ...(table.insertOnly
+        ? [
+            `${name}: it is published and has no replica identity, so the server refuses to change or remove its rows, and an undo with them; ALTER TABLE … REPLICA IDENTITY FULL allows it`,
+          ]
+        : []),
       ...(table.rowSecurity ? [`${name}: row security is bypassed, or the run ends with an error`] : []),
       ...objects.map((one) => `${name}.${one.name}: large objects that it may name are not brought back`),
     ];
