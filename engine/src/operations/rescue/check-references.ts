@@ -5,6 +5,7 @@
 import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { query } from '../../postgres/index.ts';
+import { operatorOf, refersToSome } from './closure.ts';
 import { column, from } from './row-sql.ts';
 import { type ReferenceModel, type SchemaModel, tableName } from './schema-model.ts';
 import { joinStaged, type StagedTable } from './stage.ts';
@@ -21,7 +22,9 @@ export async function lockParents(client: Client, work: Work): Promise<void> {
   for (const { reference, child, parent } of referencesOf(work)) {
     const values = valuesOf(reference, child);
     if (values === undefined) continue;
-    const on = reference.parentColumns.map((name, index) => `${column('p', name)} = ${values[index]}`);
+    const on = reference.parentColumns.map(
+      (name, index) => `${column('p', name)} ${operatorOf(reference, index)} ${values[index]}`,
+    );
     await query(
       client,
       `select count(*) from (select from ${from(parent, reference.parentFrom)} p where exists (
@@ -33,10 +36,6 @@ export async function lockParents(client: Client, work: Work): Promise<void> {
 /** Throws PLAN_CHANGED when a row refers to one that is not there, among all that were or could be affected. */
 export async function checkReferences(client: Client, work: Work): Promise<void> {
   for (const { reference, child, parent } of referencesOf(work)) {
-    const exists = (
-      alias: (index: number) => string,
-    ) => `exists (select from ${from(parent, reference.parentFrom)} p
-      where ${reference.parentColumns.map((name, index) => `${column('p', name)} = ${alias(index)}`).join(' and ')})`;
     const values = valuesOf(reference, child);
     const own = reference.childColumns.map((name) => column('t', name));
     const used = values ?? own;
@@ -48,7 +47,7 @@ export async function checkReferences(client: Client, work: Work): Promise<void>
     const [row] = await query<{ count: number }>(
       client,
       `select count(*)::float8 as count from ${rows} where s.op in ('i', 'u')
-         and ${used.map((value) => `${value} is not null`).join(' and ')} and not ${exists((index) => used[index]!)}`,
+         and ${used.map((value) => `${value} is not null`).join(' and ')} and not ${refersToSome(reference, parent, used)}`,
     );
     if (row!.count > 0) throw dangling(row!.count, reference, tableName(child.table));
   }
@@ -68,7 +67,10 @@ async function checkChildren(client: Client, { disturbed, model }: Work): Promis
       const still = reference.parentColumns.map(
         (name, index) => `${column('p', name)} = o.x${places[index]}`,
       );
-      const refers = reference.childColumns.map((name, index) => `${column('t', name)} = g.g${index}`);
+      const own = reference.childColumns.map((name) => column('t', name));
+      const refers = own.map((name, index) => `${name} ${operatorOf(reference, index)} g.g${index}`);
+      // Of a period others may still cover it.
+      const uncovered = reference.period ? `where not ${refersToSome(reference, parentTable, own)}` : '';
       // From the side of what is gone: the tables may be large.
       const [row] = await query<{ count: number }>(
         client,
@@ -76,7 +78,7 @@ async function checkChildren(client: Client, { disturbed, model }: Work): Promis
            where o.op in ('u', 'd') and not exists (
              select from ${from(parentTable, reference.parentFrom)} p where ${still.join(' and ')}))
          select count(*)::float8 as count from gone g
-         join ${from(child, reference.childFrom)} t on ${refers.join(' and ')}`,
+         join ${from(child, reference.childFrom)} t on ${refers.join(' and ')} ${uncovered}`,
       );
       if (row!.count > 0) throw dangling(row!.count, reference, tableName(child));
     }

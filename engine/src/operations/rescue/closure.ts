@@ -150,7 +150,8 @@ function downStatement(model: SchemaModel, { reference, numbers, after, step }: 
 }
 
 /** Which of the parent's key columns each referenced column is; undefined when one is none, so that the parent must be read. */
-function directKeys({ parentColumns }: ReferenceModel, parent: TableModel): number[] | undefined {
+function directKeys({ parentColumns, period }: ReferenceModel, parent: TableModel): number[] | undefined {
+  if (period) return undefined;
   const places = parentColumns.map((name) => parent.key?.indexOf(name) ?? -1);
   return places.includes(-1) ? undefined : places;
 }
@@ -160,6 +161,25 @@ export function conditionsOf(reference: ReferenceModel, alias: string): string[]
   return Object.entries(reference.when).map(
     ([name, value]) => `${column(alias, name)}::text = '${value.replaceAll("'", "''")}'`,
   );
+}
+
+/** How the nth columns of child and parent compare when the one row refers to the other. */
+export function operatorOf({ period, childColumns }: ReferenceModel, index: number): string {
+  return period && index === childColumns.length - 1 ? 'operator(pg_catalog.&&)' : '=';
+}
+
+/** That what the child's columns (`values`) refer to is there, in one row or, of a period, in several. */
+export function refersToSome(
+  reference: ReferenceModel,
+  parent: TableModel,
+  values: readonly string[],
+): string {
+  const names = reference.parentColumns.map((name) => column('p', name));
+  const on = names.map((name, index) => `${name} ${operatorOf(reference, index)} ${values[index]}`);
+  const rows = `from ${from(parent, reference.parentFrom)} p where ${on.join(' and ')}`;
+  return reference.period
+    ? `coalesce((select pg_catalog.range_agg(${names.at(-1)}) operator(pg_catalog.@>) ${values.at(-1)} ${rows}), false)`
+    : `exists (select ${rows})`;
 }
 
 /** `parent` and `child`: an alias, or the expression for the nth column. Declared references may join unlike types, as text. */
@@ -178,7 +198,8 @@ export function equalColumns(
       const given = sides[which];
       return typeof given === 'string' ? column(given, own) : given(index);
     };
-    return `${side('child', name)}${unlike} = ${side('parent', parentName)}${unlike}`;
+    const operator = operatorOf(reference, index);
+    return `${side('child', name)}${unlike} ${operator} ${side('parent', parentName)}${unlike}`;
   });
 }
 

@@ -217,3 +217,26 @@ test('a published table without replica identity – the plan says that no undo 
   await live.query('alter table log replica identity full');
   assert.equal((await l.undo(`${plan.file}.undo`)).state, 'applied');
 });
+
+test('a foreign key over a period – what refers to any part of it belongs, and what covers it comes back', async () => {
+  await using l = await lab(`create extension btree_gist;
+    create table rooms (id int, valid daterange, org int references organizations on delete cascade, primary key (id, valid without overlaps));
+    create table uses (id int primary key, room int, during daterange, foreign key (room, period during) references rooms (id, period valid));
+    insert into rooms values (1, '[2020-01-01,2021-01-01)', 1), (1, '[2021-01-01,2022-01-01)', 1), (2, '[2020-01-01,2021-01-01)', 2);
+    insert into uses values (1, 1, '[2020-06-01,2021-06-01)'), (2, 2, '[2020-06-01,2020-07-01)')`);
+  const live = await l.client('live');
+  const past = await l.content('past');
+  await live.query(`delete from uses where id = 1; delete from rooms where id = 1 and valid @> date '2020-02-01';
+    update rooms set valid = '[2021-01-01,2023-01-01)' where id = 1; insert into uses values (3, 1, '[2022-02-01,2022-03-01)')`);
+  const lost = await l.content('live');
+  const stopped = await l.plan({ policies: { all: all(true, true, false), ...stop } });
+  await live.query(`delete from uses where id = 3`);
+  const plan = await l.plan({ policies: { all: all(true, true, true), ...stop } });
+  assert.deepEqual(plan.problems, []);
+  await l.apply(plan.file);
+  same(await l.content('live'), past);
+  await l.undo(`${plan.file}.undo`);
+  await live.query(`insert into uses values (3, 1, '[2022-02-01,2022-03-01)')`);
+  same(await l.content('live'), lost);
+  assert.equal(stopped.tables.find(({ table }) => table === 'public.uses')!.rows.added, 1);
+});

@@ -12,8 +12,8 @@ export async function refersToLeaving(space: PlanSpace): Promise<string[]> {
   const problems: string[] = [];
   const pairs = new Map(space.pairs.map((pair) => [pair.id, pair]));
   for (const parent of space.pairs) {
-    const references = space.enforced.filter((reference) => reference.parent === parent.id);
-    // Without a key: what apply finds must do.
+    const references = space.enforced.filter(({ parent: to, period }) => to === parent.id && !period);
+    // Without a key, or of a period, which others may cover: what apply finds must do.
     if (parent.now.key === undefined || references.length === 0) continue;
     const sent = await ship(
       {

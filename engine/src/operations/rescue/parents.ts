@@ -3,7 +3,7 @@
  * or, if others have deleted it since, is brought back for its sake alone.
  */
 import { execute, query } from '../../postgres/index.ts';
-import { equalColumns } from './closure.ts';
+import { equalColumns, operatorOf, refersToSome } from './closure.ts';
 import type { TablePair } from './compare-schemas.ts';
 import { changedRows } from './conflicts.ts';
 import { hashOf, outerNames, type PlanSpace, ship } from './plan-space.ts';
@@ -63,10 +63,11 @@ async function climbReference(
   const places = reference.parentColumns.map((name) => parent.now.key?.indexOf(name) ?? -1);
   await execute(before, `delete from ${wanted}`);
   // Those that come back anyway need not be asked for.
-  const coming = places.includes(-1)
-    ? `select from ${changedRows(parent, '2')} where d2.action in ('i', 'u')
+  const coming =
+    places.includes(-1) || reference.period
+      ? `select from ${changedRows(parent, '2')} where d2.action in ('i', 'u')
          and ${equalColumns(space.before, reference, { child: 't', parent: 't2' }).join(' and ')}`
-    : `select from pg_temp.hv_d_${parent.number} d2 where d2.action in ('i', 'u')
+      : `select from pg_temp.hv_d_${parent.number} d2 where d2.action in ('i', 'u')
          and ${values.map((value, at) => `d2.k${places[at]} = ${value}`).join(' and ')}`;
   const asked = await execute(
     before,
@@ -79,17 +80,19 @@ async function climbReference(
   await ship({ client: before, select: `select * from ${wanted}` }, { client: now, into: wanted });
   await query(now, `analyze ${wanted}`);
   await execute(before, `delete from ${missing}`);
-  const same = (alias: string, values: string) =>
-    reference.parentColumns.map((name, at) => `${column(alias, name)} = ${values}.f${at}`).join(' and ');
+  const same = reference.parentColumns
+    .map((name, at) => `${column('t', name)} ${operatorOf(reference, at)} g.f${at}`)
+    .join(' and ');
+  const wantedValues = reference.parentColumns.map((_, at) => `f.f${at}`);
   const lost = await ship(
     {
       client: now,
-      select: `select * from ${wanted} f where not exists (select from ${from(parent.now)} p where ${same('p', 'f')})`,
+      select: `select * from ${wanted} f where not ${refersToSome(reference, parent.now, wantedValues)}`,
     },
     { client: before, into: missing },
   );
   if (lost === 0) return { added: 0, nowhere: 0 };
-  return bringParents(space, { parent, missing, same: same('t', 'g'), round: round + 1, lost });
+  return bringParents(space, { parent, missing, same, round: round + 1, lost });
 }
 
 interface Missing {

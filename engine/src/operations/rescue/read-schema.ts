@@ -106,7 +106,7 @@ const triggersQuery = `
 /** Constraints that partitions have from their root (conparentid) are the root's. */
 const referencesQuery = `
   select c.conname as name, c.conrelid::text as child, c.confrelid::text as parent, c.condeferrable as deferrable, c.confdeltype as "onDelete",
-    coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true) as enforced,
+    coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true) as enforced, coalesce((to_jsonb(c) ->> 'conperiod')::boolean, false) as period,
     format('%I.%I', cn.nspname, cc.relname) as "childFrom", format('%I.%I', pn.nspname, pc.relname) as "parentFrom",
     coalesce((select relid from pg_partition_ancestors(c.conrelid) with ordinality a(relid, n) order by n desc limit 1), c.conrelid)::oid::text as "childRoot",
     coalesce((select relid from pg_partition_ancestors(c.confrelid) with ordinality a(relid, n) order by n desc limit 1), c.confrelid)::oid::text as "parentRoot",
@@ -192,7 +192,7 @@ function keyAndUniques(indexes: readonly IndexRow[]): Pick<TableModel, 'key' | '
 
 type ReferenceRow = Pick<
   ReferenceModel,
-  'name' | 'deferrable' | 'onDelete' | 'enforced' | 'childColumns' | 'parentColumns'
+  'name' | 'deferrable' | 'onDelete' | 'enforced' | 'period' | 'childColumns' | 'parentColumns'
 > &
   Record<'child' | 'parent' | 'childRoot' | 'parentRoot' | 'childFrom' | 'parentFrom', string>;
 
@@ -205,7 +205,7 @@ async function readReferences(
     const child = tables.get(row.childRoot);
     const parent = tables.get(row.parentRoot);
     if (!child || !parent) return [];
-    const { name, deferrable, onDelete, enforced, childColumns, parentColumns } = row;
+    const { name, deferrable, onDelete, enforced, period, childColumns, parentColumns } = row;
     return {
       name,
       child: child.id,
@@ -215,6 +215,7 @@ async function readReferences(
       parentColumns,
       parentFrom: row.parent === row.parentRoot ? parent.id : row.parentFrom,
       enforced,
+      period,
       deferrable,
       onDelete,
       when: {},
@@ -255,6 +256,7 @@ function declaredReference(tables: SchemaModel['tables'], declared: DeclaredRefe
     parentColumns: toColumns,
     parentFrom: parent.id,
     enforced: false,
+    period: false,
     deferrable: false,
     onDelete: 'a',
     when,

@@ -73,6 +73,11 @@ export interface ReferenceModel {
   readonly parent: TableId;
   readonly parentColumns: readonly string[];
   readonly parentFrom: TableId;
+  /**
+   * PERIOD (PostgreSQL 18): the last column is a range, which those of the parents must cover together.
+   * https://www.postgresql.org/docs/18/sql-createtable.html#SQL-CREATETABLE-PARMS-REFERENCES
+   */
+  readonly period: boolean;
   /** The server checks it. */
   readonly enforced: boolean;
   readonly deferrable: boolean;
