@@ -20,12 +20,13 @@ import { walBench } from './wal.ts';
 import { walReport } from './wal-report.ts';
 import type { WalOptions } from './wal-tools.ts';
 
-const usage = `node bench/run.ts [wal|s3|rescue] [options], as root
+const usage = `node bench/run.ts [memory|wal|s3|rescue] [options], as root
+  memory          full backup and restore with all in /dev/shm (10 GB): what the programs cost, whatever the disk takes
   rescue          one organization's million rows back into ten million: --rounds, --scale (default 1)
   s3              backup to and restore from S3 beside the local disk: --rounds, --scale as below (default 0.5)
   wal             intake, lag, replay and search of WAL instead: --only of intake,lag,replay,find; --rounds, --scale of pgbench (default 20),
                   --wal-mb N for intake and replay (default 1500), --find-mb N to search (default 10000), --seconds N of a round of load (default 20)
-  --dir DIR       where to work (default /var/tmp); needs about 6 times the database's size
+  --dir DIR       where to work (default /var/tmp, of memory /dev/shm); needs about 6 times the database's size
   --rounds N      rounds of the comparison (default 3)
   --scale X       1 is a little over 3 GB (default)
   --tables N      small tables of the memory test (default 100000)
@@ -34,7 +35,7 @@ const usage = `node bench/run.ts [wal|s3|rescue] [options], as root
   --out FILE      where the results go (default bench/RESULTS.md)`;
 
 const options = {
-  dir: { type: 'string', default: '/var/tmp' },
+  dir: { type: 'string' },
   rounds: { type: 'string' },
   scale: { type: 'string' },
   tables: { type: 'string' },
@@ -84,21 +85,25 @@ async function parts(only: readonly string[], part: PartOptions, tables: number)
   };
 }
 
-type Values = Readonly<Record<Exclude<keyof typeof options, 'quick' | 'help'>, string | undefined>> & {
+type Values = Readonly<
+  Record<Exclude<keyof typeof options, 'quick' | 'help' | 'dir'>, string | undefined>
+> & {
+  readonly dir: string;
   readonly quick: boolean;
 };
 
 async function main(): Promise<void> {
   const { values: given, positionals } = parseArgs({ options, allowPositionals: true });
   if (given.help) return console.log(usage);
-  if (positionals.some((word) => !['wal', 's3', 'rescue'].includes(word))) throw new Error(usage);
+  if (positionals.some((word) => !['memory', 'wal', 's3', 'rescue'].includes(word))) throw new Error(usage);
   if (process.getuid?.() !== 0)
     throw new Error('run as root: servers and pgBackRest run as the user postgres');
   const packages = await missing();
   if (packages.length > 0) throw new Error(`missing; run: apt-get install ${packages.join(' ')}`);
-  const values = given as Values;
+  const inMemory = positionals.includes('memory');
+  const values = { ...given, dir: given.dir ?? (inMemory ? '/dev/shm' : '/var/tmp') } as Values;
   const account = await postgresAccount();
-  const home = await ownFolder(await mkdtemp(join(given.dir, 'helvino-bench-')), account);
+  const home = await ownFolder(await mkdtemp(join(values.dir, 'helvino-bench-')), account);
   // Servers of the second part, and scratch files of Helvino, go where all else is.
   process.env.TMPDIR = home;
   // Compiled code is kept between runs, as by the launcher, `engine/bin/helvino.mjs`.
@@ -108,8 +113,8 @@ async function main(): Promise<void> {
   try {
     if (positionals.includes('rescue')) await rescue(values, { home, account });
     else if (positionals.includes('s3')) await s3(values, { home, account });
-    else if (positionals.length > 0) await wal(values, { home, account });
-    else await backups(values, { home, account });
+    else if (positionals.includes('wal')) await wal(values, { home, account });
+    else await backups(values, { home, account }, inMemory);
   } finally {
     await rm(home, { recursive: true, force: true });
   }
@@ -125,13 +130,17 @@ function loadLine(before: string): string {
   return `Load average before the run: ${before}, after it (own work included): ${loadavg()[2]!.toFixed(2)} over 15 minutes; niceness of all contenders and servers: ${getPriority()} (other work on the machine makes all numbers worse and less even)`;
 }
 
-async function backups(values: Values, where: Pick<PartOptions, 'home' | 'account'>): Promise<void> {
+async function backups(
+  values: Values,
+  where: Pick<PartOptions, 'home' | 'account'>,
+  inMemory: boolean,
+): Promise<void> {
   const scale = Number(values.scale ?? (values.quick ? 0.05 : 1));
   const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
   const tables = Number(values.tables ?? (values.quick ? 2000 : 100_000));
   const before = loadavg()[0]!.toFixed(2);
-  const facts = await machine(values.dir!);
-  const only = (values.only ?? 'comparison,incremental,tables').split(',');
+  const facts = await machine(values.dir);
+  const only = (values.only ?? (inMemory ? 'comparison' : 'comparison,incremental,tables')).split(',');
   const results = await parts(only, { ...where, scale, rounds }, tables);
   const about: Facts = {
     command,
@@ -142,7 +151,9 @@ async function backups(values: Values, where: Pick<PartOptions, 'home' | 'accoun
   const out = outOf(values);
   const text = report(about, results);
   if (out === undefined) return console.log(text);
-  await writeMain(out, text);
+  if (inMemory)
+    await writeSection(out, 'memory', text.replace(/^# .*$/m, '# The same in memory, without a disk'));
+  else await writeMain(out, text);
   console.log(ratioTable(results));
   say(`results are in ${out}`);
 }
@@ -184,7 +195,7 @@ async function rescue(values: Values, where: Pick<PartOptions, 'home' | 'account
 }
 
 async function factLines(values: Values, before: string): Promise<string[]> {
-  const [machineLine, system, versions] = await machine(values.dir!);
+  const [machineLine, system, versions] = await machine(values.dir);
   const date = `Date: ${new Date().toISOString().slice(0, 16)}`;
   return [`Command: \`${command}\``, date, machineLine!, system!, versions!, loadLine(before)];
 }
