@@ -250,6 +250,22 @@ function registerTests(store: S3TestServer | string): void {
     assert.match(refused.error?.message ?? '', /case 4711/);
   });
 
+  test('a hold that was lifted while a copy was away – copy lifts it there, and does not bring it back', async () => {
+    const [oldest] = await idsIn('main');
+    const added = await helvinoJson(['hold', 'add', oldest!, '--reason', 'case 4712'], here());
+    const id = String(added.result?.id);
+    await rename(join(home, 'second'), join(home, 'away'));
+    await helvino(['hold', 'remove', id, '--confirm', id], here());
+    await rename(join(home, 'away'), join(home, 'second'));
+    const held = async (copy: string) => (await helvino(['hold', 'list', '--copy', copy], here())).stdout;
+    assert.match(await held('second'), /4712/);
+    assert.equal((await helvino(['copy', 'main', '--from', 'second'], here())).status, 0);
+    assert.doesNotMatch(await held('main'), /4712/);
+    assert.equal((await helvino(['copy', 'second'], here())).status, 0);
+    assert.doesNotMatch(await held('second'), /4712/);
+    assert.match(await held('second'), /4711/);
+  });
+
   test('a hold and a result of verify are damaged – verify names both, heal mends the one and drops the other', async () => {
     for (const folder of ['holds', 'verifications']) {
       const [file] = await filesBelow(join(home, 'second', folder));

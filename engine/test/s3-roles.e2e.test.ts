@@ -87,4 +87,21 @@ function registerTests(store: S3TestServer): void {
     const without = await helvinoJson(['list'], { cwd: home, env });
     assert.deepEqual([without.status, without.error?.code], [77, 'STORAGE_DENIED'], JSON.stringify(without));
   });
+
+  test('a web identity whose token the service refuses – the service was asked, and it is denied', async () => {
+    const token = join(home, 'token');
+    await writeFile(token, 'e30.e30.e30');
+    const env = {
+      AWS_WEB_IDENTITY_TOKEN_FILE: token,
+      AWS_ROLE_ARN: arn,
+      AWS_ENDPOINT_URL_STS: store.endpoint,
+      AWS_SHARED_CREDENTIALS_FILE: join(home, 'none'),
+      AWS_CONFIG_FILE: join(home, 'none'),
+      AWS_EC2_METADATA_DISABLED: 'true',
+    };
+    const refused = await helvinoJson(['list'], { cwd: home, env });
+    assert.equal(refused.error?.code, 'STORAGE_DENIED', JSON.stringify(refused));
+    // Of the service, not that there are no credentials.
+    assert.match(refused.error?.message ?? '', /403/);
+  });
 }
