@@ -5,7 +5,9 @@ const columns = z.array(z.string().min(1)).min(1);
 
 const reference = z.strictObject({
   from: z.string().min(1).describe('The table that refers, as `schema.table`.'),
-  columns: columns.describe('Its columns.'),
+  columns: columns.describe(
+    "Its columns; `tag_ids[]` for the elements of an array, `payload->>'conversationId'` for a value of a JSON document, `payload->'tags'[]->>'id'` for one of each element.",
+  ),
   to: z.string().min(1).describe('The table that is referred to.'),
   toColumns: columns.describe('The columns that they hold values of, in the same order.'),
   when: z

@@ -20,6 +20,9 @@ const schema = `
   alter table a add foreign key (b) references b deferrable;
   alter table a add column org int references organizations;
   create table notes (id int primary key, subject_type text, subject_id text);
+  create table posts (id int primary key, user_ids uuid[]);
+  create table labels (name text, ids bigint[] not null default '{}');
+  create table jobs (id int primary key, payload jsonb, old json);
   insert into organizations (key, parent) values ('demo', null), ('other', null), ('child', 1), ('grand', 3);
   insert into users (org, email) select 1 + g % 4, 'u' || g from generate_series(1, 40) g;
   insert into "odd ""name" select g, 'k' || g, 1 + g % 2 from generate_series(1, 10) g;
@@ -30,6 +33,13 @@ const schema = `
   insert into b values (1, 1), (2, 2), (3, 3);
   update a set b = 4 - id where id <> 2;
   insert into notes values (1, 'user', (select id::text from users where email = 'u4')), (2, 'user', (select id::text from users where email = 'u1')), (3, 'org', '1');
+  insert into posts select 1, array_agg(id) || array_agg(id) from users where org = 1;
+  insert into posts select 2, array[(select id from users where email = 'u1'), null];
+  insert into posts values (3, null), (4, '{}'), (5, array[array[gen_random_uuid()], array[(select id from users where email = 'u4')]]);
+  insert into labels values ('mine', '{1,2}'), ('mine', '{1,2}'), ('theirs', '{2}'), ('of a child', '{9,3}'), ('nobody''s', '{}');
+  insert into jobs values (1, '{"for": {"it''s": [{"id": 9}, {"id": 1}]}}'), (2, '{"for": {"it''s": {"id": 1}}}'), (3, '{"for": {"it''s": [{"id": 2}, 1]}}'),
+    (4, null), (5, '1'), (6, '{"job": "1"}'), (7, '{"job": 5}'), (8, '{"job": 8}');
+  insert into jobs values (9, null, '{"x": [7, "8"]}'), (10, null, '{"x": 1}'), (11, null, '{"x": [null, 1]}'), (12, null, '{"x": [{"job": 1}, 0.5]}');
 `;
 
 for (const major of testMajors)
@@ -48,6 +58,16 @@ for (const major of testMajors)
             toColumns: ['id'],
             when: { subject_type: 'user' },
           },
+          { from: 'posts', columns: ['user_ids[]'], to: 'users', toColumns: ['id'] },
+          { from: 'labels', columns: ['ids[]'], to: 'organizations', toColumns: ['id'] },
+          {
+            from: 'jobs',
+            columns: [`payload->'for'->'it''s'[]->>'id'`],
+            to: 'organizations',
+            toColumns: ['id'],
+          },
+          { from: 'jobs', columns: [`payload ->> 'job'`], to: 'jobs', toColumns: ['id'] },
+          { from: 'jobs', columns: [`"old"->'x'[]`], to: 'jobs', toColumns: ['id'] },
         ],
       });
       assert.equal(model.tables.has('"public"."events_1"'), false);
@@ -74,20 +94,27 @@ for (const major of testMajors)
         a: 2,
         b: 2,
         events: 1,
+        // 1 by its document; 6, 11 refer to it.
+        jobs: 3,
+        labels: 3,
         leaf: 15,
         notes: 1,
         'odd "name': 5,
         organizations: 3,
+        posts: 2,
         users: 30,
       });
       assert.deepEqual(await counts('p', result.all), {
         a: 0,
         b: 0,
         events: 0,
+        jobs: 0,
+        labels: 0,
         leaf: 0,
         notes: 0,
         'odd "name': 0,
         organizations: 0,
+        posts: 0,
         tags: 1,
         users: 0,
       });

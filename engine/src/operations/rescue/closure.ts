@@ -7,6 +7,7 @@ import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { execute, query, quoteIdentifier } from '../../postgres/index.ts';
 import { findTable } from './read-schema.ts';
+import { childRows, childValue } from './reference-inside.ts';
 import { column, columnOf, from, identityOf, joinIdentity, sameIdentity } from './row-sql.ts';
 import type { ReferenceModel, RescueRoot, SchemaModel, TableId, TableModel } from './schema-model.ts';
 import { groupsInOrder } from './table-order.ts';
@@ -132,12 +133,12 @@ function downStatement(model: SchemaModel, { reference, numbers, after, step }: 
     const on = equalColumns(model, reference, { child: 't', parent: 'p' });
     return `${into} select ${expressions.join(', ')}, ${step}, false from ${parents} k
       join ${from(parent, reference.parentFrom)} p on ${joinIdentity(parent, 'k', 'p')}
-      join ${from(child, reference.childFrom)} t on ${on.join(' and ')}
+      join ${childRows(reference, child)} on ${on.join(' and ')}
       where k.step > ${after} and ${where} on conflict do nothing`;
   }
   const on = equalColumns(model, reference, { child: 't', parent: (index) => `k.k${direct[index]}` });
   const found = `select ${expressions.map((one, i) => `${one} as ${names[i]}`).join(', ')}
-    from ${from(child, reference.childFrom)} t join`;
+    from ${childRows(reference, child)} join`;
   if (child.id !== parent.id)
     return `${into} select ${names.join(', ')}, ${step}, false from (${found} ${parents} k
       on ${on.join(' and ')} where k.step > ${after} and ${where}) x on conflict do nothing`;
@@ -192,14 +193,14 @@ export function equalColumns(
   const parent = model.tables.get(reference.parent)!;
   return reference.childColumns.map((name, index) => {
     const parentName = reference.parentColumns[index]!;
-    const unlike =
-      !reference.enforced && columnOf(child, name).base !== columnOf(parent, parentName).base ? '::text' : '';
+    const value = childValue(reference, child, index);
+    const unlike = !reference.enforced && value.type !== columnOf(parent, parentName).base ? '::text' : '';
     const side = (which: 'child' | 'parent', own: string) => {
       const given = sides[which];
       return typeof given === 'string' ? column(given, own) : given(index);
     };
-    const operator = operatorOf(reference, index);
-    return `${side('child', name)}${unlike} ${operator} ${side('parent', parentName)}${unlike}`;
+    const own = reference.inside?.[index] ? value.sql : side('child', name);
+    return `${own}${unlike} ${operatorOf(reference, index)} ${side('parent', parentName)}${unlike}`;
   });
 }
 

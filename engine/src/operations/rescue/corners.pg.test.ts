@@ -240,3 +240,40 @@ test('a foreign key over a period – what refers to any part of it belongs, and
   same(await l.content('live'), lost);
   assert.equal(stopped.tables.find(({ table }) => table === 'public.uses')!.rows.added, 1);
 });
+
+test('rows that refer from inside an array or a JSON document, as declared – come back with what they refer to', async () => {
+  await using l = await lab(`
+    create table tags (id bigint primary key, org int not null references organizations on delete cascade);
+    create table posts (id int primary key, tag_ids bigint[] not null);
+    create table outbox (id int primary key, payload jsonb not null);
+    insert into tags values (1, 1), (2, 1), (3, 2);
+    insert into posts select g, array[g % 3 + 1, 77] from generate_series(1, 30) g;
+    insert into outbox select g, jsonb_build_object('conversationId', g) from generate_series(1, 40) g;`);
+  const references = [
+    { from: 'posts', columns: ['tag_ids[]'], to: 'tags', toColumns: ['id'] },
+    { from: 'outbox', columns: [`payload->>'conversationId'`], to: 'conversations', toColumns: ['id'] },
+  ];
+  const live = await l.client('live');
+  const past = await l.content('past');
+  await live.query(`delete from posts where not 3 = any (tag_ids); delete from outbox where (payload ->> 'conversationId')::int % 2 = 0;
+    delete from organizations where key = 'demo'`);
+  const lost = await l.content('live');
+  const plan = await l.plan({ model: { references } });
+  assert.deepEqual(plan.problems, []);
+  await l.apply(plan.file);
+  same(
+    (await l.content('live')).filter((line) => !line.startsWith('public.audit')),
+    past.filter((line) => !line.startsWith('public.audit')),
+  );
+  await l.undo(`${plan.file}.undo`);
+  same(await l.content('live'), lost);
+  for (const [columns, message] of [
+    [['id[]'], /public.posts.id is integer: it has no id\[\]/],
+    [[`tag_ids->>'x'`], /tag_ids is bigint\[\]: it has no tag_ids->>'x'/],
+    [['tags[]'], /public.posts has no column tags\[\]/],
+  ] as const)
+    await assert.rejects(
+      l.plan({ model: { references: [{ from: 'posts', columns, to: 'tags', toColumns: ['id'] }] } }),
+      { code: 'CONFIG_INVALID', message },
+    );
+});

@@ -2,6 +2,7 @@
 import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { query, quoteIdentifier } from '../../postgres/index.ts';
+import { parseInside } from './reference-inside.ts';
 import {
   type ColumnModel,
   type DeclaredReference,
@@ -226,8 +227,10 @@ async function readReferences(
 function declaredReference(tables: SchemaModel['tables'], declared: DeclaredReference): ReferenceModel {
   const child = findTable(tables, declared.from);
   const parent = findTable(tables, declared.to);
-  const { columns, toColumns, when = {} } = declared;
-  const name = `${tableName(child)} (${columns.join(', ')}) → ${tableName(parent)}`;
+  const { toColumns, when = {} } = declared;
+  const places = declared.columns.map((one) => parseInside(child, one));
+  const columns = places.map((one) => one.name);
+  const name = `${tableName(child)} (${declared.columns.join(', ')}) → ${tableName(parent)}`;
   if (columns.length !== toColumns.length || columns.length === 0)
     throw new HelvinoError(
       'CONFIG_INVALID',
@@ -251,6 +254,7 @@ function declaredReference(tables: SchemaModel['tables'], declared: DeclaredRefe
     name,
     child: child.id,
     childColumns: columns,
+    inside: places.some(({ inside }) => inside) ? places.map(({ inside }) => inside) : undefined,
     childFrom: child.id,
     parent: parent.id,
     parentColumns: toColumns,

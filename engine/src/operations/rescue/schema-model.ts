@@ -1,4 +1,5 @@
 /** What a database looks like to a rescue: tables, what identifies their rows, and what refers to what. */
+import type { Inside } from './reference-inside.ts';
 
 /** `"public"."messages"`: quoted, so it can stand in SQL as it is. */
 export type TableId = string;
@@ -68,6 +69,8 @@ export interface ReferenceModel {
   readonly name: string;
   readonly child: TableId;
   readonly childColumns: readonly string[];
+  /** For each of the columns: where in its value, when it is not the whole; undefined when all are. Only of declared ones. */
+  readonly inside?: readonly (Inside | undefined)[] | undefined;
   /** Where the child's rows are read: a partition, when the constraint is that of a partition alone; else `child`. */
   readonly childFrom: TableId;
   readonly parent: TableId;
