@@ -21,8 +21,9 @@ const notation = new RegExp(`^(.+?)(${steps})\\s*(?:(\\[\\])(${steps}))?\\s*$`, 
 export function parseInside(table: TableModel, text: string): { name: string; inside: Inside | undefined } {
   const has = (name: string) => table.columns.some((one) => one.name === name);
   const parts = notation.exec(text);
-  const name = parts?.[1]!.replace(/^"(.*)"$/s, '$1').replaceAll('""', '"');
-  if (!parts || name === undefined || has(text) || !has(name)) return { name: text, inside: undefined };
+  if (!parts || has(text)) return { name: text, inside: undefined };
+  const name = parts[1]!.replace(/^"(.*)"$/s, '$1').replaceAll('""', '"');
+  if (!has(name) || name === text) return { name: text, inside: undefined };
   const inside = {
     path: keysOf(parts[2]!),
     elements: parts[3] !== undefined,
