@@ -58,7 +58,15 @@ export const exportVerb: Verb = {
       rows: own?.rows ?? 0,
       shared: shared?.rows ?? 0,
     }));
-    const data = { folder, id: manifest.id, moment: manifest.moment, root: manifest.root, bytes, tables };
+    const data = {
+      folder,
+      id: manifest.id,
+      moment: manifest.moment,
+      root: manifest.root,
+      bytes,
+      tables,
+      notes: manifest.notes,
+    };
     return { data, text: textOf(result) };
   },
 };
@@ -126,6 +134,7 @@ function textOf({ manifest, folder, bytes }: ExportResult): string[] {
       ]),
     ),
     '',
+    ...manifest.notes.map((note) => `not in it: ${printable(note)}`),
     `${folder}: ${plural(rows, 'row')} as of ${manifest.moment}, ${formatBytes(bytes)}`,
     'they hold personal data: keep the folder as you keep the database',
     `next: helvino import ${shellWord(folder)} --url postgresql://… --dry-run`,

@@ -1,4 +1,5 @@
 /** Which tables and columns can go from before to now. What cannot is said, in words. */
+import { HelvinoError } from '../../base/errors.ts';
 import { reachableTables } from './closure.ts';
 import { findTable } from './read-schema.ts';
 import { columnOf } from './row-sql.ts';
@@ -47,7 +48,8 @@ interface Findings {
 
 export function compareSchemas(before: SchemaModel, now: SchemaModel, root: RescueRoot): Comparison {
   const findings: Findings = { changes: [], problems: [], notes: [] };
-  const past = reachableTables(before, findTable(before.tables, root.table).id);
+  const start = findTable(before.tables, root.table);
+  const past = reachableTables(before, start.id);
   const present = reachableTables(now, findTable(now.tables, root.table).id);
   const down = new Set([...past.down, ...present.down]);
   const all = [...new Set([...past.all, ...present.all])].sort();
@@ -64,6 +66,10 @@ export function compareSchemas(before: SchemaModel, now: SchemaModel, root: Resc
       if (pair) kept.push(pair);
     }
   }
+  if (now.tables.has(start.id) && !kept.some(({ id }) => id === start.id))
+    throw new HelvinoError('USAGE', findings.notes.find((note) => note.startsWith(`${tableName(start)} `))!, {
+      hint: 'a root must be a table whose rows are in backups and can be compared',
+    });
   const pairs = numbered(now, kept);
   return {
     pairs,
@@ -79,8 +85,10 @@ function pairOf(
   { changes, problems, notes }: Findings,
 ): Omit<TablePair, 'number'> | undefined {
   const name = tableName(today);
-  if (then.unlogged || today.unlogged) {
-    notes.push(`${name} is unlogged, so its rows are in no backup: they are left as they are`);
+  if (then.rowsIn === undefined && (then.unlogged || today.unlogged)) {
+    notes.push(
+      `${name} is unlogged, so its rows are in no backup: they cannot be compared, and are left as they are, with rows that belong only through them`,
+    );
     return undefined;
   }
   const columns: string[] = [];

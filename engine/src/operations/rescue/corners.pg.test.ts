@@ -277,3 +277,57 @@ test('rows that refer from inside an array or a JSON document, as declared – c
       { code: 'CONFIG_INVALID', message },
     );
 });
+
+test('rows name large objects that were removed with them – the plan says in which column, and how many', async () => {
+  await using l = await lab(`
+    create domain picture as oid;
+    create table files (id int primary key, org int references organizations on delete cascade, data oid, small picture, kind oid);
+    insert into files select g, 1, lo_from_bytea(0, '\\x00'), case when g < 4 then lo_from_bytea(0, '\\x01') end, 'files'::regclass
+      from generate_series(1, 20) g;`);
+  const live = await l.client('live');
+  await live.query('create table kept as select * from files; delete from files');
+  const objects = ({ sideEffects }: { readonly sideEffects: readonly string[] }) =>
+    sideEffects.filter((text) => text.includes('large objects'));
+  assert.deepEqual(objects(await l.plan()), []);
+  await live.query(
+    'select lo_unlink(data) from kept where id <= 7; select lo_unlink(small) from kept where id = 2',
+  );
+  const plan = await l.plan();
+  assert.deepEqual(
+    objects(plan).map((text) => text.split(' that ')[0]),
+    ['public.files.data: 7 large objects', 'public.files.small: 1 large objects'],
+  );
+  await l.apply(plan.file);
+  const { rows } = await live.query('select count(*)::int as n from files join kept using (id, data)');
+  assert.deepEqual(rows, [{ n: 20 }]);
+});
+
+test('unlogged tables, which a recovered server has empty – are not compared, and never said to have lost or gained rows', async () => {
+  await using l = await lab(`
+    create unlogged table sessions (id int primary key, org int references organizations on delete cascade);
+    create unlogged table clicks (session int references sessions on delete cascade);
+    insert into sessions select g, 1 + g % 2 from generate_series(1, 6) g;
+    insert into clicks select 1 + g % 6 from generate_series(1, 12) g;`);
+  const [past, live] = [await l.client('past'), await l.client('live')];
+  await past.query('truncate sessions cascade');
+  await live.query('delete from conversations where org = 1');
+  const plan = await l.plan({ policies: { all: all(true, true, true), ...stop } });
+  assert.deepEqual(plan.problems, []);
+  assert.deepEqual(
+    plan.tables.filter(({ table }) => /sessions|clicks/.test(table)),
+    [],
+  );
+  assert.deepEqual(
+    plan.sideEffects.filter((text) => /unlogged/.test(text)).map((text) => text.split(',')[0]),
+    ['public.clicks is unlogged', 'public.sessions is unlogged'],
+  );
+  await l.apply(plan.file);
+  const { rows } = await live.query(
+    'select (select count(*)::int from sessions) s, (select count(*)::int from clicks) c',
+  );
+  assert.deepEqual(rows, [{ s: 6, c: 12 }]);
+  await assert.rejects(l.plan({ root: { table: 'sessions', where: { id: '2' } } }), {
+    code: 'USAGE',
+    message: /sessions is unlogged/,
+  });
+});

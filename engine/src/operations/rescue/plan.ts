@@ -14,6 +14,7 @@ import type {
 import { compareSchemas, narrowTo, type TablePair } from './compare-schemas.ts';
 import { cascadeSkips, findConflicts } from './conflicts.ts';
 import { classify, closeAll, gatherHashes, noRows, samples } from './diff.ts';
+import { missingObjects } from './large-objects.ts';
 import { refersToLeaving } from './leaving.ts';
 import { climb } from './parents.ts';
 import {
@@ -264,6 +265,8 @@ async function summarize(
       samples: await samples(space, pair, rows),
     });
   }
+  const objects: string[] = [];
+  for (const pair of written) objects.push(...(await missingObjects(space, pair)));
   const stops = policies.onSchemaChange === 'stop';
   const stays = conflicts.filter(
     ({ table }) =>
@@ -289,6 +292,7 @@ async function summarize(
       ...(stops ? [] : space.changes),
       ...space.notes,
       ...sideEffectsOf(written.map(({ now }) => now)),
+      ...objects,
     ],
     seconds: estimate(written, actions),
   };

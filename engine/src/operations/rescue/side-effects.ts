@@ -26,7 +26,6 @@ export function sideEffectsOf(tables: readonly TableModel[]): string[] {
     const silent = table.triggers.filter((trigger) => !fires.includes(trigger));
     const list = (triggers: TableModel['triggers']) =>
       triggers.map((one) => `${one.name} (${one.function})`).join(', ');
-    const objects = table.columns.filter(({ type }) => /^(oid|lo)$/.test(type.replace(/^.*\./, '')));
     return [
       ...(fires.length > 0 ? [`${name}: these triggers fire for each row: ${list(fires)}`] : []),
       ...(silent.length > 0
@@ -40,7 +39,6 @@ export function sideEffectsOf(tables: readonly TableModel[]): string[] {
           ]
         : []),
       ...(table.rowSecurity ? [`${name}: row security is bypassed, or the run ends with an error`] : []),
-      ...objects.map((one) => `${name}.${one.name}: large objects that it may name are not brought back`),
     ];
   });
 }

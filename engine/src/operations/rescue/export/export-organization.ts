@@ -13,6 +13,7 @@ import { refuseExisting } from '../../../base/refuse-existing.ts';
 import { syncPath } from '../../../base/sync-path.ts';
 import { copyOut, query } from '../../../postgres/index.ts';
 import { type Closure, closure } from '../closure.ts';
+import { namedObjects } from '../large-objects.ts';
 import { readSchema } from '../read-schema.ts';
 import { column, from, joinIdentity } from '../row-sql.ts';
 import {
@@ -62,7 +63,8 @@ export async function exportOrganization(options: ExportOptions): Promise<Export
     const found = await closure(source, model, { root, signal });
     if (found.roots === 0) throw noRoot(root);
     const tables = await writeTables(options, { part, model, found });
-    const manifest = manifestOf(options, tables, await identify(source));
+    const notes = await missing(options, { model, found });
+    const manifest = { ...manifestOf(options, tables, await identify(source)), notes };
     await writeTexts(part, { manifest, model });
     await syncPath(join(part, 'data'));
     await syncPath(part);
@@ -95,6 +97,30 @@ interface Writing {
   readonly part: string;
   readonly model: SchemaModel;
   readonly found: Closure;
+}
+
+/** What belongs to the rows and is left out, in words. */
+async function missing(
+  { source, moment, signal }: ExportOptions,
+  { model, found }: Pick<Writing, 'model' | 'found'>,
+): Promise<string[]> {
+  const notes: string[] = [];
+  for (const [id, number] of found.numbers) {
+    signal.throwIfAborted();
+    const table = model.tables.get(id)!;
+    // Of a recovered server: it begins them empty.
+    if (table.unlogged && moment !== undefined)
+      notes.push(
+        `${tableName(table)} is unlogged, so its rows are in no backup: they, and rows that belong only through them, are not exported`,
+      );
+    for (const [prefix, ids] of [
+      ['c', found.down],
+      ['p', found.all],
+    ] as const)
+      if (ids.includes(id))
+        notes.push(...(await namedObjects(source, table, `pg_temp.hv_${prefix}_${number}`)));
+  }
+  return notes.sort();
 }
 
 async function writeTables(options: ExportOptions, writing: Writing): Promise<ExportedTable[]> {
@@ -174,7 +200,7 @@ function manifestOf(
   { root, moment, program }: ExportOptions,
   tables: readonly ExportedTable[],
   identity: ServerIdentity,
-): ExportManifest {
+): Omit<ExportManifest, 'notes'> {
   return {
     format: 'helvino-organization',
     version: 1,

@@ -45,6 +45,8 @@ const manifestSchema = z.object({
   root: z.object({ table: z.string(), where: z.record(z.string(), z.string()) }),
   /** Those that are referred to first; also tables without a row. */
   tables: z.array(exportedTable),
+  /** What is not in it, for people. */
+  notes: z.array(z.string()).default([]),
 });
 
 export type ExportManifest = z.infer<typeof manifestSchema>;

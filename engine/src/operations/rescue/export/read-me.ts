@@ -1,7 +1,7 @@
 /** The text that lies beside the rows, for whoever opens the folder without Helvino. */
 import type { ExportManifest, RowFile } from './manifest.ts';
 
-export function readMe({ root, moment, made, source, program, tables }: ExportManifest): string {
+export function readMe({ root, moment, made, source, program, tables, notes }: ExportManifest): string {
   const where = Object.entries(root.where).map(([name, value]) => `${name} = ${value}`);
   const files = tables.flatMap((table) => {
     const line = (file: RowFile | null, what: string) =>
@@ -22,7 +22,7 @@ ${files.join('\n')}
   manifest.json: tables, columns and types, counts and SHA-256 of each file
   load.sql: loads all of it with psql, in one transaction
   SHA256SUMS: check with  sha256sum -c SHA256SUMS
-
+${notes.length === 0 ? '' : `\nNot in it\n${notes.map((note) => `  ${note}\n`).join('')}`}
 The rows are CSV as PostgreSQL writes it: UTF-8, a header line, fields in double quotes where needed (a quote is doubled; a
 field may have line breaks). A field of nothing is NULL; "" is an empty text. Times are ISO 8601 in UTC; bytea is \\x and
 hexadecimal digits; arrays and composite values are in PostgreSQL's own notation.
