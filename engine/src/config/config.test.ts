@@ -71,11 +71,13 @@ test('a wrong value – named with its path and place', () => {
   assert.match(message(`${text}    backup: { maxRate: fast }\n`), /"fast" is not a size/);
   assert.match(message('version: 1'), /repositories: is missing/);
   assert.match(message(''), /the file: is empty/);
+  assert.match(message(text.replace('shop:', 'Shop 2:')), /databases\.Shop 2: names are lower-case letters/);
 });
 
 test('a password in the URL – refused, and not shown', () => {
   for (const url of [
     'postgresql://backup:hunter2@db/x',
+    'postgresql://backup:hunter2/x@db/x',
     'host=db password=hunter2',
     'postgresql://db/x?password=hunter2',
   ]) {

@@ -102,6 +102,7 @@ function invalid(
 
 function describe(issue: z.core.$ZodIssue): string {
   if (issue.code === 'unrecognized_keys') return `unknown ${issue.keys.map((key) => `"${key}"`).join(', ')}`;
+  if (issue.code === 'invalid_key') return issue.issues.map(({ message }) => message).join(', ');
   if (issue.message.endsWith('received undefined')) return 'is missing';
   if (issue.message.endsWith('received null')) return 'is empty';
   return issue.message.charAt(0).toLowerCase() + issue.message.slice(1);

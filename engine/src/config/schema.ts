@@ -39,7 +39,8 @@ const repository = z.strictObject({
 
 /** In a URL, or as `password=` in either form. */
 export function holdsPassword(url: string): boolean {
-  return /^[a-z]+:\/\/[^/@]*:[^/@]*@/i.test(url) || /(^|[\s?&])password\s*=/i.test(url);
+  // Also one with a / in it, which would have to be written as %2F.
+  return /^[a-z]+:\/\/[^?@]*:[^?@]*@/i.test(url) || /(^|[\s?&])password\s*=/i.test(url);
 }
 
 const connection = z

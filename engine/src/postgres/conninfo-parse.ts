@@ -77,6 +77,12 @@ function addHosts(settings: Settings, text: string): void {
         'a host in the connection URL is malformed',
         'write an IPv6 address in brackets, and %40 for @ in a password',
       );
+    // Nor may a password with a / that is not written as %2F be quoted as a port.
+    if (match[3] && !/^\d+$/.test(match[3]))
+      throw invalid(
+        'a port in the connection URL is not a whole number',
+        'in a password, write %2F for / and %40 for @',
+      );
     hosts.push(decode(match[1] ?? match[2] ?? ''));
     ports.push(match[3] ?? '');
   }

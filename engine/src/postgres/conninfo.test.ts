@@ -108,7 +108,12 @@ test('anything as connection string – parsed or CONFIG_INVALID, and the text i
 });
 
 test('an @ in a password that is not written as %40 – refused, its rest is not shown as a host', () => {
-  for (const url of ['postgresql://u:se@cret@h:1/d', 'postgres://u:p@h:cret@h/d', 'postgres://u@[cret@h]/d'])
+  for (const url of [
+    'postgresql://u:se@cret@h:1/d',
+    'postgres://u:p@h:cret@h/d',
+    'postgres://u:cret/et%40@h/d',
+    'postgres://u@[cret@h]/d',
+  ])
     assert.throws(
       () => parseConnectionString(url),
       (thrown: HelvinoError) =>

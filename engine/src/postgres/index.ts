@@ -19,6 +19,7 @@ export { type ClientPrograms, ClientRun, findClientPrograms, programEnvironment 
 export { type ComparedTable, compareFingerprints } from './compare-fingerprints.ts';
 export { connectSql } from './connect.ts';
 export { type ConnectionParams, describeConnection, resolveConnection } from './conninfo.ts';
+export { parseConnectionString } from './conninfo-parse.ts';
 export { type CopyWriter, copyIn, copyOut } from './copy-rows.ts';
 export {
   applyDatabaseProperties,

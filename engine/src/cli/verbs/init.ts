@@ -8,6 +8,7 @@ import {
   type StorageInput,
 } from '../../config/index.ts';
 import { checkServer, connectionOf, init, surroundingsOf } from '../../operations/index.ts';
+import { parseConnectionString } from '../../postgres/index.ts';
 import { findingsText } from '../output/findings-text.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
 
@@ -105,6 +106,8 @@ function connectionFrom(options: OptionValues): Record<string, unknown> {
       hint: 'leave it out, and give --password-env NAME, --password-file FILE, or use ~/.pgpass',
     });
   }
+  // Before anything is written, also with --no-check.
+  if (url !== undefined) parseConnectionString(url);
   const [env, file] = [textOption(options, 'passwordEnv'), textOption(options, 'passwordFile')];
   const password = env !== undefined ? { env } : file !== undefined ? { file } : undefined;
   return {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, rm } from 'node:fs/promises';
+import { access, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -18,6 +18,7 @@ import {
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
 import type { RestoreChildArguments } from '../../../test/restore-child.ts';
 import { HelvinoError } from '../../base/errors.ts';
+import { processPlace, startTime } from '../../base/process-state.ts';
 import type { Manifest } from '../../repository/index.ts';
 
 const script = fileURLToPath(new URL('../../../test/restore-child.ts', import.meta.url));
@@ -109,6 +110,38 @@ test('killed at each phase of a restore into an empty directory – does not sta
     await child(first, { directory, delta: false });
     await assertEqual(directory, fresh, when);
   }
+  await using restored = await startRestored(directory, 16);
+  assert.deepEqual(await serverContents(restored), await fixture.recorded(first));
+});
+
+test('another restore is at work in the directory – refused while it lives, gone on with when it is dead', async () => {
+  const directory = join(fixture.home, 'two-at-once');
+  const other = spawn('sleep', ['600'], { stdio: 'ignore' });
+  const pid = other.pid!;
+  const marker = { backup: first.id, place: processPlace(), pid, start: startTime(pid) };
+  await mkdir(directory);
+  const write = (over: object) =>
+    writeFile(join(directory, 'helvino-restore.json'), JSON.stringify({ ...marker, ...over }));
+  try {
+    await write({});
+    for (const delta of [false, true])
+      await assert.rejects(fixture.restoreTo(first, { directory, delta }), {
+        code: 'TARGET_IN_USE',
+        message: new RegExp(`another restore \\(process ${pid}\\)`),
+      });
+    // Its number belongs to another process now, or is one of another machine.
+    for (const over of [{ start: '1' }, { place: 'elsewhere' }]) {
+      await write(over);
+      await fixture.restoreTo(first, { directory });
+      await rm(directory, { recursive: true });
+      await mkdir(directory);
+    }
+    await write({});
+  } finally {
+    other.kill('SIGKILL');
+    await once(other, 'exit');
+  }
+  await fixture.restoreTo(first, { directory });
   await using restored = await startRestored(directory, 16);
   assert.deepEqual(await serverContents(restored), await fixture.recorded(first));
 });

@@ -28,6 +28,8 @@ import {
   inspectTarget,
   makeDirectory,
   markerName,
+  restoredNow,
+  restoringProcess,
   type TargetState,
   targetError,
 } from './target.ts';
@@ -214,19 +216,25 @@ async function syncFolder(folder: string): Promise<void> {
 
 async function mark(
   { directory, manifest, clock }: RestoreOptions,
-  { owner, facts }: RestorePlan,
+  { owner, facts, state }: RestorePlan,
 ): Promise<void> {
   const marker = {
     backup: manifest.id,
     database: manifest.database,
     begun: clock.now().toISOString(),
     version: facts.serverVersionText,
+    ...restoringProcess(),
   };
   try {
-    await writeFile(join(directory, markerName), `${JSON.stringify(marker)}\n`, { mode: 0o600 });
+    await writeFile(join(directory, markerName), `${JSON.stringify(marker)}\n`, {
+      mode: 0o600,
+      // Of two that begin at once into an empty directory only one goes on.
+      flag: state === 'empty' ? 'wx' : 'w',
+    });
     await chmod(directory, 0o700);
     if (owner !== undefined && owner !== 'recorded') await chown(directory, owner.uid, owner.gid);
   } catch (thrown) {
+    if (systemCode(thrown) === 'EEXIST') throw restoredNow(directory);
     throw targetError(thrown, directory);
   }
 }

@@ -1,9 +1,10 @@
 /** Looks at the place to restore into, and refuses what would do harm, before anything is written. */
 import { access, constants, lstat, mkdir, readdir, readFile, readlink, stat, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { z } from 'zod';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
 import { formatBytes } from '../../base/format.ts';
-import { isGone } from '../../base/process-state.ts';
+import { isGone, processPlace, startTime } from '../../base/process-state.ts';
 
 /** Present in a directory while a restore into it is not complete. */
 export const markerName = 'helvino-restore.json';
@@ -35,8 +36,9 @@ export async function inspectTarget(
   }
   if (names.includes(markerName)) {
     const marked = await markerOf(directory);
+    if (marked && isAtWork(marked)) throw restoredNow(directory, marked.pid);
     // A marker that cannot be read was being written when its restore was killed.
-    if (marked === undefined || marked === backupId) return 'unfinished';
+    if (marked === undefined || marked.backup === backupId) return 'unfinished';
   }
   if (delta && (names.includes('PG_VERSION') || names.includes(markerName))) return 'existing';
   const shown = names.slice(0, 3).join(', ') + (names.length > 3 ? ', …' : '');
@@ -76,13 +78,39 @@ async function realDirectory(directory: string): Promise<string> {
   return realpath(directory).catch(() => directory);
 }
 
-async function markerOf(directory: string): Promise<string | undefined> {
+const markerSchema = z.object({
+  backup: z.string(),
+  place: z.string().optional(),
+  pid: z.number().int().optional(),
+  start: z.string().optional(),
+});
+type Marker = z.infer<typeof markerSchema>;
+
+/** What a marker says of the process that restores. */
+export function restoringProcess(): Omit<Marker, 'backup'> {
+  return { place: processPlace(), pid: process.pid, start: startTime(process.pid) };
+}
+
+async function markerOf(directory: string): Promise<Marker | undefined> {
   try {
-    const marker = JSON.parse(await readFile(join(directory, markerName), 'utf8')) as { backup?: unknown };
-    return typeof marker.backup === 'string' ? marker.backup : undefined;
+    return markerSchema.parse(JSON.parse(await readFile(join(directory, markerName), 'utf8')));
   } catch {
     return undefined;
   }
+}
+
+/** The restore that wrote the marker still runs: another one would write beside it, and on after a server was started. */
+function isAtWork({ place, pid, start }: Marker): boolean {
+  if (pid === undefined || pid === process.pid || place !== processPlace()) return false;
+  return !isGone(pid) && startTime(pid) === start;
+}
+
+export function restoredNow(directory: string, pid?: number): HelvinoError {
+  const who = pid === undefined ? '' : ` (process ${pid})`;
+  return new HelvinoError('TARGET_IN_USE', `another restore${who} is writing into ${directory}`, {
+    hint: 'wait for it or end it; then the same command goes on where it was',
+    context: { directory, pid },
+  });
 }
 
 export interface Need {
@@ -171,5 +199,11 @@ export function targetError(thrown: unknown, path: string): HelvinoError {
       hint: 'make room and run the same restore again: it goes on where it was',
     });
   }
-  return new HelvinoError('TARGET_IO', message, extras);
+  return new HelvinoError('TARGET_IO', message, {
+    ...extras,
+    hint:
+      code === 'ENOTDIR'
+        ? 'there is a file in its place: choose a directory'
+        : 'look at the disk and the system log',
+  });
 }
