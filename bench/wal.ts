@@ -46,5 +46,6 @@ async function lagOnNewest(options: WalOptions): Promise<Lags> {
     () => true,
     () => false,
   );
-  return lag(cluster, options, isThere ? program : undefined);
+  // Awaited here: the server ends with this function.
+  return await lag(cluster, options, isThere ? program : undefined);
 }
