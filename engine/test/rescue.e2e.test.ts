@@ -1,11 +1,12 @@
 /** The guide's second disaster, as its user meets it: all conversations of one organization deleted while others work. */
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
+import { openByAge } from '../src/operations/rescue/testing/open-by-age.ts';
 import { query, withClient } from './backup-fixture.ts';
 import { helvino, helvinoJson } from './cli.ts';
 import { startTestServer, type TestServer } from './pg-server.ts';
@@ -182,9 +183,12 @@ test('conversations of one organization deleted under load – found, planned, a
   ]);
 });
 
-test('one organization exported from a backup, and from the live database – imported into a new database, undone; the same folder for psql', async () => {
+test('one organization exported from a backup, encrypted, and from the live database – imported into a new database, undone; another identity, or none, is refused', async () => {
   const where = ['--root', 'organizations', '--org', 'demo'];
-  const live = await good(['export', ...where, '--out', 'live']);
+  const warned = await helvino(['export', ...where, '--plain', '--out', 'live', '--json'], { cwd: home });
+  assert.match(warned.stderr, /warning: the files hold personal data and are not encrypted/);
+  const live = (JSON.parse(warned.stdout) as { result: Record<string, unknown> }).result;
+  assert.equal(live.recipients, null);
   const rows = (answer: Record<string, unknown>) =>
     Object.fromEntries(
       (answer.tables as { table: string; rows: number }[]).map(({ table, rows: count }) => [table, count]),
@@ -203,16 +207,27 @@ test('one organization exported from a backup, and from the live database – im
   });
   assert.equal(past.status, 0, past.stderr);
   assert.match(past.stdout, /public\.messages +2000 +0/);
-  assert.match(
-    await readFile(join(home, 'past', 'README.txt'), 'utf8'),
-    /2000 rows of public\.messages, its own/,
-  );
-  const [csv] = (await readdir(join(home, 'past', 'data'))).filter((name) =>
+  assert.match(past.stdout, /encrypted to age1/);
+  const [csv] = (await readdir(join(home, 'live', 'data'))).filter((name) =>
     name.endsWith('public.messages.csv'),
   );
   assert.match(
-    await readFile(join(home, 'past', 'data', csv!), 'utf8'),
+    await readFile(join(home, 'live', 'data', csv!), 'utf8'),
     /^id,conversation,body,at\n\d+,\d+,m\d+,20/,
+  );
+  const clear = ['HOW-TO-OPEN.txt', 'SHA256SUMS'];
+  const names = (await readdir(join(home, 'past'), { recursive: true })).filter((name) => name !== 'data');
+  for (const name of names) {
+    assert.doesNotMatch(name, /messages|conversations/);
+    const text = await readFile(join(home, 'past', name), 'latin1');
+    assert.doesNotMatch(text, /organizations|messages|demo/, name);
+    assert.equal(text.startsWith('age-encryption.org/v1\n'), !clear.includes(name), name);
+  }
+  const key = (await readFile(join(home, identity[1]!), 'utf8')).match(/AGE-SECRET-KEY-\S+/)![0];
+  await openByAge(join(home, 'past'), join(home, 'opened'), key);
+  assert.match(
+    await readFile(join(home, 'opened', 'README.txt'), 'utf8'),
+    /2000 rows of public\.messages, its own/,
   );
 
   await query(server, 'create database elsewhere');
@@ -226,9 +241,13 @@ test('one organization exported from a backup, and from the live database – im
        create table messages (id bigserial primary key, conversation bigint not null references conversations on delete cascade, body text, at timestamptz default now());
        create table reactions (subject_type text, subject_id text, emoji text)`,
     );
-    const rehearsal = await helvino(['import', 'past', '--url', url, '--dry-run', '-o', 'try.plan'], {
-      cwd: home,
-    });
+    const bare = ['import', 'past', '--url', url, '--dry-run', '-o', 'try.plan'];
+    assert.equal((await helvinoJson(bare, { cwd: home })).error?.code, 'KEY_MISSING');
+    await good(['key', 'new', '--output', 'other-identity.txt']);
+    const other = await helvinoJson([...bare, '--identity', 'other-identity.txt'], { cwd: home });
+    assert.deepEqual([other.error?.code, other.status], ['KEY_WRONG', 77]);
+    const variable = { HELVINO_IDENTITY_FILE: join(home, identity[1]!) };
+    const rehearsal = await helvino(bare, { cwd: home, env: variable });
     // Without the configuration's references the reactions would be left out in silence.
     assert.match(rehearsal.stderr, /of 400 rows of public\.reactions 0 are reached/);
     await writeFile(
@@ -236,11 +255,12 @@ test('one organization exported from a backup, and from the live database – im
       (await readFile(join(home, 'helvino.yaml'), 'utf8')).replaceAll(server.url, url),
     );
     const here = ['--config', 'elsewhere.yaml'];
-    const tried = await good(['import', 'past', '--dry-run', '-o', 'try2.plan', ...here]);
+    const open = [...here, ...identity];
+    const tried = await good(['import', 'past', '--dry-run', '-o', 'try2.plan', ...open]);
     assert.equal((tried.applied as { state: string }).state, 'dry-run');
-    const refused = await helvinoJson(['import', 'past', '-o', 'try3.plan', ...here], { cwd: home });
+    const refused = await helvinoJson(['import', 'past', '-o', 'try3.plan', ...open], { cwd: home });
     assert.equal(refused.error?.code, 'CONFIRMATION_NEEDED');
-    await good(['import', 'past', '-o', 'past.plan', '--confirm', 'demo', ...here]);
+    await good(['import', 'past', '-o', 'past.plan', '--confirm', 'demo', ...open]);
     const count = () =>
       elsewhere
         .query('select (select count(*) from messages)::int as m, (select count(*) from reactions)::int as r')
@@ -248,7 +268,34 @@ test('one organization exported from a backup, and from the live database – im
     assert.deepEqual(await count(), { m: 2000, r: 400 });
     await good(['rescue', 'undo', 'past.plan.undo', '--confirm', 'demo', ...here]);
     assert.deepEqual(await count(), { m: 0, r: 0 });
+    const same = await good(['import', 'opened', '--dry-run', '-o', 'try4.plan', ...here]);
+    assert.equal((same.applied as { state: string }).state, 'dry-run');
   } finally {
     await elsewhere.end();
   }
+});
+
+test('whom an export is encrypted to – the recipients named, or those of the configuration; none known, or none at all, is refused', async () => {
+  const where = ['export', '--root', 'organizations', '--org', 'demo'];
+  const empty = join(home, 'empty');
+  await mkdir(empty);
+  const bare = await helvinoJson([...where, '--url', server.url], { cwd: empty });
+  assert.equal(bare.error?.code, 'USAGE');
+  assert.match(bare.error?.hint ?? '', /--recipient age1/);
+  const ssh = await helvinoJson([...where, '--recipient', 'ssh-ed25519 AAAA'], { cwd: home });
+  assert.equal(ssh.error?.code, 'KEY_WRONG');
+  assert.equal(
+    (await helvinoJson([...where, '--plain', '--recipient', 'age1x'], { cwd: home })).error?.code,
+    'USAGE',
+  );
+  assert.deepEqual(await readdir(empty), []);
+
+  const { recipient } = await good(['key', 'new', '--output', 'auditor.txt']);
+  const named = await helvinoJson(
+    [...where, '--url', server.url, '--recipient', String(recipient), '--out', 'named'],
+    { cwd: empty },
+  );
+  assert.deepEqual(named.result?.recipients, [recipient], JSON.stringify(named));
+  const wrong = await helvinoJson(['import', 'empty/named', '--dry-run', ...identity], { cwd: home });
+  assert.equal(wrong.error?.code, 'KEY_WRONG');
 });

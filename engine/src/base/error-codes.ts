@@ -46,7 +46,7 @@ export const errorCodes = {
   IMPORT_CONFLICT: { exit: 73, http: 409, retry: false, meaning: 'The database cannot take the organization as it is: tables are missing, or others have its keys.' },
   BACKUP_EXPIRED_LEASE: { exit: 75, http: 409, retry: true, meaning: 'The run lost its lease, so its backup was not committed.' },
   KEY_MISSING: { exit: 77, http: 403, retry: false, meaning: 'A key that is needed was not given.' },
-  KEY_WRONG: { exit: 77, http: 403, retry: false, meaning: 'The key or identity given does not open this repository.' },
+  KEY_WRONG: { exit: 77, http: 403, retry: false, meaning: 'The key or identity given does not open this repository, or this export.' },
 
   SERVER_UNREACHABLE: { exit: 69, http: 503, retry: true, meaning: 'The PostgreSQL server could not be reached.' },
   SERVER_AUTH: { exit: 77, http: 403, retry: false, meaning: 'The PostgreSQL server refused the login, or the role lacks a right.' },

@@ -73,7 +73,7 @@ export {
   parsePlace,
   surroundingsOf,
 } from './open.ts';
-export { type ExportResult, exportOrganization, planImport } from './rescue/export/index.ts';
+export { type ExportResult, exportOrganization, openExport, planImport } from './rescue/export/index.ts';
 export {
   type ApplyResult,
   applyRescue,

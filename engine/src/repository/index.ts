@@ -39,6 +39,7 @@ export { addHold, assertNotHeld, compareHolds, type Hold, liftHold, listHolds } 
 export { addCatalogKey, planReseal, type ResealPlan, reseal } from './key-ring-changes.ts';
 export {
   type CatalogRing,
+  checkRecipient,
   contentHasherOf,
   createIdentity,
   formatCatalogRing,
@@ -46,6 +47,7 @@ export {
   openIdentities,
   parseCatalogRing,
   recipientOf,
+  sealStream,
 } from './keys.ts';
 export { evidencePrefix, holdsPrefix, packName, proofPrefix, verificationsPrefix } from './layout.ts';
 export { Lease, leaseLifetimeMs, liveLeases } from './lease.ts';

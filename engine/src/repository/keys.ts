@@ -87,9 +87,14 @@ export async function checkRecipient(recipient: string): Promise<void> {
   }
 }
 
-/** What opens sealed keys: one or more recovery identities. */
+/** What opens sealed keys, and exports: one or more recovery identities. */
 export interface Identities {
   open(sealed: Uint8Array): Promise<Uint8Array | undefined>;
+  /**
+   * An age file as a stream. Undefined when it was sealed to none of them; throws what is wrong with its header, and the stream
+   * throws where its bytes were changed or end early.
+   */
+  openStream(sealed: ReadableStream<Uint8Array>): Promise<ReadableStream<Uint8Array> | undefined>;
   readonly recipients: readonly string[];
 }
 
@@ -122,7 +127,43 @@ export async function openIdentities(text: string, place: string): Promise<Ident
         return undefined;
       }
     },
+    async openStream(sealed) {
+      let fits = true;
+      const streaming = new Decrypter();
+      for (const line of lines) streaming.addIdentity(line);
+      // Asked last, so only when none of the others had an answer.
+      streaming.addIdentity({
+        unwrapFileKey: () => {
+          fits = false;
+          return null;
+        },
+      });
+      try {
+        return await streaming.decrypt(sealed);
+      } catch (thrown) {
+        if (fits) throw thrown;
+        return undefined;
+      }
+    },
   };
+}
+
+/** Encrypts as `age -r RECIPIENT …` does, while it is read. */
+export async function sealStream(
+  plain: ReadableStream<Uint8Array>,
+  recipients: readonly string[],
+): Promise<ReadableStream<Uint8Array>> {
+  const encrypter = await encrypterFor(recipients);
+  return encrypter.encrypt(plain);
+}
+
+async function encrypterFor(recipients: readonly string[]): Promise<Encrypter> {
+  const encrypter = new Encrypter();
+  for (const recipient of recipients) {
+    await checkRecipient(recipient);
+    encrypter.addRecipient(recipient);
+  }
+  return encrypter;
 }
 
 export async function sealKey(
@@ -135,11 +176,7 @@ export async function sealKey(
   }: { prefix: string; key: Buffer; repositoryId: string; recipients: readonly string[] },
 ): Promise<string> {
   const keyId = keyIdOf(key);
-  const encrypter = new Encrypter();
-  for (const recipient of recipients) {
-    await checkRecipient(recipient);
-    encrypter.addRecipient(recipient);
-  }
+  const encrypter = await encrypterFor(recipients);
   const body = JSON.stringify({ repository: repositoryId, keyId, key: key.toString('base64') });
   const sealed = await encrypter.encrypt(body);
   const name = sealingName(prefix, keyId, recipients);

@@ -5,6 +5,7 @@ import { formatBytes, plural, printable, shellWord } from '../../base/format.ts'
 import { chooseDatabase } from '../../config/index.ts';
 import { type ExportResult, exportOrganization, resolveRoot } from '../../operations/index.ts';
 import type { CliContext } from '../context.ts';
+import { exportRecipientOptions, exportRecipients } from '../export-recipients.ts';
 import { copyOption, databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
 import { table } from '../output/table.ts';
 import { dbnameOption, modelOf } from '../rescue-options.ts';
@@ -20,7 +21,8 @@ export const exportVerb: Verb = {
     'Which rows belong to it is found as by `helvino rescue`: what refers to the row of --root, and to that, over foreign keys and what',
     '`rescue.references` in the configuration says; rows of shared tables that they refer to come along, apart. From the live database (which',
     'must be a primary: temporary tables are made there), or with --at from a throw-away server as of a moment. The folder has a CSV file a',
-    'table, a manifest with counts and SHA-256, and load.sql for psql. `helvino import` takes it.',
+    'table, a manifest with counts and SHA-256, and load.sql for psql. Its files are encrypted (age) to the recipients of the repository, or to',
+    'those of --recipient: `helvino import` opens them with a recovery identity, and so does `age -d`. --plain leaves them in clear.',
   ],
   options: [
     databaseOption,
@@ -38,6 +40,7 @@ export const exportVerb: Verb = {
       description: 'with --at: the timeline to recover along (default: the newest)',
     },
     { flags: '-o, --out <folder>', description: 'must not exist (default: export-ROOT-ORG-TIME)' },
+    ...exportRecipientOptions,
     ...urlOptions,
     dbnameOption,
     copyOption,
@@ -48,10 +51,13 @@ export const exportVerb: Verb = {
   examples: [
     'helvino export --root organizations --org demo --out demo',
     'helvino export --root organizations --org demo --at before:xid:4711 --identity identity.txt',
+    'helvino export --root organizations --org demo --recipient age1… --out demo',
   ],
   async run(context, options) {
     const at = textOption(options, 'at');
-    const result = await (at === undefined ? fromLive(context, options) : fromPast(context, options, at));
+    const recipients = await exportRecipients(context, options);
+    const request = { options, recipients };
+    const result = await (at === undefined ? fromLive(context, request) : fromPast(context, request, at));
     const { manifest, folder, bytes } = result;
     const tables = manifest.tables.map(({ schema, name, own, shared }) => ({
       table: `${schema}.${name}`,
@@ -60,6 +66,7 @@ export const exportVerb: Verb = {
     }));
     const data = {
       folder,
+      recipients: recipients ?? null,
       id: manifest.id,
       moment: manifest.moment,
       root: manifest.root,
@@ -67,20 +74,27 @@ export const exportVerb: Verb = {
       tables,
       notes: manifest.notes,
     };
-    return { data, text: textOf(result) };
+    return { data, text: textOf(result, recipients) };
   },
 };
 
-async function fromLive(context: CliContext, options: OptionValues): Promise<ExportResult> {
+interface Request {
+  readonly options: OptionValues;
+  readonly recipients: readonly string[] | undefined;
+}
+
+async function fromLive(context: CliContext, request: Request): Promise<ExportResult> {
+  const { options } = request;
   const loaded = textOption(options, 'url') === undefined ? await context.config() : undefined;
   const chosen = loaded && chooseDatabase(loaded, textOption(options, 'database'));
   const connection = await serverOf(context, options, { chosen, loaded });
   const database = textOption(options, 'dbname') ?? connection.database;
   const settings = chosen?.database.rescue;
-  return onLive(context, { connection, database }, (source) => write(context, options, { source, settings }));
+  return onLive(context, { connection, database }, (source) => write(context, request, { source, settings }));
 }
 
-async function fromPast(context: CliContext, options: OptionValues, target: string): Promise<ExportResult> {
+async function fromPast(context: CliContext, request: Request, target: string): Promise<ExportResult> {
+  const { options } = request;
   const access = await openToRead(context, options);
   const named = textOption(options, 'dbname');
   const database = named ?? (access.chosen ? (await serverOf(context, options, access)).database : undefined);
@@ -88,7 +102,7 @@ async function fromPast(context: CliContext, options: OptionValues, target: stri
     throw new HelvinoError('USAGE', 'no database of the server was named', { hint: '--dbname NAME' });
   const settings = access.chosen?.database.rescue;
   return withPastServer(context, options, { access, target, database }, ({ client, moment }) =>
-    write(context, options, { source: client, settings, moment }),
+    write(context, request, { source: client, settings, moment }),
   );
 }
 
@@ -100,7 +114,7 @@ interface Source {
 
 async function write(
   context: CliContext,
-  options: OptionValues,
+  { options, recipients }: Request,
   { source, settings, moment }: Source,
 ): Promise<ExportResult> {
   const name = textOption(options, 'root');
@@ -118,10 +132,21 @@ async function write(
     word.replace(/[^\w.]+/g, '-').slice(0, 40),
   );
   const folder = resolve(context.cwd, textOption(options, 'out') ?? `export-${words.join('-')}-${time}`);
-  return exportOrganization({ ...context, source, model: modelOf(settings), root, folder, moment });
+  return exportOrganization({
+    ...context,
+    source,
+    model: modelOf(settings),
+    root,
+    folder,
+    recipients,
+    moment,
+  });
 }
 
-function textOf({ manifest, folder, bytes }: ExportResult): string[] {
+function textOf(
+  { manifest, folder, bytes }: ExportResult,
+  recipients: readonly string[] | undefined,
+): string[] {
   const filled = manifest.tables.filter(({ own, shared }) => own !== null || shared !== null);
   const rows = filled.reduce((sum, { own }) => sum + (own?.rows ?? 0), 0);
   return [
@@ -136,7 +161,9 @@ function textOf({ manifest, folder, bytes }: ExportResult): string[] {
     '',
     ...manifest.notes.map((note) => `not in it: ${printable(note)}`),
     `${folder}: ${plural(rows, 'row')} as of ${manifest.moment}, ${formatBytes(bytes)}`,
-    'they hold personal data: keep the folder as you keep the database',
-    `next: helvino import ${shellWord(folder)} --url postgresql://… --dry-run`,
+    recipients === undefined
+      ? 'they hold personal data, in clear: keep the folder as you keep the database'
+      : `encrypted to ${recipients.map(printable).join(', ')}`,
+    `next: helvino import ${shellWord(folder)}${recipients === undefined ? '' : ' --identity FILE'} --url postgresql://… --dry-run`,
   ];
 }

@@ -1,8 +1,9 @@
 import { resolve } from 'node:path';
 import { shellWord } from '../../base/format.ts';
 import { chooseDatabase } from '../../config/index.ts';
-import { applyRescue, planImport, type RescuePolicies } from '../../operations/index.ts';
+import { applyRescue, openExport, planImport, type RescuePolicies } from '../../operations/index.ts';
 import type { CliContext } from '../context.ts';
+import { identityOption, neededIdentities } from '../open.ts';
 import { appliedText, planText } from '../output/rescue-text.ts';
 import { applyOptions, applySettings, confirmationOf, conflictOptions, modelOf } from '../rescue-options.ts';
 import { onLive } from '../rescue-servers.ts';
@@ -17,6 +18,7 @@ export const importVerb: Verb = {
     'that are missing are inserted, equal ones left alone; rows that differ are left, or with --revert become as in the folder; rows that the folder',
     'has not are left, or with --remove removed. Keys stay as they are: when rows of others have them, nothing is done. The tables must be',
     'there. All is one transaction, and what undoes it is durable before the commit; run again, it does what is still to be done.',
+    'A folder that is encrypted needs the recovery identity of one of its recipients; the plan and what undoes it hold the rows in clear.',
   ],
   arguments: [{ name: '<folder>', description: 'what `helvino export` has written' }],
   options: [
@@ -24,18 +26,19 @@ export const importVerb: Verb = {
     { flags: '--revert', description: 'also make rows that differ as they are in the folder' },
     { flags: '--remove', description: 'also remove rows of the organization that the folder has not' },
     ...conflictOptions,
+    identityOption,
     {
       flags: '-o, --out <file>',
       description: 'the plan (default: import-TIME.plan); what undoes it is beside it',
     },
   ],
   examples: [
-    'helvino import demo --url postgresql://app@db.internal/app --dry-run',
-    'helvino import demo --url postgresql://app@db.internal/app --confirm demo',
+    'helvino import demo --identity identity.txt --url postgresql://app@db.internal/app --dry-run',
+    'helvino import demo --identity identity.txt --url postgresql://app@db.internal/app --confirm demo',
   ],
   exits: [{ status: 1, meaning: 'it cannot be imported as it is: the plan says why' }],
   async run(context, options, [given = '']) {
-    const folder = resolve(context.cwd, given);
+    const folder = await openExport(resolve(context.cwd, given), () => neededIdentities(context, options));
     const target = await targetOf(context, options);
     const { plan, manifest } = await planIt(context, options, { ...target, folder });
     if (plan.problems.length > 0) return { data: { plan }, text: planText(plan), exit: 1 };
@@ -71,7 +74,7 @@ async function targetOf(context: CliContext, options: OptionValues) {
 async function planIt(
   context: CliContext,
   options: OptionValues,
-  target: Target & { readonly folder: string },
+  target: Target & { readonly folder: Awaited<ReturnType<typeof openExport>> },
 ) {
   const time = context.clock
     .now()

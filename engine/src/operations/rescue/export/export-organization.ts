@@ -1,9 +1,9 @@
 /**
- * `helvino export`: the rows of one organization as files that a person can read and psql can load. Order: files, then the
- * manifest, then the folder's name: a folder that has its name is whole and durable.
+ * `helvino export`: the rows of one organization as files that a person can read and psql can load, encrypted if recipients are
+ * given. Order: files, then the manifest, then the folder's name: a folder that has its name is whole and durable.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Client } from 'pg';
 import { HelvinoError, systemCode } from '../../../base/errors.ts';
@@ -25,9 +25,16 @@ import {
 } from '../schema-model.ts';
 import { identify, pinSettings, rollback, type ServerIdentity } from '../session.ts';
 import { inReferenceOrder } from '../table-order.ts';
+import { sealedSuffix, type Write, writeExportFile } from './export-file.ts';
 import { loadScript } from './load-script.ts';
-import { type ExportedTable, type ExportManifest, manifestName, type RowFile } from './manifest.ts';
-import { readMe } from './read-me.ts';
+import {
+  type ExportedTable,
+  type ExportManifest,
+  manifestName,
+  manifestText,
+  type RowFile,
+} from './manifest.ts';
+import { howToOpen, readMe } from './read-me.ts';
 
 export interface ExportOptions {
   /** Connected to the database; makes temporary tables there, and nothing else. */
@@ -36,6 +43,8 @@ export interface ExportOptions {
   readonly root: RescueRoot;
   /** Must not exist. */
   readonly folder: string;
+  /** Every file but what says how to open them is encrypted to these (age); undefined: all are in clear. */
+  readonly recipients: readonly string[] | undefined;
   /** Of the rows, for people; undefined: now, by the server's clock. */
   readonly moment?: string | undefined;
   /** Name and version of the program. */
@@ -50,7 +59,7 @@ export interface ExportResult {
   readonly bytes: number;
 }
 
-/** Throws USAGE for a root that is not there, TARGET_NOT_EMPTY, TARGET_DENIED, TARGET_IO, and what the server answers. */
+/** Throws USAGE for a root that is not there, KEY_WRONG for a recipient that is none, TARGET_NOT_EMPTY, TARGET_DENIED, TARGET_IO, and what the server answers. */
 export async function exportOrganization(options: ExportOptions): Promise<ExportResult> {
   const { source, folder, progress, root, signal } = options;
   const part = join(dirname(folder), `.${basename(folder)}.${randomHex(4)}.part`);
@@ -62,10 +71,11 @@ export async function exportOrganization(options: ExportOptions): Promise<Export
     const model = await readSchema(source, options.model);
     const found = await closure(source, model, { root, signal });
     if (found.roots === 0) throw noRoot(root);
-    const tables = await writeTables(options, { part, model, found });
-    const notes = await missing(options, { model, found });
+    const writing = { part, model, found, recipients: options.recipients, sums: new Map() };
+    const tables = await writeTables(options, writing);
+    const notes = await missing(options, writing);
     const manifest = { ...manifestOf(options, tables, await identify(source)), notes };
-    await writeTexts(part, { manifest, model });
+    await writeTexts(writing, manifest);
     await syncPath(join(part, 'data'));
     await syncPath(part);
     await rename(part, folder);
@@ -97,6 +107,21 @@ interface Writing {
   readonly part: string;
   readonly model: SchemaModel;
   readonly found: Closure;
+  readonly recipients: readonly string[] | undefined;
+  /** SHA-256 of what is on the disk, by name. */
+  readonly sums: Map<string, string>;
+}
+
+/** Durable when it resolves. */
+async function writeFile<T>(
+  { part, recipients, sums }: Writing,
+  name: string,
+  produce: (write: Write) => Promise<T>,
+): Promise<T> {
+  const stored = recipients === undefined ? name : name + sealedSuffix;
+  const { value, sha256 } = await writeExportFile(join(part, stored), recipients, produce);
+  sums.set(stored, sha256);
+  return value;
 }
 
 /** What belongs to the rows and is left out, in words. */
@@ -133,7 +158,9 @@ async function writeTables(options: ExportOptions, writing: Writing): Promise<Ex
     const table = model.tables.get(id)!;
     const columns = table.columns.filter(({ generated }) => !generated);
     const number = found.numbers.get(id)!;
-    const base = `data/${String(index + 1).padStart(3, '0')}-${fileName(table)}`;
+    // A name in clear would tell what the rows are of.
+    const name = options.recipients === undefined ? `-${fileName(table)}` : '';
+    const base = `data/${String(index + 1).padStart(3, '0')}${name}`;
     const write = (keys: string, file: string) =>
       columns.length === 0 ? null : writeRows(options.source, { ...writing, table, keys, file });
     const own = found.down.includes(id) ? await write(`pg_temp.hv_c_${number}`, `${base}.csv`) : null;
@@ -162,37 +189,29 @@ function fileName(table: TableModel): string {
 /** Null, and no file, when there is no row. In the order of the key, so that two exports can be compared. */
 async function writeRows(
   source: Client,
-  {
-    part,
-    table,
-    keys,
-    file,
-  }: Writing & { readonly table: TableModel; readonly keys: string; readonly file: string },
+  writing: Writing & { readonly table: TableModel; readonly keys: string; readonly file: string },
 ): Promise<RowFile | null> {
+  const { part, recipients, sums, table, keys, file } = writing;
   const names = table.columns.filter(({ generated }) => !generated).map(({ name }) => column('t', name));
   const order = table.key ? ` order by ${table.key.map((name) => column('t', name)).join(', ')}` : '';
-  const path = join(part, file);
-  const handle = await open(path, 'wx', 0o600);
   const hash = createHash('sha256');
   let bytes = 0;
-  let rows: number;
-  try {
-    rows = await copyOut(
+  const rows = await writeFile(writing, file, (write) =>
+    copyOut(
       source,
       `copy (select ${names.join(', ')} from ${keys} k join ${from(table)} t on ${joinIdentity(table, 'k')}${order})
        to stdout with (format csv, header)`,
-      async (lines) => {
+      (lines) => {
         hash.update(lines);
         bytes += lines.length;
-        await handle.writeFile(lines);
+        return write(lines);
       },
-    );
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+    ),
+  );
   if (rows > 0) return { file, rows, bytes, sha256: hash.digest('hex') };
-  await rm(path);
+  const stored = recipients === undefined ? file : file + sealedSuffix;
+  sums.delete(stored);
+  await rm(join(part, stored));
   return null;
 }
 
@@ -214,34 +233,18 @@ function manifestOf(
   };
 }
 
-async function writeTexts(
-  part: string,
-  { manifest, model }: { manifest: ExportManifest; model: SchemaModel },
-): Promise<void> {
-  const texts = new Map([
-    ['README.txt', readMe(manifest)],
-    ['load.sql', loadScript(manifest, model)],
-    [manifestName, `${JSON.stringify(manifest, null, 2)}\n`],
-  ]);
-  const sums = manifest.tables
-    .flatMap(({ own, shared }) => [own, shared])
-    .flatMap((file) => (file === null ? [] : [`${file.sha256}  ${file.file}`]));
-  for (const [name, text] of texts) sums.push(`${createHash('sha256').update(text).digest('hex')}  ${name}`);
-  texts.delete(manifestName);
-  texts.set('SHA256SUMS', `${sums.join('\n')}\n`);
-  // Last, as it says that all others are there.
-  texts.set(manifestName, `${JSON.stringify(manifest, null, 2)}\n`);
-  for (const [name, text] of texts) await writeText(join(part, name), text);
-}
-
-async function writeText(path: string, text: string): Promise<void> {
-  const handle = await open(path, 'wx', 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
+async function writeTexts(writing: Writing, manifest: ExportManifest): Promise<void> {
+  const { part, model, recipients, sums } = writing;
+  const text = (content: string) => (write: Write) => write(Buffer.from(content));
+  await writeFile(writing, 'README.txt', text(readMe(manifest, recipients !== undefined)));
+  await writeFile(writing, 'load.sql', text(loadScript(manifest, model)));
+  if (recipients !== undefined) {
+    const clear = { ...writing, recipients: undefined };
+    await writeFile(clear, 'HOW-TO-OPEN.txt', text(howToOpen(manifest)));
   }
+  await writeFile(writing, manifestName, text(manifestText(manifest)));
+  const lines = [...sums].map(([name, sha256]) => `${sha256}  ${name}\n`);
+  await writeExportFile(join(part, 'SHA256SUMS'), undefined, text(lines.join('')));
 }
 
 function fileError(folder: string, thrown: unknown): unknown {

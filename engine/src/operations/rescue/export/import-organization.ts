@@ -2,9 +2,7 @@
  * `helvino import`: an exported folder as the past of a rescue. The rows are loaded into temporary tables of a session on
  * the target, and planned from there: so what a rescue says of conflicts, shows, checks and undoes holds here, too.
  */
-import { createReadStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Client } from 'pg';
 import { HelvinoError } from '../../../base/errors.ts';
 import { plural } from '../../../base/format.ts';
@@ -17,20 +15,15 @@ import { column, from } from '../row-sql.ts';
 import { type ColumnModel, type SchemaModel, type TableModel, tableName } from '../schema-model.ts';
 import { pinSettings, rollback } from '../session.ts';
 import type { PlanOptions, PlanSummary } from '../types.ts';
-import {
-  checkFiles,
-  type ExportedTable,
-  type ExportManifest,
-  type RowFile,
-  readManifest,
-} from './manifest.ts';
+import { checkFiles, type ExportFolder } from './export-folder.ts';
+import type { ExportedTable, ExportManifest, RowFile } from './manifest.ts';
 
 export interface ImportOptions
   extends Pick<
     PlanOptions,
     'now' | 'model' | 'policies' | 'file' | 'program' | 'clock' | 'progress' | 'signal'
   > {
-  readonly folder: string;
+  readonly folder: ExportFolder;
   /** A second connection to the same database: the rows lie in its temporary tables. */
   readonly staging: Client;
 }
@@ -46,9 +39,9 @@ export interface ImportPlan {
  */
 export async function planImport(options: ImportOptions): Promise<ImportPlan> {
   const { folder, staging, progress, signal } = options;
-  const manifest = await readManifest(folder);
+  const { manifest } = folder;
   progress.phase('checking the files');
-  await checkFiles(folder, manifest);
+  await checkFiles(folder);
   const present = await readSchema(staging, options.model);
   const tables = manifest.tables.map((exported, index) =>
     stagedTable(present, exported, `pg_temp.helvino_import_${index}`),
@@ -111,7 +104,7 @@ function stagedTable(present: SchemaModel, exported: ExportedTable, rowsIn: stri
 }
 
 interface Loading {
-  readonly folder: string;
+  readonly folder: ExportFolder;
   readonly progress: Progress;
   readonly signal: AbortSignal;
 }
@@ -161,10 +154,10 @@ async function copyFile(
     `copy ${model.rowsIn} (${names}) from stdin with (format csv, header)`,
   );
   try {
-    for await (const chunk of createReadStream(join(folder, file.file), { highWaterMark: 256 * 1024 })) {
+    for await (const chunk of folder.read(file)) {
       signal.throwIfAborted();
-      await writer.write(chunk as Buffer);
-      progress.advance((chunk as Buffer).length);
+      await writer.write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length));
+      progress.advance(chunk.length);
     }
   } catch (thrown) {
     await writer.fail();

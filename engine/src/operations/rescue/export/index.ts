@@ -3,5 +3,6 @@
  * docs/operations/export-one-organization.md describes the folder. Invariants: a folder that has its name is whole; an import
  * never renumbers, and never touches rows of others.
  */
+export { openExport } from './export-folder.ts';
 export { type ExportResult, exportOrganization } from './export-organization.ts';
 export { planImport } from './import-organization.ts';

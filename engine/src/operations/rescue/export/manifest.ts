@@ -1,17 +1,19 @@
 /** What a folder of one organization says of itself; docs/operations/export-one-organization.md describes it. */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { z } from 'zod';
-import { HelvinoError, systemCode } from '../../../base/errors.ts';
+import { parseOwnJson } from '../../../base/own-json.ts';
 
 export const manifestName = 'manifest.json';
 
 const count = z.number().int().min(0);
+/** What goes into SQL, quoted: a NUL would end it. */
+const word = z
+  .string()
+  .min(1)
+  .refine((text) => !text.includes('\0'));
+const allDiffer = (names: readonly string[]) => new Set(names).size === names.length;
 
 /** Rows of one table, as CSV with a header. */
-const rowFile = z.object({
+const rowFile = z.strictObject({
   /** Below the folder; nothing that leads out of it. */
   file: z.string().regex(/^data\/[\w.-]+\.csv$/),
   rows: count,
@@ -19,20 +21,22 @@ const rowFile = z.object({
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });
 
-const exportedTable = z.object({
-  schema: z.string().min(1),
-  name: z.string().min(1),
+const exportedTable = z.strictObject({
+  schema: word,
+  name: word,
   /** What tells rows apart; null: nothing does. */
-  key: z.array(z.string().min(1)).min(1).nullable(),
+  key: z.array(word).min(1).nullable(),
   /** In the order of the files. Computed columns are left out. `base` is the type below all domains. */
-  columns: z.array(z.object({ name: z.string().min(1), type: z.string().min(1), base: z.string().min(1) })),
+  columns: z
+    .array(z.strictObject({ name: word, type: word, base: word }))
+    .refine((columns) => allDiffer(columns.map(({ name }) => name))),
   /** Rows that belong to the organization. */
   own: rowFile.nullable(),
   /** Rows that belong to all, and are referred to. */
   shared: rowFile.nullable(),
 });
 
-const manifestSchema = z.object({
+const manifestSchema = z.strictObject({
   format: z.literal('helvino-organization'),
   version: z.literal(1),
   id: z.string().regex(/^[0-9a-f]{16}$/),
@@ -41,10 +45,15 @@ const manifestSchema = z.object({
   /** Of the rows, for people. */
   moment: z.string(),
   program: z.string(),
-  source: z.object({ database: z.string(), system: z.string().nullable(), server: z.number().int() }),
-  root: z.object({ table: z.string(), where: z.record(z.string(), z.string()) }),
+  source: z.strictObject({ database: z.string(), system: z.string().nullable(), server: z.number().int() }),
+  root: z.strictObject({
+    table: z.string(),
+    where: z.record(word, word.or(z.literal(''))).refine((where) => Object.keys(where).length > 0),
+  }),
   /** Those that are referred to first; also tables without a row. */
-  tables: z.array(exportedTable),
+  tables: z
+    .array(exportedTable)
+    .refine((tables) => allDiffer(tables.map(({ schema, name }) => JSON.stringify([schema, name])))),
   /** What is not in it, for people. */
   notes: z.array(z.string()).default([]),
 });
@@ -53,45 +62,13 @@ export type ExportManifest = z.infer<typeof manifestSchema>;
 export type ExportedTable = z.infer<typeof exportedTable>;
 export type RowFile = z.infer<typeof rowFile>;
 
-/** Throws EXPORT_INVALID, TARGET_IO. */
-export async function readManifest(folder: string): Promise<ExportManifest> {
-  let text: string;
-  try {
-    text = await readFile(join(folder, manifestName), 'utf8');
-  } catch (thrown) {
-    const code = systemCode(thrown);
-    if (code === 'ENOENT' || code === 'ENOTDIR') throw invalid(folder, `there is no ${manifestName}`, thrown);
-    throw new HelvinoError('TARGET_IO', `${folder}: ${String(thrown)}`, { cause: thrown });
-  }
-  try {
-    return manifestSchema.parse(JSON.parse(text));
-  } catch (thrown) {
-    throw invalid(folder, `its ${manifestName} is none of this version`, thrown);
-  }
+/** Throws what is wrong with it. */
+export function parseManifest(bytes: Uint8Array): ExportManifest {
+  // It ends with a line break.
+  if (bytes.at(-1) !== 10) throw new Error('it ends early');
+  return manifestSchema.parse(parseOwnJson(bytes.subarray(0, -1), 2));
 }
 
-/** Every file as long as the manifest says, and with that hash. Throws EXPORT_INVALID. */
-export async function checkFiles(folder: string, { tables }: ExportManifest): Promise<void> {
-  for (const file of tables.flatMap(({ own, shared }) => [own, shared])) {
-    if (file === null) continue;
-    const hash = createHash('sha256');
-    let bytes = 0;
-    try {
-      for await (const chunk of createReadStream(join(folder, file.file))) {
-        hash.update(chunk as Buffer);
-        bytes += (chunk as Buffer).length;
-      }
-    } catch (thrown) {
-      throw invalid(folder, `${file.file} cannot be read`, thrown);
-    }
-    if (bytes !== file.bytes) throw invalid(folder, `${file.file} has ${bytes} bytes, not ${file.bytes}`);
-    if (hash.digest('hex') !== file.sha256) throw invalid(folder, `the SHA-256 of ${file.file} is wrong`);
-  }
-}
-
-function invalid(folder: string, why: string, cause?: unknown): HelvinoError {
-  return new HelvinoError('EXPORT_INVALID', `${folder} is no export of an organization, or damaged: ${why}`, {
-    cause,
-    hint: 'export again, or copy the folder again: `sha256sum -c SHA256SUMS` in it says which file is wrong',
-  });
+export function manifestText(manifest: ExportManifest): string {
+  return `${JSON.stringify(manifest, null, 2)}\n`;
 }

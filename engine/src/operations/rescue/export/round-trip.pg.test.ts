@@ -11,15 +11,17 @@ import type pg from 'pg';
 import { startTestServer } from '../../../../test/pg-server.ts';
 import { systemClock } from '../../../base/clock.ts';
 import { silentProgress } from '../../../base/progress.ts';
+import { createIdentity, openIdentities, recipientOf } from '../../../repository/index.ts';
 import { applyRescue, undoRescue } from '../index.ts';
 import { declaredReferences, plainName } from '../testing/moments.ts';
+import { openByAge } from '../testing/open-by-age.ts';
 import { differences } from '../testing/oracle.ts';
 import { Counters, populate, tenants } from '../testing/population.ts';
 import { Random } from '../testing/random.ts';
 import { randomSchema } from '../testing/random-schema.ts';
 import { ddl, rootKey, type SchemaSpec } from '../testing/schema.ts';
 import { connect, connectRaw, keyOf, readState, type State, tenantRows } from '../testing/state.ts';
-import { exportOrganization, planImport } from './index.ts';
+import { exportOrganization, openExport, planImport } from './index.ts';
 
 const psql = ['/usr/lib/postgresql/15/bin/psql', '/usr/bin/psql'].find((path) => existsSync(path));
 
@@ -66,6 +68,8 @@ class Lab implements AsyncDisposable {
     return { model, clock: systemClock, progress: silentProgress, signal, program: 'test' };
   }
 
+  readonly identity = createIdentity();
+
   async export(name: string, tenant: string): Promise<string> {
     const folder = join(this.folder, 'export');
     await exportOrganization({
@@ -73,11 +77,13 @@ class Lab implements AsyncDisposable {
       source: await this.client(name),
       root: { table: plainName(this.schema.root), where: { [rootKey]: tenant } },
       folder,
+      recipients: [await recipientOf(await this.identity)],
     });
     return folder;
   }
 
-  async import(name: string, folder: string, run: string, revert = false) {
+  async import(name: string, given: string, run: string, revert = false) {
+    const folder = await openExport(given, async () => openIdentities(await this.identity, 'the test'));
     const file = join(this.folder, `${run}.plan`);
     const all = { insert: true, revert, remove: false };
     const policies = { all, onConflict: 'stop', onSchemaChange: 'stop' } as const;
@@ -131,7 +137,7 @@ for (const [major, seeds] of [
   [18, [1, 3, 18]],
   [14, [4, 25]],
 ] as const)
-  test(`one organization of a random schema on PostgreSQL ${major} – exported, imported into an empty database, undone; psql loads the same`, async (t) => {
+  test(`one organization of a random schema on PostgreSQL ${major} – exported encrypted, imported into an empty database, undone; opened with age, imported again; psql loads the same`, async (t) => {
     await using server = await startTestServer({ major, config: { fsync: 'off' } });
     for (const seed of seeds) {
       t.diagnostic(`seed ${seed}`);
@@ -152,12 +158,18 @@ for (const [major, seeds] of [
       await lab.undo('target', 'first');
       assert.deepEqual(differences(empty, await readState(target, schema)), []);
 
+      const opened = join(lab.folder, 'opened');
+      t.diagnostic(
+        `opened by ${(await openByAge(folder, opened, await lab.identity)) ? 'age' : 'the library'}`,
+      );
+      // What came out is an export in clear.
+      assert.equal((await lab.import('target', opened, 'opened')).state, 'applied');
       if (psql === undefined) continue;
       const loaded = await lab.database('loaded');
       // As the script says: triggers that refuse rows are off.
       const url = `postgresql://postgres@127.0.0.1:${server.port}/loaded?options=-csession_replication_role%3Dreplica`;
       await promisify(execFile)(psql, ['-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', 'load.sql', url], {
-        cwd: folder,
+        cwd: opened,
       });
       assertArrived(schema, state, await readState(loaded, schema), tenant);
     }
@@ -187,6 +199,7 @@ test('import – a live database keeps what it has; keys of others, damage and m
     source: await lab.client('source'),
     root,
     folder,
+    recipients: undefined,
   });
   const rows = exported.manifest.tables.map(({ name, own }) => `${name} ${own?.rows ?? 0}`);
   assert.deepEqual(rows.sort(), ['items 1', 'lists 1', 'organizations 1', 'users 3']);
@@ -242,7 +255,14 @@ test('import – a live database keeps what it has; keys of others, damage and m
   await writeFile(join(folder, 'manifest.json'), '{}');
   await assert.rejects(lab.import('live', folder, 'none'), { code: 'EXPORT_INVALID' });
   await assert.rejects(
-    exportOrganization({ ...lab.common, model: {}, source: await lab.client('source'), root, folder }),
+    exportOrganization({
+      ...lab.common,
+      model: {},
+      source: await lab.client('source'),
+      root,
+      folder,
+      recipients: undefined,
+    }),
     { code: 'TARGET_NOT_EMPTY' },
   );
 });
