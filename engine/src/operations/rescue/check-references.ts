@@ -5,8 +5,8 @@
 import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { query } from '../../postgres/index.ts';
-import { operatorOf, refersToSome } from './closure.ts';
-import { column, from } from './row-sql.ts';
+import { refers, refersToSome } from './reference-sql.ts';
+import { column, from, sameValue } from './row-sql.ts';
 import { type ReferenceModel, type SchemaModel, tableName } from './schema-model.ts';
 import { joinStaged, type StagedTable } from './stage.ts';
 
@@ -22,8 +22,8 @@ export async function lockParents(client: Client, work: Work): Promise<void> {
   for (const { reference, child, parent } of referencesOf(work)) {
     const values = valuesOf(reference, child);
     if (values === undefined) continue;
-    const on = reference.parentColumns.map(
-      (name, index) => `${column('p', name)} ${operatorOf(reference, index)} ${values[index]}`,
+    const on = reference.parentColumns.map((name, index) =>
+      refers(reference, index, column('p', name), values[index]!),
     );
     await query(
       client,
@@ -64,11 +64,11 @@ async function checkChildren(client: Client, { disturbed, model }: Work): Promis
       const places = reference.parentColumns.map((name) => parent.own.indexOf(name));
       if (places.includes(-1)) continue;
       const gone = places.map((place, index) => `o.x${place} as g${index}`);
-      const still = reference.parentColumns.map(
-        (name, index) => `${column('p', name)} = o.x${places[index]}`,
+      const still = reference.parentColumns.map((name, index) =>
+        sameValue(parentTable, name, column('p', name), `o.x${places[index]}`),
       );
       const own = reference.childColumns.map((name) => column('t', name));
-      const refers = own.map((name, index) => `${name} ${operatorOf(reference, index)} g.g${index}`);
+      const on = own.map((name, index) => refers(reference, index, `g.g${index}`, name));
       // Of a period others may still cover it.
       const uncovered = reference.period ? `where not ${refersToSome(reference, parentTable, own)}` : '';
       // From the side of what is gone: the tables may be large.
@@ -78,7 +78,7 @@ async function checkChildren(client: Client, { disturbed, model }: Work): Promis
            where o.op in ('u', 'd') and not exists (
              select from ${from(parentTable, reference.parentFrom)} p where ${still.join(' and ')}))
          select count(*)::float8 as count from gone g
-         join ${from(child, reference.childFrom)} t on ${refers.join(' and ')} ${uncovered}`,
+         join ${from(child, reference.childFrom)} t on ${on.join(' and ')} ${uncovered}`,
       );
       if (row!.count > 0) throw dangling(row!.count, reference, tableName(child));
     }

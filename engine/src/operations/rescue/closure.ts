@@ -7,8 +7,9 @@ import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { execute, query, quoteIdentifier } from '../../postgres/index.ts';
 import { findTable } from './read-schema.ts';
-import { childRows, childValue } from './reference-inside.ts';
-import { column, columnOf, from, identityOf, joinIdentity, sameIdentity } from './row-sql.ts';
+import { childRows } from './reference-inside.ts';
+import { conditionsOf, equalColumns } from './reference-sql.ts';
+import { columnIs, columnOf, from, identityOf, joinIdentity, sameIdentity } from './row-sql.ts';
 import type { ReferenceModel, RescueRoot, SchemaModel, TableId, TableModel } from './schema-model.ts';
 import { groupsInOrder } from './table-order.ts';
 
@@ -67,7 +68,7 @@ export async function seedRoot(
   const conditions = Object.entries(root.where).map(([name, value]) => {
     if (!table.columns.some((one) => one.name === name))
       throw new HelvinoError('USAGE', `${root.table} has no column ${name}`);
-    return `${column('t', name)} = ${client.escapeLiteral(value)}`;
+    return columnIs(table, name, value);
   });
   if (conditions.length === 0)
     throw new HelvinoError('USAGE', `nothing says which rows of ${root.table} are meant`);
@@ -139,11 +140,13 @@ function downStatement(model: SchemaModel, { reference, numbers, after, step }: 
   const on = equalColumns(model, reference, { child: 't', parent: (index) => `k.k${direct[index]}` });
   const found = `select ${expressions.map((one, i) => `${one} as ${names[i]}`).join(', ')}
     from ${childRows(reference, child)} join`;
-  if (child.id !== parent.id)
+  // The server cannot recurse over values that it cannot hash: then a chain takes a step for each of its links.
+  const hashable = parent.key?.every((name) => columnOf(parent, name).hashable);
+  if (child.id !== parent.id || !hashable)
     return `${into} select ${names.join(', ')}, ${step}, false from (${found} ${parents} k
       on ${on.join(' and ')} where k.step > ${after} and ${where}) x on conflict do nothing`;
   // A chain of rows of one table in one statement, however long it is. It begins with rows that are new: mostly none is.
-  const known = `not exists (select from ${parents} o where ${sameIdentity(names, 'o', 'x')})`;
+  const known = `not exists (select from ${parents} o where ${sameIdentity(child, 'o', 'x')})`;
   return `with recursive k as (select * from (${found} ${parents} k on ${on.join(' and ')} where k.step > ${after} and ${where}) x
         where ${known}
       union ${found} k on ${on.join(' and ')} where ${where})
@@ -155,53 +158,6 @@ function directKeys({ parentColumns, period }: ReferenceModel, parent: TableMode
   if (period) return undefined;
   const places = parentColumns.map((name) => parent.key?.indexOf(name) ?? -1);
   return places.includes(-1) ? undefined : places;
-}
-
-/** What a polymorphic reference holds for. */
-export function conditionsOf(reference: ReferenceModel, alias: string): string[] {
-  return Object.entries(reference.when).map(
-    ([name, value]) => `${column(alias, name)}::text = '${value.replaceAll("'", "''")}'`,
-  );
-}
-
-/** How the nth columns of child and parent compare when the one row refers to the other. */
-export function operatorOf({ period, childColumns }: ReferenceModel, index: number): string {
-  return period && index === childColumns.length - 1 ? 'operator(pg_catalog.&&)' : '=';
-}
-
-/** That what the child's columns (`values`) refer to is there, in one row or, of a period, in several. */
-export function refersToSome(
-  reference: ReferenceModel,
-  parent: TableModel,
-  values: readonly string[],
-): string {
-  const names = reference.parentColumns.map((name) => column('p', name));
-  const on = names.map((name, index) => `${name} ${operatorOf(reference, index)} ${values[index]}`);
-  const rows = `from ${from(parent, reference.parentFrom)} p where ${on.join(' and ')}`;
-  return reference.period
-    ? `coalesce((select pg_catalog.range_agg(${names.at(-1)}) operator(pg_catalog.@>) ${values.at(-1)} ${rows}), false)`
-    : `exists (select ${rows})`;
-}
-
-/** `parent` and `child`: an alias, or the expression for the nth column. Declared references may join unlike types, as text. */
-export function equalColumns(
-  model: SchemaModel,
-  reference: ReferenceModel,
-  sides: Readonly<Record<'child' | 'parent', string | ((index: number) => string)>>,
-): string[] {
-  const child = model.tables.get(reference.child)!;
-  const parent = model.tables.get(reference.parent)!;
-  return reference.childColumns.map((name, index) => {
-    const parentName = reference.parentColumns[index]!;
-    const value = childValue(reference, child, index);
-    const unlike = !reference.enforced && value.type !== columnOf(parent, parentName).base ? '::text' : '';
-    const side = (which: 'child' | 'parent', own: string) => {
-      const given = sides[which];
-      return typeof given === 'string' ? column(given, own) : given(index);
-    };
-    const own = reference.inside?.[index] ? value.sql : side('child', name);
-    return `${own}${unlike} ${operatorOf(reference, index)} ${side('parent', parentName)}${unlike}`;
-  });
 }
 
 /** References from tables that come first (as parents) to those that come last, so that few steps are needed. */
@@ -237,7 +193,7 @@ async function closeUp(
           `select ${identityOf(child).names.join(', ')} from pg_temp.hv_c_${numbers.get(child.id)}`,
         );
       const known = down.has(parent.id)
-        ? `where not exists (select from pg_temp.hv_c_${numbers.get(parent.id)} o where ${sameIdentity(names, 'o', 'x')})`
+        ? `where not exists (select from pg_temp.hv_c_${numbers.get(parent.id)} o where ${sameIdentity(parent, 'o', 'x')})`
         : '';
       added += await execute(
         client,

@@ -160,10 +160,7 @@ function commonKey(
   const same = (names: readonly string[]) =>
     names.length === key.length && names.every((name) => key.includes(name));
   if (then.key && same(then.key)) return key;
-  const plain = (expression: string) => expression.replace(/^"(.*)"$/, '$1').replaceAll('""', '"');
-  const unique = then.uniques.some(
-    ({ expressions, predicate, operators }) => !predicate && !operators && same(expressions.map(plain)),
-  );
+  const unique = then.uniques.some(({ columns: own }) => own && same(own));
   return unique && key.every((name) => columnOf(then, name).notNull) ? key : undefined;
 }
 

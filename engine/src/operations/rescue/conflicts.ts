@@ -1,10 +1,11 @@
 /** Unique values that rows out of the past have, and other rows have now; or what an exclusion constraint keeps apart. */
 import { execute, query } from '../../postgres/index.ts';
 import type { UniqueConflict } from './changeset-header.ts';
-import { equalColumns, sampleKey } from './closure.ts';
+import { sampleKey } from './closure.ts';
 import type { TablePair } from './compare-schemas.ts';
 import { hashOf, outerColumns, outerNames, type PlanSpace, ship } from './plan-space.ts';
-import { from, identityOf, joinIdentity, sameIdentity } from './row-sql.ts';
+import { equalColumns } from './reference-sql.ts';
+import { compare, from, identityOf, joinIdentity, sameIdentity } from './row-sql.ts';
 import type { UniqueModel } from './schema-model.ts';
 import type { RescuePolicies } from './types.ts';
 
@@ -14,7 +15,7 @@ export function changedRows(pair: TablePair, suffix = ''): string {
   const table = from(pair.before);
   if (pair.before.key !== undefined)
     return `pg_temp.hv_d_${pair.number} ${d} join ${table} ${t} on ${joinIdentity(pair.before, d, t)}`;
-  return `pg_temp.hv_d_${pair.number} ${d} join pg_temp.hv_m_${pair.number} ${m} on ${sameIdentity(['k0', 'k1'], m, d)}
+  return `pg_temp.hv_d_${pair.number} ${d} join pg_temp.hv_m_${pair.number} ${m} on ${sameIdentity(pair.before, m, d)}
     join ${table} ${t} on ${t}.tableoid = ${m}.o and ${t}.ctid = ${m}.c`;
 }
 
@@ -77,11 +78,10 @@ async function conflictsOf(
   );
   const { expressions } = identityOf(pair.now);
   const own = pair.now.key === undefined ? [hashOf(pair), '1'] : expressions;
-  const same = unique.expressions.map((_, at) =>
-    unique.nullsEqual
-      ? `(t.he${at} = q.e${at} or (t.he${at} is null and q.e${at} is null))`
-      : `t.he${at} ${unique.operators?.[at] ?? '='} q.e${at}`,
-  );
+  const same = unique.comparisons.map((comparison, at) => {
+    const equal = compare(comparison, `t.he${at}`, `q.e${at}`);
+    return unique.nullsEqual ? `(${equal} or (t.he${at} is null and q.e${at} is null))` : equal;
+  });
   const inner = `select ${own.map((one, at) => `${one} as o${names[at]}`).join(', ')}, ${hashOf(pair)} as h,
     ${unique.expressions.map((_, at) => `v.e${at} as he${at}`).join(', ')}
     from ${from(pair.now)} t cross join lateral (select ${values} from (select t.*) y where ${where}) v`;
@@ -94,11 +94,10 @@ async function conflictsOf(
     { client: before, into: found },
   );
   // Not with itself, and not with a row that goes or becomes another.
-  const outer = names.map((name) => `x.o${name} = d.${name}`).join(' and ');
   await execute(
     before,
-    `delete from ${found} x where (${names.map((name) => `x.${name} = x.o${name}`).join(' and ')})
-       or exists (select from pg_temp.hv_d_${pair.number} d where ${outer} and d.action in ('u', 'd'))`,
+    `delete from ${found} x where (${sameIdentity(pair.before, 'x', 'x', 'ok')})
+       or exists (select from pg_temp.hv_d_${pair.number} d where ${sameIdentity(pair.before, 'd', 'x', 'ok')} and d.action in ('u', 'd'))`,
   );
   return summarized(space, pair, { found, name: unique.name });
 }
@@ -134,7 +133,7 @@ async function decide(
   if (onConflict === 'skip') {
     await execute(
       before,
-      `update ${rows} d set action = null, skip = true from ${found} x where ${sameIdentity(names, 'x', 'd')}`,
+      `update ${rows} d set action = null, skip = true from ${found} x where ${sameIdentity(pair.before, 'x', 'd')}`,
     );
   } else if (onConflict === 'replace' && pair.now.key !== undefined) {
     await execute(
@@ -162,7 +161,7 @@ export async function cascadeSkips(space: PlanSpace): Promise<void> {
            select ${names.map((name) => `d.${name}`).join(', ')} from ${changedRows(child)}
            where d.action in ('i', 'u')
              and exists (select from ${changedRows(parent, '2')} where d2.skip and d2.action is null and ${on.join(' and ')})) x
-         where ${sameIdentity(names, 'x', 'c')}`,
+         where ${sameIdentity(child.before, 'x', 'c')}`,
       );
       if (skipped > 0) more = true;
     }

@@ -123,7 +123,7 @@ export async function classify(
 ): Promise<RowCounts> {
   const { before, accident } = space.clients;
   const names = outerNames(pair);
-  const on = (other: string) => sameIdentity(names, 'u', other);
+  const on = (other: string) => sameIdentity(pair.before, 'u', other);
   const keyless = pair.before.key === undefined;
   if (keyless) await fillContent(before, pair, pair.before);
   const own = keyless ? `pg_temp.hv_m_${pair.number}` : `pg_temp.hv_c_${pair.number}`;

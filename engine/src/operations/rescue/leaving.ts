@@ -1,8 +1,8 @@
 /** Rows that stay and refer to rows that the plan removes: better said now than at apply, which would refuse. */
 import { execute, query } from '../../postgres/index.ts';
-import { equalColumns } from './closure.ts';
 import type { TablePair } from './compare-schemas.ts';
 import { hashOf, outerColumns, outerNames, type PlanSpace, ship } from './plan-space.ts';
+import { equalColumns } from './reference-sql.ts';
 import { from, identityOf, joinIdentity, sameIdentity } from './row-sql.ts';
 import { type ReferenceModel, tableName } from './schema-model.ts';
 
@@ -46,7 +46,6 @@ async function staying(
   }: { readonly parent: TablePair; readonly child: TablePair; readonly reference: ReferenceModel },
 ): Promise<number> {
   const { before, now } = space.clients;
-  const names = outerNames(child);
   const own = child.now.key === undefined ? [hashOf(child), '1'] : identityOf(child.now).expressions;
   await execute(before, 'drop table if exists pg_temp.hv_w');
   await execute(before, `create temporary table hv_w as ${outerColumns(child, 'before')}`);
@@ -63,7 +62,7 @@ async function staying(
     before,
     `select count(*)::float8 as count from pg_temp.hv_w w where not exists (
        select from pg_temp.hv_d_${child.number} d where d.action in ('u', 'd')
-         and ${sameIdentity(child.now.key === undefined ? ['k0'] : names, 'd', 'w')})`,
+         and ${child.now.key === undefined ? 'd.k0 = w.k0' : sameIdentity(child.before, 'd', 'w')})`,
   );
   return row!.count;
 }

@@ -3,10 +3,10 @@
  * or, if others have deleted it since, is brought back for its sake alone.
  */
 import { execute, query } from '../../postgres/index.ts';
-import { equalColumns, operatorOf, refersToSome } from './closure.ts';
 import type { TablePair } from './compare-schemas.ts';
 import { changedRows } from './conflicts.ts';
 import { hashOf, outerNames, type PlanSpace, ship } from './plan-space.ts';
+import { asParentValue, equalColumns, refers, sameParent, someParent } from './reference-sql.ts';
 import { column, from, identityOf } from './row-sql.ts';
 import type { ReferenceModel } from './schema-model.ts';
 
@@ -68,10 +68,11 @@ async function climbReference(
       ? `select from ${changedRows(parent, '2')} where d2.action in ('i', 'u')
          and ${equalColumns(space.before, reference, { child: 't', parent: 't2' }).join(' and ')}`
       : `select from pg_temp.hv_d_${parent.number} d2 where d2.action in ('i', 'u')
-         and ${values.map((value, at) => `d2.k${places[at]} = ${value}`).join(' and ')}`;
+         and ${values.map((value, at) => refers(reference, at, `d2.k${places[at]}`, value)).join(' and ')}`;
   const asked = await execute(
     before,
-    `insert into ${wanted} select distinct ${values.join(', ')} from pg_temp.hv_v t
+    // Distinct as the parent tells them apart, which may be in more ways than the child does.
+    `insert into ${wanted} select distinct ${values.map((_, at) => asParentValue(reference, parent.before, at)).join(', ')} from pg_temp.hv_v t
      where ${values.map((value) => `${value} is not null`).join(' and ')}
        and not exists (${coming})`,
   );
@@ -81,13 +82,13 @@ async function climbReference(
   await query(now, `analyze ${wanted}`);
   await execute(before, `delete from ${missing}`);
   const same = reference.parentColumns
-    .map((name, at) => `${column('t', name)} ${operatorOf(reference, at)} g.f${at}`)
+    .map((name, at) => sameParent(reference, parent.before, at, [column('t', name), `g.f${at}`]))
     .join(' and ');
   const wantedValues = reference.parentColumns.map((_, at) => `f.f${at}`);
   const lost = await ship(
     {
       client: now,
-      select: `select * from ${wanted} f where not ${refersToSome(reference, parent.now, wantedValues)}`,
+      select: `select * from ${wanted} f where not ${someParent(reference, parent.now, wantedValues)}`,
     },
     { client: before, into: missing },
   );

@@ -2,9 +2,19 @@
 import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { query, quoteIdentifier } from '../../postgres/index.ts';
-import { parseInside } from './reference-inside.ts';
+import {
+  asText,
+  comparisonJson,
+  equalityOf,
+  isEqualityOf,
+  readEqualities,
+  type TypeEquality,
+} from './read-comparisons.ts';
+import { childValue, parseInside } from './reference-inside.ts';
+import { columnOf } from './row-sql.ts';
 import {
   type ColumnModel,
+  type ComparisonModel,
   type DeclaredReference,
   type ModelOptions,
   type ReferenceModel,
@@ -62,9 +72,11 @@ const columnsQuery = `
     select oid, -1, oid from pg_type where typtype = 'd'
     union all
     select t.typbasetype, t.typtypmod, b.root from base b join pg_type t on t.oid = b.oid where t.typtype = 'd')
-  select a.attrelid::text as oid, a.attname as name, format_type(a.atttypid, a.atttypmod) as type,
-    coalesce((select format_type(b.oid, b.mod) from base b join pg_type t on t.oid = b.oid
-      where b.root = a.atttypid and t.typtype <> 'd' limit 1), format_type(a.atttypid, a.atttypmod)) as base,
+  select a.attrelid::text as oid, a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.atttypid::text as "typeOid",
+    format_type(coalesce(b.oid, a.atttypid), coalesce(b.mod, a.atttypmod)) as base, coalesce(b.oid, a.atttypid)::text as "baseOid",
+    format_type(coalesce(b.oid, a.atttypid), -1) as plain,
+    (select format('%I.%I', cn.nspname, co.collname) from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace
+      where co.oid = a.attcollation) as collation,
     a.attnotnull as "notNull", a.atthasdef and a.attgenerated = '' as "hasDefault", a.attgenerated <> '' as generated,
     a.attidentity as identity,
     coalesce(
@@ -76,23 +88,33 @@ const columnsQuery = `
         join pg_depend d on d.classid = 'pg_attrdef'::regclass and d.objid = ad.oid and d.refclassid = 'pg_class'::regclass
         join pg_class s on s.oid = d.refobjid and s.relkind = 'S' join pg_namespace sn on sn.oid = s.relnamespace
         where ad.adrelid = a.attrelid and ad.adnum = a.attnum limit 1)) as sequence
-  from pg_attribute a where a.attrelid = any($1::oid[]) and a.attnum > 0 and not a.attisdropped
+  from pg_attribute a
+  left join lateral (select b.oid, b.mod from base b join pg_type t on t.oid = b.oid
+    where b.root = a.atttypid and t.typtype <> 'd' limit 1) b on true
+  where a.attrelid = any($1::oid[]) and a.attnum > 0 and not a.attisdropped
   order by a.attrelid, a.attnum`;
 
-/** A key may be any valid unique index over plain NOT NULL columns; the primary key comes first, then the fewest columns. */
+/** The primary key comes first, then those with the fewest columns. https://www.postgresql.org/docs/current/xindex.html has the numbers of operators. */
 const indexesQuery = `
-  select i.indrelid::text as oid, c.relname as name, i.indisprimary as primary, i.indnullsnotdistinct_ as "nullsEqual",
+  select i.indrelid::text as oid, c.relname as name, i.indisunique as unique, x.conexclop is not null as exclusion, i.indnullsnotdistinct_ as "nullsEqual",
     pg_get_expr(i.indpred, i.indrelid) as predicate,
     array(select pg_get_indexdef(i.indexrelid, k, false) from generate_series(1, i.indnkeyatts) k order by k) as expressions,
-    case when i.indisunique and i.indpred is null and 0 <> all(array(select i.indkey[k] from generate_series(0, i.indnkeyatts - 1) k))
-      then array(select a.attname::text from generate_series(0, i.indnkeyatts - 1) k
-        join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[k] and a.attnotnull and a.attgenerated = '' order by k)
-    end as columns, i.indnkeyatts::int as width,
-    (select array(select format('operator(%I.%s)', n.nspname, o.oprname) from unnest(x.conexclop) with ordinality u(oid, n_) join pg_operator o on o.oid = u.oid
-        join pg_namespace n on n.oid = o.oprnamespace order by u.n_)
-      from pg_constraint x where x.conindid = i.indexrelid and x.conrelid = i.indrelid and x.conexclop is not null limit 1) as operators
+    k.columns, k.comparisons, k."ownCollations"
   from (select *, coalesce((to_jsonb(x) ->> 'indnullsnotdistinct')::boolean, false) as indnullsnotdistinct_ from pg_index x) i
   join pg_class c on c.oid = i.indexrelid
+  left join lateral (select conexclop from pg_constraint x
+    where x.conindid = i.indexrelid and x.conrelid = i.indrelid and x.conexclop is not null limit 1) x on true
+  cross join lateral (
+    select array_agg(a.attname::text order by k) as columns, json_agg(${comparisonJson({ collation: 'i.indcollation[k]' })} order by k) as comparisons,
+      bool_and(a.attcollation = i.indcollation[k] or not exists (select from pg_collation co
+        where co.oid in (a.attcollation, i.indcollation[k]) and not co.collisdeterministic)) as "ownCollations"
+    from generate_series(0, i.indnkeyatts - 1) k
+    left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[k] and a.attnum <> 0
+    join pg_opclass p on p.oid = i.indclass[k]
+    left join pg_amop m on m.amopfamily = p.opcfamily and m.amoplefttype = p.opcintype and m.amoprighttype = p.opcintype
+      and m.amopstrategy = 3 and m.amoppurpose = 's'
+    left join pg_operator o on o.oid = coalesce(x.conexclop[k + 1], m.amopopr)
+    left join pg_namespace n on n.oid = o.oprnamespace) k
   where i.indrelid = any($1::oid[]) and (i.indisunique or i.indisexclusion) and i.indisvalid
   order by i.indrelid, i.indisprimary desc, i.indnkeyatts, c.relname`;
 
@@ -112,7 +134,11 @@ const referencesQuery = `
     coalesce((select relid from pg_partition_ancestors(c.conrelid) with ordinality a(relid, n) order by n desc limit 1), c.conrelid)::oid::text as "childRoot",
     coalesce((select relid from pg_partition_ancestors(c.confrelid) with ordinality a(relid, n) order by n desc limit 1), c.confrelid)::oid::text as "parentRoot",
     array(select a.attname::text from unnest(c.conkey) with ordinality k(num, n) join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.num order by n) as "childColumns",
-    array(select a.attname::text from unnest(c.confkey) with ordinality k(num, n) join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.num order by n) as "parentColumns"
+    array(select a.attname::text from unnest(c.confkey) with ordinality k(num, n) join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.num order by n) as "parentColumns",
+    (select json_agg(${comparisonJson({ left: 'p.atttypid', right: 'a.atttypid', collation: 'nullif(p.attcollation, a.attcollation)' })} order by k)
+      from unnest(c.conkey, c.confkey, c.conpfeqop) with ordinality u(own, other, op, k)
+      join pg_attribute a on a.attrelid = c.conrelid and a.attnum = u.own join pg_attribute p on p.attrelid = c.confrelid and p.attnum = u.other
+      join pg_operator o on o.oid = u.op join pg_namespace n on n.oid = o.oprnamespace) as comparisons
   from pg_constraint c
   join pg_class cc on cc.oid = c.conrelid join pg_namespace cn on cn.oid = cc.relnamespace
   join pg_class pc on pc.oid = c.confrelid join pg_namespace pn on pn.oid = pc.relnamespace
@@ -133,25 +159,29 @@ interface TableRow {
 interface IndexRow {
   readonly oid: string;
   readonly name: string;
-  readonly primary: boolean;
+  readonly unique: boolean;
+  readonly exclusion: boolean;
   readonly nullsEqual: boolean;
   readonly predicate: string | null;
   readonly expressions: readonly string[];
-  readonly columns: readonly string[] | null;
-  readonly operators: readonly string[] | null;
-  readonly width: number;
+  /** Null of an expression. */
+  readonly columns: readonly (string | null)[];
+  readonly comparisons: readonly ComparisonModel[];
+  /** Those of the columns, or others that tell the same values apart. */
+  readonly ownCollations: boolean;
 }
+
+type ColumnRow = Omit<ColumnModel, 'identity' | 'sequence' | 'equality' | 'hashable'> &
+  Record<'oid' | 'typeOid' | 'baseOid' | 'identity', string> & { readonly sequence: string | null };
 
 async function readTables(client: Client): Promise<{ oid: string; model: TableModel }[]> {
   const rows = await query<TableRow>(client, tablesQuery);
   const oids = [rows.map((row) => row.oid)];
-  const columns = grouped(
-    await query<
-      { oid: string } & Omit<ColumnModel, 'identity' | 'sequence'> & {
-          identity: string;
-          sequence: string | null;
-        }
-    >(client, columnsQuery, oids),
+  const columnRows = await query<ColumnRow>(client, columnsQuery, oids);
+  const columns = grouped(columnRows);
+  const equalities = await readEqualities(
+    client,
+    columnRows.map(({ baseOid }) => baseOid),
   );
   const indexes = grouped(await query<IndexRow>(client, indexesQuery, oids));
   const triggers = grouped(await query<{ oid: string } & TriggerModel>(client, triggersQuery, oids));
@@ -163,12 +193,14 @@ async function readTables(client: Client): Promise<{ oid: string; model: TableMo
       name: row.name,
       kind: row.kind === 'p' ? 'partitioned' : 'table',
       unlogged: row.unlogged,
-      columns: (columns.get(row.oid) ?? []).map(({ oid: _, ...column }) => ({
+      columns: (columns.get(row.oid) ?? []).map(({ oid: _, typeOid, baseOid, ...column }) => ({
         ...column,
+        equality: equalityOf(equalities.get(baseOid), typeOid),
+        hashable: equalities.get(baseOid)?.hashable ?? false,
         identity: ({ a: 'always', d: 'by default' } as const)[column.identity],
         sequence: column.sequence ?? undefined,
       })),
-      ...keyAndUniques(indexes.get(row.oid) ?? []),
+      ...keyAndUniques(indexes.get(row.oid) ?? [], columns.get(row.oid) ?? [], equalities),
       triggers: (triggers.get(row.oid) ?? []).map(({ oid: _, ...trigger }) => trigger),
       rowSecurity: row.rowSecurity,
       insertOnly: row.insertOnly,
@@ -177,23 +209,38 @@ async function readTables(client: Client): Promise<{ oid: string; model: TableMo
   }));
 }
 
-function keyAndUniques(indexes: readonly IndexRow[]): Pick<TableModel, 'key' | 'uniques'> {
-  const key = indexes.find((index) => index.columns !== null && index.columns.length === index.width);
-  const uniques = indexes
-    .filter((index) => index !== key || index.operators !== null)
-    .map(({ name, expressions, predicate, nullsEqual, operators }) => ({
-      name,
-      expressions,
-      predicate: predicate ?? undefined,
-      nullsEqual,
-      operators: operators ?? undefined,
-    })) satisfies UniqueModel[];
-  return { key: key?.columns ?? undefined, uniques };
+/** A key may be any unique index over plain NOT NULL columns that compares them as their types do. */
+function keyAndUniques(
+  indexes: readonly IndexRow[],
+  columns: readonly ColumnRow[],
+  equalities: ReadonlyMap<string, TypeEquality>,
+): Pick<TableModel, 'key' | 'uniques'> {
+  const byName = new Map(columns.map((column) => [column.name, column]));
+  const plain = (index: IndexRow): string[] | undefined => {
+    if (!index.unique || index.predicate !== null || !index.ownCollations) return undefined;
+    const names = index.columns.filter((name, at) => {
+      const equality = name !== null && equalities.get(byName.get(name)!.baseOid);
+      return equality && (index.exclusion || isEqualityOf(index.comparisons[at]!, equality));
+    });
+    return names.length === index.columns.length ? (names as string[]) : undefined;
+  };
+  const uniques = indexes.map((index) => {
+    const { name, expressions, comparisons, predicate, nullsEqual } = index;
+    const model = { name, expressions, comparisons, predicate: predicate ?? undefined, nullsEqual };
+    return { index, model: { ...model, columns: plain(index) } satisfies UniqueModel };
+  });
+  const key = uniques.find(({ model }) =>
+    model.columns?.every((name) => byName.get(name)!.notNull && !byName.get(name)!.generated),
+  );
+  return {
+    key: key?.model.columns,
+    uniques: uniques.filter((one) => one !== key || one.index.exclusion).map(({ model }) => model),
+  };
 }
 
 type ReferenceRow = Pick<
   ReferenceModel,
-  'name' | 'deferrable' | 'onDelete' | 'enforced' | 'period' | 'childColumns' | 'parentColumns'
+  'name' | 'deferrable' | 'onDelete' | 'enforced' | 'period' | 'childColumns' | 'parentColumns' | 'comparisons'
 > &
   Record<'child' | 'parent' | 'childRoot' | 'parentRoot' | 'childFrom' | 'parentFrom', string>;
 
@@ -206,7 +253,7 @@ async function readReferences(
     const child = tables.get(row.childRoot);
     const parent = tables.get(row.parentRoot);
     if (!child || !parent) return [];
-    const { name, deferrable, onDelete, enforced, period, childColumns, parentColumns } = row;
+    const { name, deferrable, onDelete, enforced, period, childColumns, parentColumns, comparisons } = row;
     return {
       name,
       child: child.id,
@@ -215,6 +262,7 @@ async function readReferences(
       parent: parent.id,
       parentColumns,
       parentFrom: row.parent === row.parentRoot ? parent.id : row.parentFrom,
+      comparisons,
       enforced,
       period,
       deferrable,
@@ -250,21 +298,41 @@ function declaredReference(tables: SchemaModel['tables'], declared: DeclaredRefe
         },
       );
   }
+  const inside = places.some((one) => one.inside) ? places.map((one) => one.inside) : undefined;
   return {
     name,
     child: child.id,
     childColumns: columns,
-    inside: places.some(({ inside }) => inside) ? places.map(({ inside }) => inside) : undefined,
+    inside,
     childFrom: child.id,
     parent: parent.id,
     parentColumns: toColumns,
     parentFrom: parent.id,
+    comparisons: columns.map((_, index) =>
+      declaredComparison(
+        columnOf(parent, toColumns[index]!),
+        childValue({ childColumns: columns, inside }, child, index),
+      ),
+    ),
     enforced: false,
     period: false,
     deferrable: false,
     onDelete: 'a',
     when,
   };
+}
+
+const numbers = /^(smallint|integer|bigint|numeric)$/;
+
+/** Of unlike types, as text. */
+function declaredComparison(
+  parent: ColumnModel,
+  child: { readonly type: string; readonly collation: string | null },
+): ComparisonModel {
+  const collation = parent.collation === child.collation ? null : parent.collation;
+  if (numbers.test(parent.plain) && numbers.test(child.type)) return { ...asText, left: null, right: null };
+  if (parent.plain !== child.type) return { ...asText, collation: parent.collation ?? 'pg_catalog."C"' };
+  return { ...parent.equality, right: parent.equality.left ?? parent.plain, collation };
 }
 
 function quoted(schema: string, name: string): string {

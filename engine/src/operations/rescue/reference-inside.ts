@@ -60,19 +60,20 @@ export function childRows({ inside, childColumns, childFrom }: ReferenceModel, c
   return lists.length === 0 ? rows : `(${rows} ${lists.join(' ')})`;
 }
 
-/** The nth value that a row of `childRows` refers by, and its type. */
+/** The nth value that a row of `childRows` refers by, its type without modifiers, and its collation. */
 export function childValue(
-  { inside, childColumns }: ReferenceModel,
+  { inside, childColumns }: Pick<ReferenceModel, 'inside' | 'childColumns'>,
   child: TableModel,
   index: number,
-): { readonly sql: string; readonly type: string } {
+): { readonly sql: string; readonly type: string; readonly collation: string | null } {
   const name = childColumns[index]!;
-  const { base } = columnOf(child, name);
+  const { plain, collation } = columnOf(child, name);
   const place = inside?.[index];
-  if (place === undefined) return { sql: column('t', name), type: base };
-  if (!isJson(base)) return { sql: `e${index}.v`, type: base.replace(/(\[\])+$/, '') };
+  if (place === undefined) return { sql: column('t', name), type: plain, collation };
+  if (!isJson(plain)) return { sql: `e${index}.v`, type: plain.replace(/(\[\])+$/, ''), collation };
   const document = place.elements ? `e${index}.v` : column('t', name);
-  return { sql: `(${document} #>> ${textArray(place.elements ? place.within : place.path)})`, type: 'text' };
+  const sql = `(${document} #>> ${textArray(place.elements ? place.within : place.path)})`;
+  return { sql, type: 'text', collation: 'pg_catalog."default"' };
 }
 
 function isJson(type: string): boolean {

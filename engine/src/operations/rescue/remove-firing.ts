@@ -5,7 +5,8 @@
 import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { execute, query, quoteIdentifier } from '../../postgres/index.ts';
-import { column, emptiable, from } from './row-sql.ts';
+import { refers } from './reference-sql.ts';
+import { column, emptiable, from, sameValue } from './row-sql.ts';
 import { type ReferenceModel, type SchemaModel, tableName } from './schema-model.ts';
 import type { StagedTable } from './stage.ts';
 
@@ -87,15 +88,17 @@ async function loosenReverted(
       const free = emptiable(child.table, reference.childColumns);
       const places = reference.parentColumns.map((name) => parent.own.indexOf(name));
       if (free.length === 0 || places.includes(-1)) continue;
-      const refers = reference.childColumns.map(
-        (name, index) => `${column('t', name)} = p.x${places[index]}`,
+      const on = reference.childColumns.map((name, index) =>
+        refers(reference, index, `p.x${places[index]}`, column('t', name)),
       );
-      const same = child.table.key.map((name) => `${column('t', name)} = o.x${child.own.indexOf(name)}`);
+      const same = child.table.key.map((name) =>
+        sameValue(child.table, name, column('t', name), `o.x${child.own.indexOf(name)}`),
+      );
       await execute(
         client,
         `update ${from(child.table)} t set ${free.map((name) => `${quoteIdentifier(name)} = null`).join(', ')}
          from pg_temp.hv_o_${child.number} o where o.op = 'u' and ${same.join(' and ')}
-           and exists (select from pg_temp.hv_o_${parent.number} p where p.op = 'd' and ${refers.join(' and ')})`,
+           and exists (select from pg_temp.hv_o_${parent.number} p where p.op = 'd' and ${on.join(' and ')})`,
       );
     }
   }
@@ -103,7 +106,9 @@ async function loosenReverted(
 
 /** By key: an action may have made another version of the row. */
 function isLeaving({ table, own }: StagedTable): string {
-  const same = table.key?.map((name) => `${column('t', name)} = o.x${own.indexOf(name)}`);
+  const same = table.key?.map((name) =>
+    sameValue(table, name, column('t', name), `o.x${own.indexOf(name)}`),
+  );
   return ["o.op = 'd'", ...(same ?? ['t.tableoid = o.po', 't.ctid = o.pc'])].join(' and ');
 }
 
@@ -119,14 +124,16 @@ async function refuseOthers(client: Client, { staged, parent, reference, model }
   const known = staged.find(({ table }) => table.id === child.id);
   const places = reference.parentColumns.map((name) => parent.own.indexOf(name));
   if (places.includes(-1)) return;
-  const refers = reference.childColumns.map((name, index) => `${column('t', name)} = o.x${places[index]}`);
+  const on = reference.childColumns.map((name, index) =>
+    refers(reference, index, `o.x${places[index]}`, column('t', name)),
+  );
   const named = known
     ? `and not exists (select from pg_temp.hv_o_${known.number} c where c.op in ('u', 'd') and t.tableoid = c.po and t.ctid = c.pc)`
     : '';
   const [row] = await query<{ count: number }>(
     client,
     `select count(*)::float8 as count from pg_temp.hv_o_${parent.number} o
-     join ${from(child, reference.childFrom)} t on ${refers.join(' and ')} where o.op = 'd' ${named}`,
+     join ${from(child, reference.childFrom)} t on ${on.join(' and ')} where o.op = 'd' ${named}`,
   );
   if (row!.count > 0)
     throw new HelvinoError(

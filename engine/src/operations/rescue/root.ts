@@ -3,52 +3,50 @@ import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { query } from '../../postgres/index.ts';
 import { findTable, readSchema } from './read-schema.ts';
-import { from } from './row-sql.ts';
+import { columnIs, from } from './row-sql.ts';
 import { type RescueRoot, type TableModel, tableName } from './schema-model.ts';
+import { pinSettings, rollback } from './session.ts';
 
 /** Throws USAGE: which column a bare key means is known only when it is unique there and finds a row. */
 export async function resolveRoot(
   client: Client,
   { table: name, keys }: { readonly table: string; readonly keys: readonly string[] },
 ): Promise<RescueRoot> {
-  const { tables } = await readSchema(client);
-  const table = findTable(tables, name);
+  await query(client, 'begin read only');
+  try {
+    await pinSettings(client);
+    const { tables } = await readSchema(client);
+    const table = findTable(tables, name);
+    return { table: table.id, where: await conditions(client, table, keys) };
+  } finally {
+    await rollback(client);
+  }
+}
+
+async function conditions(
+  client: Client,
+  table: TableModel,
+  keys: readonly string[],
+): Promise<Record<string, string>> {
   const where: Record<string, string> = {};
   for (const key of keys) {
     const at = key.indexOf('=');
-    const column = at > 0 ? key.slice(0, at) : undefined;
-    if (column !== undefined && table.columns.some((one) => one.name === column))
-      where[column] = key.slice(at + 1);
+    const name = at > 0 ? key.slice(0, at) : undefined;
+    if (name !== undefined && table.columns.some((one) => one.name === name)) where[name] = key.slice(at + 1);
     else if (keys.length === 1) where[await columnOfKey(client, table, key)] = key;
     else
       throw new HelvinoError('USAGE', `"${key}" names no column of ${tableName(table)}`, {
         hint: '--key COLUMN=VALUE',
       });
   }
-  return { table: table.id, where };
+  return where;
 }
 
 async function columnOfKey(client: Client, table: TableModel, value: string): Promise<string> {
-  const single = [
-    ...(table.key?.length === 1 ? [table.key[0]!] : []),
-    ...table.uniques
-      .filter(({ expressions, predicate, operators }) => expressions.length === 1 && !predicate && !operators)
-      .flatMap(({ expressions }) =>
-        table.columns.filter(
-          ({ name }) => expressions[0] === name || expressions[0] === client.escapeIdentifier(name),
-        ),
-      )
-      .map(({ name }) => name),
-  ];
+  const unique = [table.key ?? [], ...table.uniques.map(({ columns }) => columns ?? [])];
+  const single = [...new Set(unique.filter((columns) => columns.length === 1).flat())];
   const found: string[] = [];
-  for (const column of single) {
-    const [row] = await query<{ there: boolean }>(
-      client,
-      `select exists (select from ${from(table)} t where t.${client.escapeIdentifier(column)}::text = $1) as there`,
-      [value],
-    );
-    if (row!.there) found.push(column);
-  }
+  for (const name of single) if (await hasValue(client, table, { name, value })) found.push(name);
   if (found.length === 1) return found[0]!;
   throw new HelvinoError(
     'USAGE',
@@ -59,4 +57,25 @@ async function columnOfKey(client: Client, table: TableModel, value: string): Pr
       hint: `--key COLUMN=VALUE, with a column of ${tableName(table)}; and a moment at which it was still there`,
     },
   );
+}
+
+/** A text that is no value of the column's type is the value of no row. */
+async function hasValue(
+  client: Client,
+  table: TableModel,
+  { name, value }: { readonly name: string; readonly value: string },
+): Promise<boolean> {
+  await query(client, 'savepoint helvino_key');
+  try {
+    const [row] = await query<{ there: boolean }>(
+      client,
+      `select exists (select from ${from(table)} t where ${columnIs(table, name, value)}) as there`,
+    );
+    return row!.there;
+  } catch (thrown) {
+    if (!(thrown instanceof HelvinoError) || !/^(22|42|P0)/.test(String(thrown.context.sqlstate ?? '')))
+      throw thrown;
+    await query(client, 'rollback to savepoint helvino_key');
+    return false;
+  }
 }

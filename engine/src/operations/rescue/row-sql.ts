@@ -3,8 +3,9 @@
  * between servers. One without has its place (tableoid, ctid; they hold within a snapshot) within a server, and content hash
  * and ordinal between servers.
  */
+import pg from 'pg';
 import { quoteIdentifier } from '../../postgres/index.ts';
-import type { ColumnModel, TableModel } from './schema-model.ts';
+import type { ColumnModel, ComparisonModel, TableModel } from './schema-model.ts';
 
 /** `k0, k1, …`: how identity columns are called in temporary tables. */
 export interface Identity {
@@ -27,18 +28,47 @@ export function identityOf(table: TableModel, alias = 't'): Identity {
   return { names: expressions.map((_, index) => `k${index}`), expressions };
 }
 
-/** `a.k0 = b.k0 and …` */
-export function sameIdentity(names: readonly string[], left: string, right: string): string {
-  return names.map((name) => `${left}.${name} = ${right}.${name}`).join(' and ');
+/** That two values compare so: a condition. */
+export function compare({ operator, left, right, collation }: ComparisonModel, a: string, b: string): string {
+  const cast = (value: string, type: string | null) => (type === null ? value : `${value}::${type}`);
+  return `${cast(a, left)} ${operator} ${cast(b, right)}${collation === null ? '' : ` collate ${collation}`}`;
+}
+
+/** That two values of the column are equal, by its type. */
+export function sameValue(table: TableModel, name: string, a: string, b: string): string {
+  return compare(columnOf(table, name).equality, a, b);
+}
+
+/** That the column of `t` has the value that a user wrote, whatever its spelling. */
+export function columnIs(table: TableModel, name: string, value: string): string {
+  return sameValue(table, name, column('t', name), `${pg.escapeLiteral(value)}::${columnOf(table, name).plain}`);
+}
+
+/** That `a(0)` and `b(0)` are equal, and so on: values of the key's columns, or of two that are the server's own. */
+function sameKey(table: TableModel, a: (index: number) => string, b: (index: number) => string): string {
+  const equal =
+    table.key?.map((name, index) => sameValue(table, name, a(index), b(index))) ??
+    [0, 1].map((index) => `${a(index)} = ${b(index)}`);
+  return equal.join(' and ');
+}
+
+/** `a.k0 = b.k0 and …`; `other`: how the columns of the second are called. */
+export function sameIdentity(table: TableModel, left: string, right: string, other = 'k'): string {
+  return sameKey(
+    table,
+    (index) => `${left}.k${index}`,
+    (index) => `${right}.${other}${index}`,
+  );
 }
 
 /** Joins a table's rows (`t`) with a temporary table's identity columns. Bare columns, so that indexes serve. */
 export function joinIdentity(table: TableModel, temporary: string, alias = 't'): string {
-  const columns =
-    table.key === undefined
-      ? [`${alias}.tableoid`, `${alias}.ctid`]
-      : table.key.map((name) => column(alias, name));
-  return columns.map((one, index) => `${one} = ${temporary}.k${index}`).join(' and ');
+  const columns = table.key?.map((name) => column(alias, name)) ?? [`${alias}.tableoid`, `${alias}.ctid`];
+  return sameKey(
+    table,
+    (index) => columns[index]!,
+    (index) => `${temporary}.k${index}`,
+  );
 }
 
 /** ONLY for an ordinary table: its children by inheritance are tables of their own. */

@@ -4,12 +4,34 @@ import type { Inside } from './reference-inside.ts';
 /** `"public"."messages"`: quoted, so it can stand in SQL as it is. */
 export type TableId = string;
 
+/**
+ * How two values compare: by the operator of their type, an index or a constraint. With its schema, as the search path leads to
+ * pg_catalog alone: `=` would find another operator there for a type that an extension made, or none.
+ */
+export interface ComparisonModel {
+  /** `operator(public.=)` */
+  readonly operator: string;
+  /** What the left and the right value are cast to, where the operator takes another type. */
+  readonly left: string | null;
+  readonly right: string | null;
+  /** Quoted; where the two sides have none in common. */
+  readonly collation: string | null;
+}
+
 export interface ColumnModel {
   readonly name: string;
   /** As declared, with domain and modifiers, e.g. `public.email` or `numeric(10,2)`. */
   readonly type: string;
   /** The type under all domains, with modifiers: what temporary tables use, so that NULLs fit in. */
   readonly base: string;
+  /** … without modifiers, e.g. `numeric`. */
+  readonly plain: string;
+  /** Two of its values, by its type; types that know no equality compare as text. */
+  readonly equality: ComparisonModel;
+  /** False also where nobody can tell. */
+  readonly hashable: boolean;
+  /** Quoted; null of a type that has none. */
+  readonly collation: string | null;
   readonly notNull: boolean;
   readonly hasDefault: boolean;
   /** Computed by the server from others: never written, never compared. */
@@ -23,11 +45,13 @@ export interface ColumnModel {
 export interface UniqueModel {
   readonly name: string;
   readonly expressions: readonly string[];
+  /** What must not hold for all expressions of two rows: equality, but for exclusion constraints. */
+  readonly comparisons: readonly ComparisonModel[];
   /** Of a partial index. */
   readonly predicate: string | undefined;
   readonly nullsEqual: boolean;
-  /** Of an exclusion constraint: what must not hold, one operator for each expression; undefined: all equal. */
-  readonly operators: readonly string[] | undefined;
+  /** Its columns, when no two rows may have equal ones by their types' own equality. */
+  readonly columns: readonly string[] | undefined;
 }
 
 /** A trigger, or a rule that rewrites INSERT, UPDATE or DELETE. */
@@ -76,6 +100,8 @@ export interface ReferenceModel {
   readonly parent: TableId;
   readonly parentColumns: readonly string[];
   readonly parentFrom: TableId;
+  /** The parent's columns with what the child refers by. */
+  readonly comparisons: readonly ComparisonModel[];
   /**
    * PERIOD (PostgreSQL 18): the last column is a range, which those of the parents must cover together.
    * https://www.postgresql.org/docs/18/sql-createtable.html#SQL-CREATETABLE-PARMS-REFERENCES

@@ -9,7 +9,7 @@ import { type CopyWriter, copyIn, execute, query } from '../../postgres/index.ts
 import type { ChangesetReader } from './changeset-file.ts';
 import type { TableChanges } from './changeset-header.ts';
 import { sampleKey } from './closure.ts';
-import { column, columnOf, from, rowHash } from './row-sql.ts';
+import { column, columnOf, from, rowHash, sameValue } from './row-sql.ts';
 import { type SchemaModel, type TableModel, tableName } from './schema-model.ts';
 
 export interface StagedTable {
@@ -66,9 +66,9 @@ export function tableHash({ changes }: StagedTable): string {
 }
 
 /** That a row of the table (`t`) has the key of a staged one. */
-export function joinStaged({ changes }: StagedTable): string {
+export function joinStaged({ changes, table }: StagedTable): string {
   return changes
-    .key!.map((name) => `${column('t', name)} = s.c${changes.columns.indexOf(name)}`)
+    .key!.map((name) => sameValue(table, name, column('t', name), `s.c${changes.columns.indexOf(name)}`))
     .join(' and ');
 }
 

@@ -60,7 +60,7 @@ export async function writeRows(
     { client: now, into: `${gone} (${names.join(', ')}, h)` },
   );
   const place = (alias: string) =>
-    `join pg_temp.hv_m_${pair.number} m on ${sameIdentity(names, 'm', alias)} join`;
+    `join pg_temp.hv_m_${pair.number} m on ${sameIdentity(pair.now, 'm', alias)} join`;
   await copy(
     now,
     `select 'd', d.h, d.k1, ${values} from ${gone} d ${place('d')} ${from(pair.now)} t on t.tableoid = m.o and t.ctid = m.c`,

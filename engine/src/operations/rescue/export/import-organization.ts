@@ -10,9 +10,10 @@ import type { Progress } from '../../../base/progress.ts';
 import { copyIn, query, quoteIdentifier } from '../../../postgres/index.ts';
 import { closure } from '../closure.ts';
 import { planRescue } from '../plan.ts';
+import { asText } from '../read-comparisons.ts';
 import { readSchema } from '../read-schema.ts';
-import { column, from } from '../row-sql.ts';
-import { type ColumnModel, type SchemaModel, type TableModel, tableName } from '../schema-model.ts';
+import { column, from, joinIdentity, sameValue } from '../row-sql.ts';
+import { type ColumnModel, type ModelOptions, type SchemaModel, type TableModel, tableName } from '../schema-model.ts';
 import { pinSettings, rollback } from '../session.ts';
 import type { PlanOptions, PlanSummary } from '../types.ts';
 import { checkFiles, type ExportFolder } from './export-folder.ts';
@@ -42,7 +43,7 @@ export async function planImport(options: ImportOptions): Promise<ImportPlan> {
   const { manifest } = folder;
   progress.phase('checking the files');
   await checkFiles(folder);
-  const present = await readSchema(staging, options.model);
+  const present = await readPinned(staging, options.model);
   const tables = manifest.tables.map((exported, index) =>
     stagedTable(present, exported, `pg_temp.helvino_import_${index}`),
   );
@@ -66,6 +67,17 @@ export async function planImport(options: ImportOptions): Promise<ImportPlan> {
     throw unreached;
   }
   return { manifest, plan };
+}
+
+/** Types are written with their schemas, as the export has them. */
+async function readPinned(client: Client, options: ModelOptions): Promise<SchemaModel> {
+  await query(client, 'begin read only');
+  try {
+    await pinSettings(client);
+    return await readSchema(client, options);
+  } finally {
+    await rollback(client);
+  }
 }
 
 interface StagedTable {
@@ -93,6 +105,10 @@ function stagedTable(present: SchemaModel, exported: ExportedTable, rowsIn: stri
       name,
       type,
       base,
+      plain: base,
+      equality: asText,
+      hashable: false,
+      collation: null,
       notNull: false,
       hasDefault: false,
       generated: false,
@@ -186,15 +202,16 @@ async function refuseForeign(
     const { numbers, down } = await closure(staging, present, { root: manifest.root, signal });
     for (const { exported, model, dropped } of tables) {
       if (exported.own === null || !model.key || !down.includes(model.id)) continue;
-      const same = model.key.map((name) => `${column('s', name)} = ${column('t', name)}`).join(' and ');
-      const known = model.key.map((name, index) => `k.k${index} = ${column('t', name)}`).join(' and ');
+      const same = model.key
+        .map((name) => sameValue(model, name, column('s', name), column('t', name)))
+        .join(' and ');
       const compared = model.columns.filter(({ name }) => !dropped.has(name)).map(({ name }) => name);
       const row = (alias: string) => `row(${compared.map((name) => column(alias, name)).join(', ')})::text`;
       const [found] = await query<{ count: number }>(
         staging,
         `select count(*)::int as count from ${model.rowsIn} s join ${from({ ...model, rowsIn: undefined })} t on ${same}
          where ${row('s')} <> ${row('t')}
-           and not exists (select from pg_temp.hv_c_${numbers.get(model.id)} k where ${known})`,
+           and not exists (select from pg_temp.hv_c_${numbers.get(model.id)} k where ${joinIdentity(model, 'k')})`,
       );
       if (found!.count > 0) taken.push(`${plural(found!.count, 'key')} of ${tableName(model)}`);
     }

@@ -1,5 +1,6 @@
 /** The script with which psql alone loads an exported folder. */
 import { quoteIdentifier } from '../../../postgres/index.ts';
+import { column, sameValue } from '../row-sql.ts';
 import type { ReferenceModel, SchemaModel } from '../schema-model.ts';
 import type { ExportedTable, ExportManifest } from './manifest.ts';
 
@@ -13,7 +14,7 @@ export function loadScript(manifest: ExportManifest, model: SchemaModel): string
   return [
     ...preamble(manifest),
     ...filled.flatMap((one) => stageAndInsert(one, lateColumns(one.table, late, model))),
-    ...filled.flatMap((one) => setLate(one, lateColumns(one.table, late, model))),
+    ...filled.flatMap((one) => setLate(one, lateColumns(one.table, late, model), model)),
     ...filled.flatMap((one) => forward(one, model)),
     'commit;',
     '',
@@ -105,10 +106,11 @@ function stageAndInsert({ table, stage }: Staged, late: ReadonlySet<string>): st
   return [...lines, ''];
 }
 
-function setLate({ table, stage }: Staged, late: ReadonlySet<string>): string[] {
+function setLate({ table, stage }: Staged, late: ReadonlySet<string>, model: SchemaModel): string[] {
   if (late.size === 0 || table.own === null || table.key === null) return [];
+  const own = model.tables.get(idOf(table))!;
   const sets = [...late].map((name) => `${quoteIdentifier(name)} = s.${quoteIdentifier(name)}`);
-  const same = table.key.map((name) => `t.${quoteIdentifier(name)} = s.${quoteIdentifier(name)}`);
+  const same = table.key.map((name) => sameValue(own, name, column('t', name), column('s', name)));
   const some = [...late].map((name) => `s.${quoteIdentifier(name)} is not null`);
   return [
     `update ${idOf(table)} t set ${sets.join(', ')} from pg_temp.${stage} s where ${same.join(' and ')} and (${some.join(' or ')});`,
