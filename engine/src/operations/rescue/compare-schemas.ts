@@ -31,13 +31,19 @@ export interface Comparison {
   /** The models with only these tables, their common keys, and the references between them. */
   readonly before: SchemaModel;
   readonly now: SchemaModel;
-  /** Only in the past. */
-  readonly gone: readonly TableModel[];
+  /** Only in the past, or under another name now. */
+  readonly gone: readonly GoneTable[];
   /** Differences that `onSchemaChange` decides of. */
   readonly changes: readonly string[];
   /** Differences that nothing helps against. */
   readonly problems: readonly string[];
   readonly notes: readonly string[];
+}
+
+export interface GoneTable {
+  readonly table: TableModel;
+  /** What it is called now. */
+  readonly called: string | undefined;
 }
 
 interface Findings {
@@ -49,16 +55,17 @@ interface Findings {
 export function compareSchemas(before: SchemaModel, now: SchemaModel, root: RescueRoot): Comparison {
   const findings: Findings = { changes: [], problems: [], notes: [] };
   const start = findTable(before.tables, root.table);
+  if (!now.tables.has(start.id)) throw goneRoot(start, calledNow(start, now));
   const past = reachableTables(before, start.id);
-  const present = reachableTables(now, findTable(now.tables, root.table).id);
+  const present = reachableTables(now, start.id);
   const down = new Set([...past.down, ...present.down]);
   const all = [...new Set([...past.all, ...present.all])].sort();
   const kept: Omit<TablePair, 'number'>[] = [];
-  const gone: TableModel[] = [];
+  const gone: GoneTable[] = [];
   for (const id of all) {
     const [then, today] = [before.tables.get(id), now.tables.get(id)];
     // What rows only referred to they refer to no more.
-    if (then && !today && down.has(id)) gone.push(then);
+    if (then && !today && down.has(id)) gone.push({ table: then, called: calledNow(then, now) });
     else if (today && !then)
       findings.notes.push(`${tableName(today)} is new since then: its rows are left as they are`);
     else if (then && today) {
@@ -66,7 +73,7 @@ export function compareSchemas(before: SchemaModel, now: SchemaModel, root: Resc
       if (pair) kept.push(pair);
     }
   }
-  if (now.tables.has(start.id) && !kept.some(({ id }) => id === start.id))
+  if (!kept.some(({ id }) => id === start.id))
     throw new HelvinoError('USAGE', findings.notes.find((note) => note.startsWith(`${tableName(start)} `))!, {
       hint: 'a root must be a table whose rows are in backups and can be compared',
     });
@@ -80,10 +87,25 @@ export function compareSchemas(before: SchemaModel, now: SchemaModel, root: Resc
   };
 }
 
+/** By its OID, which says nothing between two clusters: so its columns must be there, too. */
+function calledNow({ oid, columns }: TableModel, { tables }: SchemaModel): string | undefined {
+  const found = [...tables.values()].find((table) => table.oid === oid);
+  const same = columns.every(({ name }) => found?.columns.some((one) => one.name === name));
+  return found && same ? tableName(found) : undefined;
+}
+
+function goneRoot(table: TableModel, called: string | undefined): HelvinoError {
+  const [what, hint] = called
+    ? [`is called ${called} now`, 'give it its old name and schema back for the rescue']
+    : ['is not there any more', 'make it again first'];
+  return new HelvinoError('USAGE', `${tableName(table)} ${what}`, { hint });
+}
+
 function pairOf(
   { then, today, down }: { then: TableModel; today: TableModel; down: boolean },
-  { changes, problems, notes }: Findings,
+  findings: Findings,
 ): Omit<TablePair, 'number'> | undefined {
+  const { problems, notes } = findings;
   const name = tableName(today);
   if (then.rowsIn === undefined && (then.unlogged || today.unlogged)) {
     notes.push(
@@ -91,33 +113,19 @@ function pairOf(
     );
     return undefined;
   }
-  const columns: string[] = [];
-  for (const column of today.columns) {
-    const old = then.columns.find((one) => one.name === column.name);
-    if (column.generated) {
-      if (old && !old.generated)
-        changes.push(`${name}.${column.name} is computed now: its values stay in the past`);
-      continue;
-    }
-    if (!old || old.generated) changes.push(...addedColumn(name, column, problems));
-    else if (typeClass(old.base) === typeClass(column.base)) {
-      columns.push(column.name);
-      if (printsOtherwise(old, column))
-        changes.push(
-          `${name}.${column.name} was ${old.type} and is ${column.type} now: values are rounded or padded`,
-        );
-    } else problems.push(`${name}.${column.name} was ${old.type} and is ${column.type} now`);
-  }
-  for (const old of then.columns) {
-    if (old.generated || today.columns.some((one) => one.name === old.name)) continue;
-    changes.push(`${name}.${old.name} was dropped since then: its values stay in the past`);
-  }
+  const known = problems.length;
+  const columns = commonColumns(then, today, findings);
   if (columns.length === 0) {
     notes.push(`${name} has no column that can be compared: its rows are left as they are`);
     return undefined;
   }
   const key = commonKey(then, today, columns);
-  if (key === undefined) {
+  const unlike = today.key?.filter((one) => !columns.includes(one)) ?? [];
+  if (unlike.length > 0 && problems.length === known)
+    problems.push(
+      `${name} has another key now: ${unlike.join(', ')} was added since then, so its rows cannot be found again`,
+    );
+  else if (unlike.length === 0 && key === undefined) {
     notes.push(`${name} has no key: its rows are told apart by their whole content`);
     const added = today.columns.find((one) => !one.generated && !columns.includes(one.name));
     if (added)
@@ -128,12 +136,63 @@ function pairOf(
   return { id: today.id, before: { ...then, key }, now: { ...today, key }, columns, down };
 }
 
+function commonColumns(then: TableModel, today: TableModel, { changes, problems }: Findings): string[] {
+  const name = tableName(today);
+  const columns: string[] = [];
+  const renamed = new Set<ColumnModel>();
+  for (const column of today.columns) {
+    const old = then.columns.find((one) => one.name === column.name);
+    if (column.generated) {
+      if (old && !old.generated)
+        changes.push(`${name}.${column.name} is computed now: its values stay in the past`);
+      continue;
+    }
+    const other = old ? undefined : otherName(column, then, today);
+    if (other) {
+      renamed.add(other);
+      const needed = today.key?.includes(column.name) || isRequired(column);
+      (needed ? problems : changes).push(
+        `${name}.${other.name} is called ${column.name} now: give it its old name back for the rescue${needed ? '' : ', or its values stay in the past'}`,
+      );
+    } else if (!old || old.generated) changes.push(...addedColumn(name, column, problems));
+    else if (typeClass(old.base) === typeClass(column.base)) {
+      columns.push(column.name);
+      if (printsOtherwise(old, column))
+        changes.push(
+          `${name}.${column.name} was ${old.type} and is ${column.type} now: values are rounded or padded`,
+        );
+    } else problems.push(`${name}.${column.name} was ${old.type} and is ${column.type} now`);
+  }
+  for (const old of then.columns) {
+    if (old.generated || renamed.has(old) || today.columns.some((one) => one.name === old.name)) continue;
+    changes.push(`${name}.${old.name} was dropped since then: its values stay in the past`);
+  }
+  return columns;
+}
+
 function addedColumn(table: string, column: ColumnModel, problems: string[]): string[] {
-  if (column.notNull && !column.hasDefault && column.identity === undefined) {
+  if (isRequired(column)) {
     problems.push(`${table}.${column.name} was added since then, is NOT NULL and has no default`);
     return [];
   }
   return [`${table}.${column.name} was added since then: rows that come back get its default`];
+}
+
+function isRequired({ notNull, hasDefault, identity }: ColumnModel): boolean {
+  return notNull && !hasDefault && identity === undefined;
+}
+
+/** The same column under the name that it had before. */
+function otherName(column: ColumnModel, then: TableModel, today: TableModel): ColumnModel | undefined {
+  if (then.oid !== today.oid) return undefined;
+  return then.columns.find(
+    ({ name, number, base, generated }) =>
+      number === column.number &&
+      number !== undefined &&
+      !generated &&
+      typeClass(base) === typeClass(column.base) &&
+      !today.columns.some((one) => one.name === name),
+  );
 }
 
 /** Types whose values print alike, whatever their length or width. Others must be the same, but for modifiers. */

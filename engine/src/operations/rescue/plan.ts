@@ -301,14 +301,14 @@ async function summarize(
 /** Tables that are no longer there: whether any of their rows belonged is found by one step down. */
 async function goneRows({ gone, clients }: PlanSpace, { root }: PlanOptions): Promise<string[]> {
   const problems: string[] = [];
-  for (const table of gone) {
+  for (const { table, called } of gone) {
     const [row] = await query<{ some: boolean }>(
       clients.before,
       `select exists (select from ${from(table)}) as some`,
     );
     if (row!.some)
       problems.push(
-        `${tableName(table)}, whose rows may belong to ${root.table}, is not there any more: make it again first`,
+        `${tableName(table)}, whose rows may belong to ${root.table}, ${called ? `is called ${called} now: give it its old name and schema back for the rescue` : 'is not there any more: make it again first'}`,
       );
   }
   return problems;

@@ -28,8 +28,8 @@ import {
 /** In the transaction that is open, if one is. Throws what the server answers; USAGE for a declared reference that fits nothing. */
 export async function readSchema(client: Client, options: ModelOptions = {}): Promise<SchemaModel> {
   const tables = await readTables(client);
-  const byOid = new Map(tables.map((table) => [table.oid, table.model]));
-  const map = new Map(tables.map(({ model }) => [model.id, model]));
+  const byOid = new Map(tables.map((table) => [table.oid, table]));
+  const map = new Map(tables.map((table) => [table.id, table]));
   const references = await readReferences(client, byOid);
   const declared = (options.references ?? []).map((one) => declaredReference(map, one));
   const shared = new Set((options.shared ?? []).map((name) => findTable(map, name).id));
@@ -72,7 +72,7 @@ const columnsQuery = `
     select oid, -1, oid from pg_type where typtype = 'd'
     union all
     select t.typbasetype, t.typtypmod, b.root from base b join pg_type t on t.oid = b.oid where t.typtype = 'd')
-  select a.attrelid::text as oid, a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.atttypid::text as "typeOid",
+  select a.attrelid::text as oid, a.attname as name, a.attnum::int as number, format_type(a.atttypid, a.atttypmod) as type, a.atttypid::text as "typeOid",
     format_type(coalesce(b.oid, a.atttypid), coalesce(b.mod, a.atttypmod)) as base, coalesce(b.oid, a.atttypid)::text as "baseOid",
     format_type(coalesce(b.oid, a.atttypid), -1) as plain,
     (select format('%I.%I', cn.nspname, co.collname) from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace
@@ -174,7 +174,7 @@ interface IndexRow {
 type ColumnRow = Omit<ColumnModel, 'identity' | 'sequence' | 'equality' | 'hashable'> &
   Record<'oid' | 'typeOid' | 'baseOid' | 'identity', string> & { readonly sequence: string | null };
 
-async function readTables(client: Client): Promise<{ oid: string; model: TableModel }[]> {
+async function readTables(client: Client): Promise<TableModel[]> {
   const rows = await query<TableRow>(client, tablesQuery);
   const oids = [rows.map((row) => row.oid)];
   const columnRows = await query<ColumnRow>(client, columnsQuery, oids);
@@ -186,26 +186,24 @@ async function readTables(client: Client): Promise<{ oid: string; model: TableMo
   const indexes = grouped(await query<IndexRow>(client, indexesQuery, oids));
   const triggers = grouped(await query<{ oid: string } & TriggerModel>(client, triggersQuery, oids));
   return rows.map((row) => ({
+    id: quoted(row.schema, row.name),
     oid: row.oid,
-    model: {
-      id: quoted(row.schema, row.name),
-      schema: row.schema,
-      name: row.name,
-      kind: row.kind === 'p' ? 'partitioned' : 'table',
-      unlogged: row.unlogged,
-      columns: (columns.get(row.oid) ?? []).map(({ oid: _, typeOid, baseOid, ...column }) => ({
-        ...column,
-        equality: equalityOf(equalities.get(baseOid), typeOid),
-        hashable: equalities.get(baseOid)?.hashable ?? false,
-        identity: ({ a: 'always', d: 'by default' } as const)[column.identity],
-        sequence: column.sequence ?? undefined,
-      })),
-      ...keyAndUniques(indexes.get(row.oid) ?? [], columns.get(row.oid) ?? [], equalities),
-      triggers: (triggers.get(row.oid) ?? []).map(({ oid: _, ...trigger }) => trigger),
-      rowSecurity: row.rowSecurity,
-      insertOnly: row.insertOnly,
-      rows: row.rows,
-    },
+    schema: row.schema,
+    name: row.name,
+    kind: row.kind === 'p' ? 'partitioned' : 'table',
+    unlogged: row.unlogged,
+    columns: (columns.get(row.oid) ?? []).map(({ oid: _, typeOid, baseOid, ...column }) => ({
+      ...column,
+      equality: equalityOf(equalities.get(baseOid), typeOid),
+      hashable: equalities.get(baseOid)?.hashable ?? false,
+      identity: ({ a: 'always', d: 'by default' } as const)[column.identity],
+      sequence: column.sequence ?? undefined,
+    })),
+    ...keyAndUniques(indexes.get(row.oid) ?? [], columns.get(row.oid) ?? [], equalities),
+    triggers: (triggers.get(row.oid) ?? []).map(({ oid: _, ...trigger }) => trigger),
+    rowSecurity: row.rowSecurity,
+    insertOnly: row.insertOnly,
+    rows: row.rows,
   }));
 }
 
@@ -240,7 +238,14 @@ function keyAndUniques(
 
 type ReferenceRow = Pick<
   ReferenceModel,
-  'name' | 'deferrable' | 'onDelete' | 'enforced' | 'period' | 'childColumns' | 'parentColumns' | 'comparisons'
+  | 'name'
+  | 'deferrable'
+  | 'onDelete'
+  | 'enforced'
+  | 'period'
+  | 'childColumns'
+  | 'parentColumns'
+  | 'comparisons'
 > &
   Record<'child' | 'parent' | 'childRoot' | 'parentRoot' | 'childFrom' | 'parentFrom', string>;
 

@@ -106,9 +106,7 @@ async function loosenReverted(
 
 /** By key: an action may have made another version of the row. */
 function isLeaving({ table, own }: StagedTable): string {
-  const same = table.key?.map((name) =>
-    sameValue(table, name, column('t', name), `o.x${own.indexOf(name)}`),
-  );
+  const same = table.key?.map((name) => sameValue(table, name, column('t', name), `o.x${own.indexOf(name)}`));
   return ["o.op = 'd'", ...(same ?? ['t.tableoid = o.po', 't.ctid = o.pc'])].join(' and ');
 }
 

@@ -20,6 +20,8 @@ export interface ComparisonModel {
 
 export interface ColumnModel {
   readonly name: string;
+  /** pg_attribute.attnum: stays when the column is renamed. Undefined of rows that came from files. */
+  readonly number: number | undefined;
   /** As declared, with domain and modifiers, e.g. `public.email` or `numeric(10,2)`. */
   readonly type: string;
   /** The type under all domains, with modifiers: what temporary tables use, so that NULLs fit in. */
@@ -67,6 +69,8 @@ export interface TableModel {
   readonly id: TableId;
   readonly schema: string;
   readonly name: string;
+  /** pg_class.oid: stays when the table is renamed or moved. */
+  readonly oid: string;
   /** A partitioned table stands for all its partitions; a child by inheritance is a table of its own. */
   readonly kind: 'table' | 'partitioned';
   /** Its rows are in no physical backup. */

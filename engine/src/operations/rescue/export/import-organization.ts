@@ -13,7 +13,13 @@ import { planRescue } from '../plan.ts';
 import { asText } from '../read-comparisons.ts';
 import { readSchema } from '../read-schema.ts';
 import { column, from, joinIdentity, sameValue } from '../row-sql.ts';
-import { type ColumnModel, type ModelOptions, type SchemaModel, type TableModel, tableName } from '../schema-model.ts';
+import {
+  type ColumnModel,
+  type ModelOptions,
+  type SchemaModel,
+  type TableModel,
+  tableName,
+} from '../schema-model.ts';
 import { pinSettings, rollback } from '../session.ts';
 import type { PlanOptions, PlanSummary } from '../types.ts';
 import { checkFiles, type ExportFolder } from './export-folder.ts';
@@ -99,10 +105,11 @@ function stagedTable(present: SchemaModel, exported: ExportedTable, rowsIn: stri
   const dropped = new Set<string>();
   const columns = exported.columns.map(({ name, type, base }): ColumnModel => {
     const own = today.columns.find((one) => one.name === name);
-    if (own && !own.generated) return { ...own, type, base };
+    if (own && !own.generated) return { ...own, number: undefined, type, base };
     dropped.add(name);
     return {
       name,
+      number: undefined,
       type,
       base,
       plain: base,
