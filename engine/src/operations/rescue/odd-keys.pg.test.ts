@@ -8,7 +8,7 @@ import type pg from 'pg';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
 import { systemClock } from '../../base/clock.ts';
 import { silentProgress } from '../../base/progress.ts';
-import { exportOrganization, planImport } from './export/index.ts';
+import { exportOrganization, openExport, planImport } from './export/index.ts';
 import { resolveRoot } from './root.ts';
 import { type Lab, makeLab, same } from './testing/rescue-lab.ts';
 
@@ -316,14 +316,20 @@ test('an organization of odd keys is exported – and imported where some of its
   try {
     const past = await l.content('past');
     const out = join(folder, 'out');
-    await exportOrganization({ ...common, source: await l.client('past'), root, folder: out });
+    await exportOrganization({
+      ...common,
+      source: await l.client('past'),
+      root,
+      folder: out,
+      recipients: undefined,
+    });
     const live = await clientOf(l);
     await live.query(`delete from nodes where tenant = 'demo'; delete from labels where name = 'urgent';
       update tenants set slug = 'DEMO' where slug = 'demo'`);
     const staging = await l.client('live');
     const { plan } = await planImport({
       ...common,
-      folder: out,
+      folder: await openExport(out, async () => assert.fail('it is in clear')),
       staging,
       now: await l.client('live'),
       policies: { all: all(true, true, false), ...stop },
