@@ -14,8 +14,8 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
   const app = Fastify({
     logger: { level: config.logLevel },
     bodyLimit: 8 * 1024 * 1024,
-    // What is not known is refused, not passed over.
-    ajv: { customOptions: { removeAdditional: false, coerceTypes: true } },
+    // What is not known is refused, not passed over; and a body means what it says: null is not false.
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false } },
   });
   const database = openDatabase(config.databaseUrl);
   app.addHook('onClose', () => database.$disconnect());
@@ -39,6 +39,10 @@ export async function buildApp(config: Config): Promise<FastifyInstance> {
   app.register((tenants, _, done) => {
     tenants.decorateRequest('tenant');
     tenants.addHook('onRequest', needTenant(database));
+    // All that an URL says is text.
+    tenants.addHook<{ Querystring: { limit?: unknown } }>('preValidation', async ({ query }) => {
+      if (query.limit) query.limit = Number(query.limit);
+    });
     const write = tenantWriter(database);
     conversationRoutes(tenants, database, write);
     messageRoutes(tenants, database, write);

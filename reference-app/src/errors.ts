@@ -36,20 +36,21 @@ function asHttpError(thrown: FastifyError): HttpError {
 /** Prisma's codes and those of PostgreSQL that say: not now. Connections (P1…, 08…), too many or too long (53…, 57…, P20…). */
 const notNow = /^(P1|P2024|P2028|P2034|08|53|57)/;
 
+/** A character 0, or half of one, in a text or in JSON. */
+const notText = /^(22021|22P02|22P05)/;
+
 /** The database is away, or takes no writes: for the caller to try again later. */
 function databaseError(thrown: Error): HttpError | undefined {
   if (!(thrown instanceof Prisma.PrismaClientKnownRequestError)) return undefined;
-  const { originalCode: state = '' } =
-    (thrown.meta?.driverAdapterError as DriverError | undefined)?.cause ?? {};
+  const { cause } = (thrown.meta?.driverAdapterError ?? {}) as { cause?: { originalCode?: string } };
+  const state = cause?.originalCode ?? '';
+  if (notText.test(state))
+    return new HttpError(400, 'INVALID', 'a text holds characters that the database does not take');
   if (state === '25006')
     return new HttpError(503, 'DATABASE_READ_ONLY', 'the database takes no writes now, reads go on');
   if (notNow.test(state) || notNow.test(thrown.code))
     return new HttpError(503, 'DATABASE_UNAVAILABLE', 'the database does not answer now, see /health');
   return undefined;
-}
-
-interface DriverError {
-  readonly cause?: { readonly originalCode?: string };
 }
 
 /** In one line. A failed fetch has its reason in its cause; a refused connection to a name with two addresses only a code. */

@@ -52,6 +52,38 @@ test('what is not understood – 400 with what is wrong, nothing is passed over'
   assert.equal((await app.post('/conversations', large)).status, 413);
 });
 
+test('a body – means what it says: null, a text or a number is no truth', async () => {
+  const headers = { 'x-internal-key': internalKey };
+  for (const writeEnabled of [null, 'false', 0, ''])
+    assert.deepEqual(
+      error(await app.ask('/api/org/demo/settings', { method: 'PATCH', body: { writeEnabled }, headers })),
+      [400, 'INVALID'],
+      JSON.stringify(writeEnabled),
+    );
+  assert.deepEqual(error(await app.post('/conversations', { subject: 7 })), [400, 'INVALID']);
+  assert.equal((await app.ask('/conversations?limit=1')).body.conversations.length, 1);
+  for (const limit of ['', '0', 'x', '201', '1&limit=2'])
+    assert.deepEqual(error(await app.ask(`/conversations?limit=${limit}`)), [400, 'INVALID'], limit);
+});
+
+test('characters that no text of PostgreSQL can hold – 400, in keys, texts and JSON; SQL is text', async () => {
+  const headers = { 'x-internal-key': internalKey };
+  for (const key of ['%00', 'demo%00', `${encodeURIComponent("' or 1=1 --")}`])
+    assert.ok([400, 404].includes((await app.ask(`/api/org/${key}/settings`, { headers })).status), key);
+  const { id } = await newest();
+  assert.deepEqual(error(await app.post('/conversations', { subject: 'a\0b' })), [400, 'INVALID']);
+  assert.deepEqual(error(await app.post('/conversations', { subject: 'x', tags: ['\0'] })), [400, 'INVALID']);
+  assert.deepEqual(error(await app.ask('/conversations?tag=%00')), [400, 'INVALID']);
+  assert.deepEqual(error(await write(id, { body: '\0' })), [400, 'INVALID']);
+  assert.deepEqual(error(await write(id, { meta: { a: '\0' } })), [400, 'INVALID']);
+  assert.deepEqual(error(await write(id, { meta: { a: '\ud800' } })), [400, 'INVALID']);
+  const quoted = await app.post('/conversations', { subject: `'); drop table messages; --`, tags: [`"'`] });
+  assert.deepEqual([quoted.status, quoted.body.tags], [201, [`"'`]]);
+  assert.deepEqual((await app.ask(`/conversations?tag=${encodeURIComponent(`"'`)}`)).body.conversations, [
+    quoted.body,
+  ]);
+});
+
 test('a conversation – opened with tags, found by them, in the audit trail', async () => {
   const made = await app.post('/conversations', { subject: 'Where is it?', tags: ['shipping', 'new tag'] });
   assert.equal(made.status, 201);
@@ -111,6 +143,15 @@ test('pages – every conversation and every message exactly once, in order', as
   assert.deepEqual(times, [...times].sort().reverse());
   const messages = await pages(`/conversations/${counts!.most}/messages`, 'messages');
   assert.equal(new Set(messages.map(({ id }) => id)).size, counts!.messages);
+});
+
+test('a page after a conversation that is gone, or of another – 404, and not the end', async () => {
+  const { id } = await newest();
+  const gone = (await app.post('/conversations', { subject: 'to be deleted' })).body.id;
+  await sql(server, 'api', `delete from conversations where id = '${gone}'`);
+  assert.deepEqual(error(await app.ask(`/conversations?after=${gone}`)), [404, 'NOT_FOUND']);
+  const headers = { 'x-org-key': 'org-2' };
+  assert.deepEqual(error(await app.ask(`/conversations?after=${id}`, { headers })), [404, 'NOT_FOUND']);
 });
 
 test('another organization – does not see or write what is not its own', async () => {

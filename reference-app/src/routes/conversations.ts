@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Status } from '../../generated/client.ts';
 import type { Database, Transaction } from '../database.ts';
 import { audit, type TenantWriter } from '../writes.ts';
+import { needConversation } from './messages.ts';
 
 const select = {
   id: true,
@@ -54,6 +55,8 @@ interface Create {
 export function conversationRoutes(app: FastifyInstance, database: Database, write: TenantWriter): void {
   app.get<List>('/conversations', { schema: list }, async ({ tenant, query }) => {
     const { limit, after, status, tag } = query;
+    // From one that was deleted, an empty page would look like the end.
+    if (after !== undefined) await needConversation(database, after, tenant.id);
     const found = await database.conversation.findMany({
       where: {
         organizationId: tenant.id,

@@ -113,7 +113,7 @@ export function messageRoutes(app: FastifyInstance, database: Database, write: T
   );
 }
 
-async function needConversation(tx: Transaction, id: string, organizationId: string): Promise<void> {
+export async function needConversation(tx: Transaction, id: string, organizationId: string): Promise<void> {
   const found = await tx.conversation.findFirst({ where: { id, organizationId }, select: { id: true } });
   if (!found) throw new HttpError(404, 'NOT_FOUND', `there is no conversation ${id}`);
 }
