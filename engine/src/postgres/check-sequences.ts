@@ -14,11 +14,13 @@ interface NumberedColumn {
   readonly sequence: string;
   readonly table: string;
   readonly column: string;
-  readonly down: boolean;
+  /** Negative where it counts down. */
+  readonly step: string;
 }
 
 /**
- * Owned by a column (serial, identity), or in its default; where two equal numbers would be refused.
+ * Owned by a column (serial, identity), or in its default; where two equal numbers would be refused. A unique index is that of
+ * one table: children have their own, and some are on another server.
  * https://www.postgresql.org/docs/current/catalog-pg-depend.html
  */
 const columnQuery = `
@@ -29,8 +31,9 @@ const columnQuery = `
     select d.refobjid, a.adrelid, a.adnum from pg_depend d join pg_attrdef a on a.oid = d.objid
     where d.classid = 'pg_attrdef'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype = 'n'
   )
-  select format('%I.%I', sn.nspname, s.relname) as sequence, format('%I.%I', tn.nspname, t.relname) as table,
-    quote_ident(a.attname) as column, q.seqincrement < 0 as down
+  select format('%I.%I', sn.nspname, s.relname) as sequence, 
+    concat(case when t.relkind = 'r' then 'only ' end, format('%I.%I', tn.nspname, t.relname)) as table,
+    quote_ident(a.attname) as column, q.seqincrement::text as step
   from used u join pg_class s on s.oid = u.sequence and s.relkind = 'S' and s.relpersistence = 'p'
     join pg_namespace sn on sn.oid = s.relnamespace join pg_sequence q on q.seqrelid = s.oid
     join pg_class t on t.oid = u.relation and t.relkind in ('r', 'p') and t.relpersistence = 'p' join pg_namespace tn on tn.oid = t.relnamespace
@@ -49,21 +52,13 @@ export async function checkSequences(client: Client, signal: AbortSignal): Promi
   const unproven: string[] = [];
   const queries: { sql: string; result: string }[] = [];
   const columns = await query<NumberedColumn>(client, columnQuery);
-  for (const { sequence, table, column, down } of columns) {
+  for (const numbered of columns) {
     signal.throwIfAborted();
-    const far = down ? 'min' : 'max';
-    const sql = `select s.last_value, s.is_called, (select ${far}(${column}) from ${table}) as used from ${sequence} s`;
+    const { sequence } = numbered;
     try {
-      const [row] = await query<{ last_value: string; is_called: boolean; used: string | number | null }>(
-        client,
-        sql,
-      );
-      const { last_value: last, is_called: called, used } = row!;
-      queries.push({ sql, result: `${last}, ${called}, ${used ?? 'null'}` });
-      if (used === null) continue;
-      const ahead = down ? BigInt(last) - BigInt(used) : BigInt(used) - BigInt(last);
-      if (ahead > 0n || (ahead === 0n && !called))
-        behind.push(`${sequence} is at ${last}, ${table}.${column} at ${used}`);
+      const found = await look(client, numbered);
+      queries.push(...found.queries);
+      if (found.behind !== undefined) behind.push(found.behind);
     } catch (thrown) {
       const error = asHelvinoError(thrown);
       if (error.code === 'SERVER_GONE') throw error;
@@ -71,4 +66,29 @@ export async function checkSequences(client: Client, signal: AbortSignal): Promi
     }
   }
   return { looked: columns.length, behind, unproven, queries };
+}
+
+/** `behind`: undefined where the numbers to come are free. */
+async function look(
+  client: Client,
+  { sequence, table, column, step }: NumberedColumn,
+): Promise<{ queries: SequenceResult['queries']; behind: string | undefined }> {
+  const down = step.startsWith('-');
+  const sql = `select s.last_value, s.is_called, (select ${down ? 'min' : 'max'}(${column}) from ${table}) as used from ${sequence} s`;
+  const [row] = await query<{ last_value: string; is_called: boolean; used: string | number | null }>(
+    client,
+    sql,
+  );
+  const { last_value: last, is_called: called, used } = row!;
+  const queries = [{ sql, result: `${last}, ${called}, ${used ?? 'null'}` }];
+  const ahead = used === null ? -1n : (BigInt(used) - BigInt(last)) * (down ? -1n : 1n);
+  if (ahead < 0n || (ahead === 0n && called)) return { queries, behind: undefined };
+  const behind = `${sequence} is at ${last}, ${table.replace(/^only /, '')}.${column} at ${used}`;
+  if (['1', '-1'].includes(step)) return { queries, behind };
+  // Servers that write to each other's tables share numbers out: those in between are not ours.
+  const reach = `${down ? '<' : '>'}${called ? '' : '='}`;
+  const taken = `select exists (select from ${table} where ${column} ${reach} ${last} and mod(${column}::numeric - (${last}), ${step}) = 0) as taken`;
+  const [found] = await query<{ taken: boolean }>(client, taken);
+  queries.push({ sql: taken, result: String(found!.taken) });
+  return { queries, behind: found!.taken ? behind : undefined };
 }
