@@ -72,7 +72,11 @@ const heartbeat = z
   .strictObject({
     database: databaseName,
     table: z.string().min(1).optional().describe('The table that something writes to all the time.'),
-    column: z.string().min(1).optional().describe('Its column with the time.'),
+    column: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('Its column with the time; one without a zone is taken for UTC.'),
     sql: z.string().min(1).optional().describe('Instead of both: a query with the newest time.'),
     maxAge: duration.describe('How much older than the wanted moment the newest row may be.'),
   })

@@ -1,32 +1,32 @@
 /** What the plan says must hold in the restored database: SQL assertions, and a heartbeat that proves the recovery point. */
 import { asHelvinoError } from '../../base/errors.ts';
 import { formatTime } from '../../base/format.ts';
-import { formatAge } from '../../catalog/index.ts';
-import { type ConnectionParams, connectSql } from '../../postgres/index.ts';
+import {
+  type ConnectionParams,
+  connectSql,
+  type OneValue,
+  oneValue,
+  query,
+  timeOf,
+} from '../../postgres/index.ts';
 import type { Assertion, Heartbeat } from './exercise.ts';
-import type { Loss } from './objectives.ts';
+import { apart, type Loss } from './objectives.ts';
 import { type Check, shownQueries } from './report.ts';
 
 type Outcome = Omit<Check, 'name' | 'seconds'>;
 
-/** Nothing that an assertion does stays. */
-const limits = `begin read only; set local statement_timeout = '10min'`;
+/** Nothing that a promise does stays. */
+const limits = `begin read only; set local statement_timeout = '10min'; set local datestyle = 'ISO, YMD'`;
 
-/** The one value of a query, as text; null is null. */
+/** Throws as `query` does. */
 async function askOne(
   connection: ConnectionParams,
   { database, sql }: { database: string; sql: string },
-): Promise<{ value: unknown; problem?: string }> {
+): Promise<OneValue> {
   const client = await connectSql(connection, { database });
   try {
-    await client.query(limits);
-    const { rows, fields } = await client.query<unknown[]>({ text: sql, rowMode: 'array' });
-    if (!Array.isArray(rows) || rows.length !== 1 || fields.length !== 1)
-      return {
-        value: undefined,
-        problem: `it answers ${rows?.length ?? 0} rows of ${fields?.length ?? 0} columns, not one value`,
-      };
-    return { value: rows[0]![0] };
+    await query(client, limits);
+    return await oneValue(client, sql);
   } finally {
     await client.end().catch(() => undefined);
   }
@@ -36,7 +36,7 @@ export async function checkAssertion(connection: ConnectionParams, assertion: As
   const { sql, expect } = assertion;
   try {
     const { value, problem } = await askOne(connection, assertion);
-    const result = problem ?? textOf(value);
+    const result = problem ?? short(textOf(value));
     const queries = shownQueries([{ sql, result }]);
     if (problem !== undefined) return { state: 'failed', detail: problem, queries };
     const wanted = typeof expect === 'object' && expect !== null ? rangeWords(expect) : textOf(expect);
@@ -55,13 +55,19 @@ export async function checkAssertion(connection: ConnectionParams, assertion: As
 
 export function fits(value: unknown, expect: Assertion['expect']): boolean {
   if (typeof expect !== 'object' || expect === null) {
-    if (typeof expect === 'number') return value !== null && value !== '' && Number(value) === expect;
+    if (typeof expect === 'number') return numberOf(value) === expect;
     return textOf(value) === textOf(expect) && (value === null) === (expect === null);
   }
-  const number = value === null || value === '' ? Number.NaN : Number(value);
+  const number = numberOf(value);
   return (
     number >= (expect.min ?? Number.NEGATIVE_INFINITY) && number <= (expect.max ?? Number.POSITIVE_INFINITY)
   );
+}
+
+/** Not a number for what is none: a list, a truth, a blank text. */
+function numberOf(value: unknown): number {
+  if (typeof value === 'string' && value.trim() !== '') return Number(value);
+  return typeof value === 'number' ? value : Number.NaN;
 }
 
 function rangeWords({ min, max }: { min?: number | undefined; max?: number | undefined }): string {
@@ -75,6 +81,11 @@ function textOf(value: unknown): string {
   return typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value);
 }
 
+/** A report is no place for rows. */
+function short(text: string): string {
+  return text.length <= 200 ? text : `${text.slice(0, 200)}…`;
+}
+
 /** Clocks of an application and of its server are not the same. */
 const clockSlackSeconds = 5;
 
@@ -84,19 +95,20 @@ export interface HeartbeatInput {
   readonly wanted: Date;
   /** Nothing later may be there: the target was a time. */
   readonly until: boolean;
+  readonly now: Date;
 }
 
 export async function checkHeartbeat(
   connection: ConnectionParams,
-  { heartbeat, wanted, until }: HeartbeatInput,
+  { heartbeat, wanted, until, now }: HeartbeatInput,
 ): Promise<Outcome & { loss?: Loss }> {
   const { value, problem } = await askOne(connection, heartbeat);
-  const time = value instanceof Date ? value : typeof value === 'string' ? new Date(value) : undefined;
-  const known = time !== undefined && !Number.isNaN(time.getTime());
-  const result = problem ?? (known ? time.toISOString() : textOf(value));
+  const time = value instanceof Date ? value : typeof value === 'string' ? timeOf(value) : undefined;
+  const result = problem ?? time?.toISOString() ?? short(textOf(value));
   const queries = shownQueries([{ sql: heartbeat.sql, result }]);
-  if (!known) return { state: 'failed', detail: `there is no time of the heartbeat: ${result}`, queries };
+  if (!time) return { state: 'failed', detail: `there is no time of the heartbeat: ${result}`, queries };
   const age = (wanted.getTime() - time.getTime()) / 1000;
+  const ahead = (time.getTime() - now.getTime()) / 1000;
   const where = `the newest row is of ${formatTime(time)}`;
   if (until && age < -clockSlackSeconds)
     return {
@@ -104,7 +116,15 @@ export async function checkHeartbeat(
       detail: `${where}, after the target ${formatTime(wanted)}: too much was recovered`,
       queries,
     };
+  // A row of tomorrow would be young enough for ever.
+  if (ahead > clockSlackSeconds)
+    return {
+      state: 'unproven',
+      detail: `${where}, which is to come: a clock is wrong, so it proves no recovery point`,
+      queries,
+    };
   const loss: Loss = { seconds: Math.max(0, age), by: 'the newest heartbeat', exact: true };
-  const detail = `${where}, ${formatAge(Math.max(0, age))} before the wanted moment; at most ${formatAge(heartbeat.maxAgeSeconds)} is allowed`;
+  const allowed = apart(Math.max(0, age), heartbeat.maxAgeSeconds);
+  const detail = `${where}, ${allowed[0]} before the wanted moment; at most ${allowed[1]} is allowed`;
   return { state: age <= heartbeat.maxAgeSeconds ? 'passed' : 'failed', detail, queries, loss };
 }

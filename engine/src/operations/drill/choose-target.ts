@@ -7,6 +7,7 @@ import type { Identities, Manifest, Repository } from '../../repository/index.ts
 import { findRecovery, needsLog, type Recovery } from '../restore/find-recovery.ts';
 import { newestCommit } from '../restore/resolve-target.ts';
 import { parseTarget, type RecoveryTarget } from '../restore/target-words.ts';
+import { walStatus } from '../wal/status.ts';
 import type { DrillTarget } from './report.ts';
 
 export interface TargetInput {
@@ -98,7 +99,7 @@ async function newest(input: TargetInput): Promise<ChosenTarget> {
 async function random(input: TargetInput): Promise<ChosenTarget> {
   const latest = await findRecovery({ ...input, target: { kind: 'latest' } });
   const until = await newestCommit(latest.log, latest.target, input.signal);
-  const from = await windowBegin(input);
+  const from = await windowBegin(input, latest.target.end);
   const last = until === undefined ? 0 : Number(until / 1000n) - 1;
   // Nothing was committed after the backup: its end is the one moment there is.
   if (last <= from) return ofBackup(latest.target.manifest, input.asked);
@@ -106,14 +107,21 @@ async function random(input: TargetInput): Promise<ChosenTarget> {
   return recoverTo(input, { kind: 'time', time: BigInt(time) * 1000n });
 }
 
-/** Milliseconds since 1970: where the window begins, or the oldest backup in it ends. */
-async function windowBegin({ repository, database, now, windowSeconds }: TargetInput): Promise<number> {
+/**
+ * Milliseconds since 1970: where the window begins, or the oldest backup in it ends from which stored WAL leads to `end`. What
+ * lies before a gap, or has lost its WAL to retention, is nothing that was promised.
+ */
+async function windowBegin(
+  { repository, database, now, windowSeconds }: TargetInput,
+  end: bigint,
+): Promise<number> {
   const begin = now.getTime() - windowSeconds * 1000;
   let first = Number.POSITIVE_INFINITY;
-  for (const { id } of await repository.backups(database)) {
-    const manifest = await repository.manifest(database, id);
-    const facts = physicalFacts(manifest);
-    if (facts) first = Math.min(first, endTime(facts, manifest));
+  const { windows } = await walStatus(repository, database);
+  for (const { backup, to } of windows) {
+    if (parseLsn(to) < end) continue;
+    const manifest = await repository.manifest(database, backup);
+    first = Math.min(first, endTime(backupFacts(manifest), manifest));
   }
   return Math.max(begin, first);
 }

@@ -1,5 +1,7 @@
 /** A drill must not call compared what nobody looked at, and a backup must not mix servers that went on from one point. */
 import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type Fixture, makeFixture, query, startRestored } from '../../../test/backup-fixture.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
@@ -8,6 +10,7 @@ import { silentProgress } from '../../base/progress.ts';
 import { resolveConnection } from '../../postgres/index.ts';
 import { withMeter } from '../../storage/index.ts';
 import { checkServer } from '../setup/check-server.ts';
+import type { Exercise } from './exercise.ts';
 
 let server: TestServer;
 let fixture: Fixture;
@@ -75,6 +78,32 @@ test('two restores of one backup, each backed up – pages of the one are never 
   const manifest = await fixture.takeBackup(two);
   assert.equal(manifest.facts.timeline, 2);
   assert.deepEqual(await fixture.contentsOf(manifest), await fixture.recorded(manifest));
+});
+
+test('a drill that is stopped while a query of it runs – ends at once, and leaves nothing', async () => {
+  const manifest = await fixture.takeBackup(server);
+  const parent = join(fixture.home, 'stopped');
+  const stop = new AbortController();
+  const progress = {
+    ...silentProgress,
+    phase: (name: string) => void (/slow/.test(name) && setTimeout(() => stop.abort(), 500)),
+  };
+  const exercise: Exercise = {
+    plan: 'p',
+    skip: ['row counts', 'content', 'schema', 'extensions', 'amcheck'],
+    objectives: {},
+    assertions: [{ name: 'slow', database: 'postgres', sql: 'select pg_sleep(300)', expect: true }],
+    heartbeat: undefined,
+    migrations: undefined,
+    application: undefined,
+  };
+  const begun = performance.now();
+  const { signal } = stop;
+  await assert.rejects(fixture.drillIt(manifest, { parent, exercise, progress, signal }), {
+    code: 'INTERRUPTED',
+  });
+  assert.ok(performance.now() - begun < 60_000);
+  assert.deepEqual(await readdir(parent), []);
 });
 
 test('a repository that cannot be written – is proven all the same; the report is only shown', async () => {

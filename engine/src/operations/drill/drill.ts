@@ -6,7 +6,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
-import { asHelvinoError } from '../../base/errors.ts';
+import { asHelvinoError, interrupted } from '../../base/errors.ts';
 import { formatTime } from '../../base/format.ts';
 import type { Progress } from '../../base/progress.ts';
 import { type BackupFacts, backupFacts, majorOf, methodOf } from '../../catalog/index.ts';
@@ -94,12 +94,19 @@ export async function drill(given: DrillOptions): Promise<DrillReport> {
     : given.repository.on(withMeter(given.repository.driver, meter));
   const options: RunOptions = { ...given, repository, meter };
   const run = drillOf(options);
-  const foretold = await foretell({ ...options, ...options.evidence });
+  const foretold = await foretell({ ...options, ...options.evidence, walBytes: run.recorder.walBytes });
   await sweepScratch({ parent: options.parent });
   const scratch = await createScratch({ parent: options.parent, purpose: 'drill' });
+  // A check of a large table would go on for hours: with the server it ends at once.
+  const stop = () => void run.stop();
+  options.signal.addEventListener('abort', stop, { once: true });
   try {
     await run.all(scratch);
+  } catch (thrown) {
+    if (options.signal.aborted) throw interrupted(options.signal);
+    throw thrown;
   } finally {
+    options.signal.removeEventListener('abort', stop);
     run.recorder.enter('clean up');
     await run.stop();
     await scratch.remove();
@@ -113,7 +120,7 @@ export async function drill(given: DrillOptions): Promise<DrillReport> {
 export interface Drill {
   readonly recorder: DrillRecorder;
   all(scratch: Scratch): Promise<void>;
-  /** Stops what runs. */
+  /** Stops what runs; more than once does no harm. */
   stop(): Promise<void>;
 }
 
@@ -145,7 +152,16 @@ async function keep({ repository, manifest, progress }: DrillOptions, report: Dr
   }
 }
 
-const checkNames = ['restore', 'start', 'recovery', 'row counts', 'content', ...dataChecks, 'page checksums'];
+/** Of a physical backup. */
+export const physicalChecks: readonly string[] = [
+  'restore',
+  'start',
+  'recovery',
+  'row counts',
+  'content',
+  ...dataChecks,
+  'page checksums',
+];
 
 class DrillRun implements Drill {
   readonly recorder: DrillRecorder;
@@ -166,11 +182,14 @@ class DrillRun implements Drill {
     this.#later =
       recovery && needsLog(recovery) ? `recovered further, to ${recovery.target.description}` : undefined;
     this.recorder = new DrillRecorder(options, [
-      ...checkNames,
+      ...physicalChecks,
       ...(recovery ? ['stored WAL'] : []),
       ...(this.#later === undefined ? [] : ['lost tables']),
       ...exerciseChecks(exercise),
     ]);
+    const { startLsn, walEnd } = this.#facts;
+    const end = recovery && this.#later !== undefined ? recovery.target.end : parseLsn(walEnd);
+    this.recorder.walBytes = Number(end - parseLsn(startLsn));
   }
 
   /** Steps depend on each other: after a failed one those that need it do not run. */
@@ -226,16 +245,14 @@ class DrillRun implements Drill {
   #loss(wanted: Date): Loss | undefined {
     const own = lossOfBackup(this.#facts, wanted);
     if (this.#later === undefined || !this.#newest) return own;
-    const seconds = Math.max(0, (wanted.getTime() - this.#newest.getTime()) / 1000);
+    const seconds = (wanted.getTime() - this.#newest.getTime()) / 1000;
     return own && own.seconds < seconds
       ? { ...own, exact: false }
       : { seconds, by: 'the newest transaction', exact: false };
   }
 
   async stop(): Promise<void> {
-    const server = this.#server;
-    this.#server = undefined;
-    await server?.stop('immediate').catch(() => undefined);
+    await this.#server?.stop('immediate').catch(() => undefined);
   }
 
   async #restore(data: string, scratch: Scratch): Promise<Omit<Check, 'name' | 'seconds'>> {

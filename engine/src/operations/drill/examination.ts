@@ -69,7 +69,12 @@ export async function exercise(input: ExaminationInput): Promise<void> {
     await recorder.check(assertionName(assertion), () => checkAssertion(connection, assertion));
   if (heartbeat)
     await recorder.check('heartbeat', async () => {
-      const { loss, ...outcome } = await checkHeartbeat(connection, { heartbeat, wanted, until });
+      const { loss, ...outcome } = await checkHeartbeat(connection, {
+        heartbeat,
+        wanted,
+        until,
+        now: options.clock.now(),
+      });
       recorder.loss = loss;
       return outcome;
     });
@@ -98,6 +103,6 @@ export function needsNetwork({ exercise: plan }: Pick<DrillOptions, 'exercise'>)
 /** What a backup's own end says: all that was committed before it is there. */
 export function lossOfBackup(facts: Pick<BackupFacts, 'ended'>, wanted: Date): Loss | undefined {
   if (facts.ended === undefined) return undefined;
-  const seconds = Math.max(0, (wanted.getTime() - Date.parse(facts.ended)) / 1000);
+  const seconds = (wanted.getTime() - Date.parse(facts.ended)) / 1000;
   return { seconds, by: 'the end of the backup', exact: true };
 }

@@ -91,9 +91,7 @@ export class LogicalDrill implements Drill {
   }
 
   async stop(): Promise<void> {
-    const server = this.#server;
-    this.#server = undefined;
-    await server?.stop('immediate').catch(() => undefined);
+    await this.#server?.stop('immediate').catch(() => undefined);
   }
 
   /** As the superuser `postgres`, in the database of that name. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fits } from './check-promises.ts';
 import { jsonProblems } from './http-check.ts';
-import { objectiveChecks } from './objectives.ts';
+import { lossSeconds, objectiveChecks } from './objectives.ts';
 
 const states = (input: Partial<Parameters<typeof objectiveChecks>[0]>) =>
   objectiveChecks({
@@ -27,6 +27,28 @@ test('objectives – kept, missed, and never passed without a measurement', () =
   // Nobody may have written: that no newer transaction is there proves no loss.
   assert.deepEqual(states({ loss: { seconds: 61, by, exact: false } }), ['RTO unproven', 'RPO unproven']);
   assert.deepEqual(states({ objectives: undefined, rtoSeconds: 61 }), []);
+});
+
+test('an objective that is missed by a second – the words tell the two apart', () => {
+  const words = (rtoSeconds: number, seconds: number) =>
+    objectiveChecks({
+      objectives: { rtoSeconds: 3600, rpoSeconds: 86_400 },
+      rtoSeconds,
+      loss: { seconds, by: 'the newest heartbeat', exact: true },
+      application: false,
+    }).map(({ state, detail }) => `${state}: ${detail}`);
+  assert.deepEqual(words(3600.4, 86_401), [
+    'failed: 3600.4 s until the database answered; the objective is 3600 s',
+    'failed: the newest heartbeat is 86401 s older than the wanted moment; the objective is 86400 s',
+  ]);
+  assert.match(words(3600, 86_400).join(), /^passed: 1 h 00 min .*,passed: .* is 24 h older .* 24 h$/);
+});
+
+test('what is newer than the moment of the drill – a clock is wrong, and nothing is measured', () => {
+  const by = 'the newest transaction';
+  assert.deepEqual(states({ loss: { seconds: -7200, by, exact: false } }), ['RTO unproven', 'RPO unproven']);
+  assert.deepEqual(states({ loss: { seconds: -30, by, exact: false } }), ['RTO unproven', 'RPO passed']);
+  assert.equal(lossSeconds({ seconds: -7200, by, exact: true }), undefined);
 });
 
 test('expected values – numbers by value, text by text, null only by null', () => {

@@ -5,6 +5,7 @@ import type { Check, Objectives } from './report.ts';
 
 /** How much older than the wanted moment the newest thing is that was recovered. */
 export interface Loss {
+  /** Negative when it is newer. */
   readonly seconds: number;
   /** What that newest thing is, for people. */
   readonly by: string;
@@ -40,17 +41,44 @@ function rto(objective: number, seconds: number | undefined, application: boolea
   const what = application ? 'the application' : 'the database';
   if (seconds === undefined)
     return { state: 'unproven', detail: `${what} did not answer, so it was not measured` };
-  const detail = `${formatDuration(seconds)} until ${what} answered; the objective is ${formatDuration(objective)}`;
+  const [took, allowed] = apart(seconds, objective, formatDuration);
+  const detail = `${took} until ${what} answered; the objective is ${allowed}`;
   return { state: seconds <= objective ? 'passed' : 'failed', detail };
+}
+
+/** As for the health of a backup: clocks of two machines are apart by less. */
+const clockSlackSeconds = 600;
+
+/** Not negative; undefined where it is not known. */
+export function lossSeconds(loss: Loss | undefined): number | undefined {
+  return loss === undefined || loss.seconds < -clockSlackSeconds ? undefined : Math.max(0, loss.seconds);
 }
 
 function rpo(objective: number, loss: Loss | undefined): Outcome {
   if (!loss) return { state: 'unproven', detail: 'nothing says how new what was recovered is' };
-  const detail = `${loss.by} is ${formatAge(loss.seconds)} older than the wanted moment; the objective is ${formatAge(objective)}`;
+  if (lossSeconds(loss) === undefined)
+    return {
+      state: 'unproven',
+      detail: `${loss.by} is ${formatAge(-loss.seconds)} newer than the wanted moment: a clock is wrong`,
+    };
+  const [old, allowed] = apart(Math.max(0, loss.seconds), objective);
+  const detail = `${loss.by} is ${old} older than the wanted moment; the objective is ${allowed}`;
   if (loss.seconds <= objective) return { state: 'passed', detail };
   if (loss.exact) return { state: 'failed', detail };
   return {
     state: 'unproven',
     detail: `${detail}; it may be that nothing was written: a heartbeat would tell`,
   };
+}
+
+/** Two durations for people, to the second where they would read alike and are not. */
+export function apart(
+  one: number,
+  other: number,
+  words: (seconds: number) => string = formatAge,
+): [string, string] {
+  const rough: [string, string] = [words(one), words(other)];
+  if (rough[0] !== rough[1] || one === other) return rough;
+  const exact = (seconds: number) => `${Number(seconds.toFixed(3))} s`;
+  return [exact(one), exact(other)];
 }

@@ -14,7 +14,7 @@ import {
 import type { Manifest } from '../../repository/index.ts';
 import type { Meter } from '../../storage/index.ts';
 import type { Exercise } from './exercise.ts';
-import { type Loss, objectiveChecks } from './objectives.ts';
+import { type Loss, lossSeconds, objectiveChecks } from './objectives.ts';
 import { Phases } from './phases.ts';
 import {
   type Check,
@@ -59,6 +59,8 @@ export class DrillRecorder {
   binaries: ServerBinaries | undefined;
   /** Seconds from the start of the restore until the server had the data. */
   recoverySeconds: number | undefined;
+  /** Bytes of WAL that recovery has to replay. */
+  walBytes: number | undefined;
   /** How old what was recovered is, by the moment that was wanted. */
   loss: Loss | undefined;
   /** The time of the newest transaction that was recovered, if the target says none. */
@@ -123,13 +125,20 @@ export class DrillRecorder {
       this.#checks.push(check);
       return check.state !== 'failed';
     } catch (thrown) {
-      signal.throwIfAborted();
-      const error = asHelvinoError(thrown);
-      if (!saysSomething(error)) throw error;
-      const state = error.code === 'BINARIES_NOT_FOUND' ? 'unproven' : 'failed';
-      this.#checks.push({ name, state, detail: error.message, seconds: seconds() });
+      this.#checks.push({ name, ...this.#finding(thrown), seconds: seconds() });
       return false;
     }
+  }
+
+  /** What a failure says of the backup. Throws what says nothing about it. */
+  #finding(thrown: unknown): Pick<Check, 'state' | 'detail'> {
+    this.#options.signal.throwIfAborted();
+    const error = asHelvinoError(thrown);
+    if (!saysSomething(error)) throw error;
+    return {
+      state: error.code === 'BINARIES_NOT_FOUND' ? 'unproven' : 'failed',
+      detail: error.message,
+    };
   }
 
   /** Several checks that one look answers; when it throws, all have failed. */
@@ -137,7 +146,7 @@ export class DrillRecorder {
     names: readonly string[],
     look: () => Promise<readonly Omit<Check, 'seconds'>[]>,
   ): Promise<void> {
-    const { clock, progress, signal } = this.#options;
+    const { clock, progress } = this.#options;
     const begun = clock.monotonic();
     progress.phase(`drill: ${names.join(' and ')}`);
     const add = (check: Check) =>
@@ -151,9 +160,8 @@ export class DrillRecorder {
       const seconds = (clock.monotonic() - begun) / 1000;
       for (const check of found) add({ ...check, seconds });
     } catch (thrown) {
-      signal.throwIfAborted();
-      for (const name of names)
-        add({ name, state: 'failed', detail: asHelvinoError(thrown).message, seconds: 0 });
+      const finding = this.#finding(thrown);
+      for (const name of names) add({ name, ...finding, seconds: 0 });
     }
   }
 
@@ -195,7 +203,8 @@ export class DrillRecorder {
       objectives,
       measured: {
         rtoSeconds,
-        rpoSeconds: loss?.seconds,
+        rpoSeconds: lossSeconds(loss),
+        walBytes: this.walBytes,
         bytesRead: meter.bytes,
         requests: meter.requests,
         bytesPerSecond:
@@ -277,5 +286,6 @@ function saysSomething(error: HelvinoError): boolean {
     'INTERRUPTED',
     'STORAGE_UNAVAILABLE',
     'STORAGE_DENIED',
+    'STORAGE_ARCHIVED',
   ].includes(error.code);
 }

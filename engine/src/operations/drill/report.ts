@@ -58,6 +58,8 @@ export interface Measured {
   readonly rtoSeconds?: number;
   /** The wanted moment minus the newest commit, or row of the heartbeat, that was found after recovery. */
   readonly rpoSeconds?: number;
+  /** Bytes of WAL that recovery replayed. */
+  readonly walBytes?: number;
   readonly bytesRead?: number;
   readonly requests?: number;
   /** While it was restored. */

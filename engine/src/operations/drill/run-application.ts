@@ -102,6 +102,8 @@ async function withApplication(input: ApplicationInput, application: Application
 }
 
 const betweenMs = 200;
+/** A request that is lost is asked again; each time more slowly, since the first answer may take long. */
+const firstPatienceMs = 10_000;
 
 async function awaitReady(
   { options, recorder }: ApplicationInput,
@@ -109,8 +111,12 @@ async function awaitReady(
 ): Promise<Outcome> {
   const { clock, signal } = options;
   const begun = clock.monotonic();
+  let patience = firstPatienceMs;
   for (;;) {
-    const last = await answers(base, application.readyPath, signal);
+    const asked = clock.monotonic();
+    const left = Math.max(1, application.readyTimeoutMs - (asked - begun));
+    const last = await answers(base, application.readyPath, signal, Math.min(patience, left));
+    if (clock.monotonic() - asked >= patience) patience *= 2;
     const lines = () => ({ findings: findings(command.lines) });
     if (command.outcome !== undefined)
       return { state: 'failed', detail: `\`${application.command}\` ${command.outcome}`, ...lines() };
@@ -122,22 +128,27 @@ async function awaitReady(
         detail: `${application.readyPath} answered after ${formatDuration(seconds)}`,
       };
     }
-    if (seconds * 1000 > application.readyTimeoutMs)
+    if (seconds * 1000 >= application.readyTimeoutMs)
       return {
         state: 'failed',
         detail: `${application.readyPath} did not answer within ${formatDuration(application.readyTimeoutMs / 1000)}: ${last}`,
         ...lines(),
       };
-    await clock.sleep(betweenMs, signal);
+    await clock.sleep(Math.max(1, Math.min(betweenMs, application.readyTimeoutMs - seconds * 1000)), signal);
   }
 }
 
 /** Undefined when it answers with a status of 200 to 299; else why not. */
-async function answers(base: string, path: string, signal: AbortSignal): Promise<string | undefined> {
+async function answers(
+  base: string,
+  path: string,
+  signal: AbortSignal,
+  patienceMs = firstPatienceMs,
+): Promise<string | undefined> {
   try {
     const answer = await fetch(new URL(path, base), {
       redirect: 'manual',
-      signal: AbortSignal.any([signal, AbortSignal.timeout(10_000)]),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(patienceMs))]),
     });
     await answer.body?.cancel();
     return answer.ok ? undefined : `status ${answer.status}`;

@@ -23,6 +23,22 @@ test('a command that ends – its status and what it printed; nothing of its gro
   assert.ok(await gone(Number(command.lines[0])));
 });
 
+test('a daemon that leaves the group – ends with the command, too', async () => {
+  const command = new Command({ ...options, command: `setsid sleep 1000 & echo "$!"; exec sleep 1000` });
+  for (let i = 0; i < 200 && command.lines.length === 0; i++) await sleep(50);
+  const pid = Number(command.lines[0]);
+  assert.ok(pid > 0 && !isGone(pid));
+  await command.stop();
+  assert.ok(await gone(pid), `${pid} still runs`);
+});
+
+test('a directory that is not there – said so, and not that there is no shell', async () => {
+  const command = new Command({ ...options, directory: '/nowhere/app', command: 'true' });
+  assert.equal(await command.endsWithin(60_000, new AbortController().signal), true);
+  await command.stop();
+  assert.equal(command.outcome, 'could not be started: its directory /nowhere/app is not there');
+});
+
 test('Helvino is killed – the command and what it has started end with it', async () => {
   const script = `
     import { Command } from ${JSON.stringify(new URL('./run-command.ts', import.meta.url).href)};

@@ -3,8 +3,10 @@
  * all that they have started ends with them.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { Clock } from '../../base/clock.ts';
 import { type HelvinoError, interrupted } from '../../base/errors.ts';
+import { randomHex } from '../../base/ids.ts';
 import type { Environment } from '../../config/index.ts';
 
 const keptLines = 20;
@@ -24,10 +26,14 @@ export interface CommandOptions {
   readonly clock: Clock;
 }
 
+const markName = 'HELVINO_COMMAND';
+
 const passed = ['PATH', 'HOME', 'LANG', 'TMPDIR'];
 
 export class Command {
   readonly #child: ChildProcess;
+  /** In the environment of all that it starts. */
+  readonly #mark = randomHex(16);
   readonly #clock: Clock;
   readonly #ended: Promise<void>;
   readonly #killAtExit = () => this.#signal('SIGKILL');
@@ -42,7 +48,7 @@ export class Command {
     );
     const child = spawn('/bin/sh', ['-c', guarded, 'sh', command], {
       cwd: directory,
-      env: { ...basics, ...env },
+      env: { ...basics, ...env, [markName]: this.#mark },
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
       detached: true,
     });
@@ -58,7 +64,7 @@ export class Command {
         this.#outcome = outcome;
         resolve();
       };
-      child.on('error', (error) => end(`could not be started: ${error.message}`));
+      child.on('error', (error) => end(`could not be started: ${startProblem(error, directory)}`));
       // At its exit, not when all output is closed: what it left running may hold that open.
       child.on('exit', (status, killed) =>
         end(status === null ? `was ended by ${killed}` : `ended with status ${status}`),
@@ -103,9 +109,10 @@ export class Command {
     const patience = this.#clock.sleep(graceMs, done.signal).catch(() => undefined);
     await Promise.race([this.#ended, patience]);
     done.abort();
-    // Also what is left of the group after its first process.
+    // Also what is left of the group after its first process, and what has left the group.
     this.#signal('SIGKILL');
     await this.#ended;
+    killMarked(this.#mark);
     process.removeListener('exit', this.#killAtExit);
     for (const stream of this.#child.stdio) stream?.destroy();
   }
@@ -118,5 +125,46 @@ export class Command {
     } catch {
       // The group is gone.
     }
+  }
+}
+
+function startProblem({ message }: Error, directory: string): string {
+  return existsSync(directory) ? message : `its directory ${directory} is not there`;
+}
+
+/** A daemon makes a group of its own. Where there is no /proc, it stays. */
+function killMarked(mark: string): void {
+  const entry = Buffer.from(`${markName}=${mark}\0`);
+  // One that is being started meanwhile is found by the next look.
+  for (let found = true, looks = 0; found && looks < 20; looks++) {
+    found = false;
+    for (const pid of processes()) {
+      if (!environmentOf(pid).includes(entry)) continue;
+      found = true;
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has ended.
+      }
+    }
+  }
+}
+
+function processes(): number[] {
+  try {
+    return readdirSync('/proc')
+      .map(Number)
+      .filter((pid) => pid > 1);
+  } catch {
+    return [];
+  }
+}
+
+/** Of one that is not ours, or has ended, nothing. */
+function environmentOf(pid: number): Buffer {
+  try {
+    return readFileSync(`/proc/${pid}/environ`);
+  } catch {
+    return Buffer.alloc(0);
   }
 }

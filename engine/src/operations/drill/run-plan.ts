@@ -8,7 +8,8 @@ import type { DatabaseConfig, DrillPlan } from '../../config/index.ts';
 import type { Manifest } from '../../repository/index.ts';
 import { type Meter, withMeter } from '../../storage/index.ts';
 import { type ChosenTarget, chooseTarget, newestPhysical } from './choose-target.ts';
-import { type DrillOptions, document, drill } from './drill.ts';
+import { type DrillOptions, document, drill, physicalChecks } from './drill.ts';
+import { exerciseChecks } from './examination.ts';
 import { exerciseOf } from './exercise.ts';
 import { type DrillAbout, DrillRecorder } from './recorder.ts';
 import { foretell, type KnownDrill, knownDrills } from './report/index.ts';
@@ -61,6 +62,10 @@ export async function runPlan(given: PlanOptions): Promise<DrillReport> {
 async function choose(options: PlanOptions, now: Date): Promise<ChosenTarget | HelvinoError> {
   const { plan } = options;
   if (plan.kind !== 'physical') {
+    if (!['latest', 'newest', 'backup'].includes(plan.target))
+      throw new HelvinoError('USAGE', `a ${plan.kind} backup cannot be recovered to "${plan.target}"`, {
+        hint: 'it is what it was when it was taken: leave out the target, or drill a physical backup',
+      });
     const manifest = await newestOf(options);
     const target = { asked: plan.target, kind: 'backup', time: manifest.started };
     return { manifest, recovery: undefined, target, wanted: undefined };
@@ -86,7 +91,10 @@ async function unreachable(
   const { plan } = options;
   const manifest = await newestPhysical(targetInput(options, options.clock.now()));
   const about = { ...options.about, target: { asked: plan.target, kind: plan.target } };
-  const recorder = new DrillRecorder({ ...options, manifest, about }, ['restore']);
+  const recorder = new DrillRecorder({ ...options, manifest, about }, [
+    ...physicalChecks,
+    ...exerciseChecks(options.exercise),
+  ]);
   await recorder.check('target', async () => ({ state: 'failed', detail: error.message }));
   const foretold = await foretell({ ...options, ...options.evidence, manifest });
   const report = { ...recorder.report(), ...foretold };

@@ -90,9 +90,7 @@ export class VolumeDrill implements Drill {
   }
 
   async stop(): Promise<void> {
-    const server = this.#server;
-    this.#server = undefined;
-    await server?.stop('immediate').catch(() => undefined);
+    await this.#server?.stop('immediate').catch(() => undefined);
   }
 
   /** By the system's tar; what it gets is compared with what was stored as it passes by. */

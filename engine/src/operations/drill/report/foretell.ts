@@ -11,6 +11,8 @@ export interface ForetellOptions {
   readonly repository: Repository;
   readonly manifest: Manifest;
   readonly configured?: Configured;
+  /** Bytes of WAL that recovery will replay. */
+  readonly walBytes?: number;
 }
 
 /** So many reports are read at most: the prediction looks at no more. */
@@ -32,7 +34,11 @@ export async function foretell(
 const leftOut = () => undefined;
 
 /** From drills of the same kind of backup. */
-async function predictionFor({ repository, manifest }: ForetellOptions): Promise<DrillReport['prediction']> {
+async function predictionFor({
+  repository,
+  manifest,
+  walBytes,
+}: ForetellOptions): Promise<DrillReport['prediction']> {
   const kind = methodOf(manifest);
   const physical = (name: string) => name === 'full' || name === 'incremental';
   const drills = (
@@ -41,6 +47,6 @@ async function predictionFor({ repository, manifest }: ForetellOptions): Promise
     const same = physical(document.backup.kind) ? kind === 'physical' : document.backup.kind === kind;
     return same ? (measureOf(document.report) ?? []) : [];
   });
-  const made = predictRecovery(drills, { bytes: manifest.totals.bytes });
+  const made = predictRecovery(drills, { bytes: manifest.totals.bytes, walBytes });
   return made && { rtoSeconds: made.rtoSeconds, basis: made.basis, drills: made.drills };
 }

@@ -94,3 +94,33 @@ test('a failed drill without a re-test – says that it waits for one', () => {
   assert.match(text, /Remediation \| not recorded/);
   assert.match(text, /Repeated by \| not yet/);
 });
+
+test('a recovery point of which its check cannot say whether it was met – is not called missed', () => {
+  const [name, state, seconds] = ['RPO', 'unproven', 0] as const;
+  const report = open({
+    objectives: { rpoSeconds: 60 },
+    measured: { rpoSeconds: 90 },
+    checks: [{ name, state, seconds, detail: 'it may be that nothing was written' }],
+  });
+  assert.match(
+    reportMarkdown(report),
+    /Recovery point \(RPO\) \| 1 min 00 s \| 1 min 30 s \| 150 % \| not known/,
+  );
+  assert.match(reportHtml(report), /<div class="open"><dt>Recovery point/);
+});
+
+test('what was not checked – is told by the names of checks, not by words in those of others', () => {
+  const check = (name: string) => ({ name, state: 'passed', detail: '', seconds: 1 }) as const;
+  const missing = (...names: string[]) => {
+    const text = reportMarkdown(open({ checks: names.map(check) }));
+    return /## What was not checked\n\n([\s\S]*?)\n\n##/.exec(text)![1]!;
+  };
+  const bare = missing('restore', 'row counts', 'assertion: no http errors');
+  assert.match(bare, /The application was not started/);
+  assert.doesNotMatch(bare, /No assertions/);
+  assert.match(missing('application', 'GET /sql', 'row counts'), /No assertions/);
+  assert.match(
+    missing('restore', 'consistency', 'amcheck'),
+    /Row counts, content and schema were not compared/,
+  );
+});

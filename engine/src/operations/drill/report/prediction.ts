@@ -63,7 +63,7 @@ export function measureOf(report: DrillReport): DrillMeasure | undefined {
     bytes: report.bytes,
     restoreSeconds: Math.min(restoreSeconds, seconds),
     recoverSeconds: Math.min(recoverSeconds, Math.max(0, seconds - restoreSeconds)),
-    walBytes: phase('recover')?.bytes,
+    walBytes: report.measured?.walBytes,
   };
 }
 

@@ -25,6 +25,12 @@ test('on the last moment of its age – proven; a moment later – stale', () =>
   assert.match(proofText(state), /^proven on 2026-11-01, stale because it is 32 d old/);
 });
 
+test('of a day that is to come – stale: a clock was wrong, and it must not be proven for ever', () => {
+  const state = proofState(report, facts({}, day(-400)));
+  assert.match(proofText(state), /stale because it is 400 d in the future: a clock was wrong/);
+  assert.equal(proofState(report, facts({}, new Date(day(0).getTime() - 300_000))).state, 'proven');
+});
+
 for (const [part, now, words] of [
   ['config', 'c2', 'the configuration changed since'],
   ['keys', 'k2', 'the keys changed since'],

@@ -34,6 +34,9 @@ export function standingProof(reports: readonly DrillReport[]): DrillReport | un
   return decisive?.verdict === 'proven' ? decisive : last;
 }
 
+/** Clocks of two hosts are apart by less. */
+const clockSlackSeconds = 600;
+
 const parts = ['config', 'keys', 'schema', 'server'] as const;
 const names = { config: 'configuration', keys: 'keys', schema: 'schema', server: 'server version' };
 
@@ -50,6 +53,7 @@ export function proofState(report: DrillReport | undefined, facts: ProofFacts): 
     if (!then || !now) unknown.push(part);
     else if (then !== now) reasons.push(changed(part, then, now));
   }
+  if (age < -clockSlackSeconds) reasons.push(`it is ${formatAge(-age)} in the future: a clock was wrong`);
   if (age > facts.every)
     reasons.push(`it is ${formatAge(age)} old, and the objective is every ${formatAge(facts.every)}`);
   return {

@@ -6,6 +6,7 @@ import { formatBytes, formatDuration, plural } from '../../../base/format.ts';
 import { formatAge } from '../../../catalog/index.ts';
 import type { Check, DrillReport } from '../report.ts';
 import type { ReportDocument, SignedReport } from './document.ts';
+import { notChecked } from './not-checked.ts';
 import { predictionError } from './prediction.ts';
 
 export type Tone = 'good' | 'bad' | 'open' | 'plain';
@@ -133,15 +134,15 @@ const rtoOf = (report: DrillReport) => report.measured?.rtoSeconds ?? report.rec
 
 function figuresOf({ report }: ReportDocument): ReportView['figures'] {
   const passed = report.checks.filter(({ state }) => state === 'passed').length;
-  const figure = (label: string, measured: number | undefined, objective: number | undefined) => ({
+  const figure = (label: string, { measured, objective, tone }: Measurement) => ({
     label,
     value: measured === undefined ? 'not measured' : formatDuration(Math.max(0, measured)),
     note: objective === undefined ? 'no objective is set' : `objective ${formatDuration(objective)}`,
-    tone: toneOf(measured, objective),
+    tone,
   });
   return [
-    figure('Recovery time', rtoOf(report), report.objectives?.rtoSeconds),
-    figure('Recovery point', report.measured?.rpoSeconds, report.objectives?.rpoSeconds),
+    figure('Recovery time', measurement(report, 'RTO')),
+    figure('Recovery point', measurement(report, 'RPO')),
     {
       label: 'Restored',
       value: formatBytes(report.bytes),
@@ -162,11 +163,29 @@ function counts(all: readonly Check[]): string {
   return `${of('failed')} failed, ${of('unproven')} unproven`;
 }
 
+interface Measurement {
+  readonly measured: number | undefined;
+  readonly objective: number | undefined;
+  readonly tone: Tone;
+}
+
+/** Whether an objective was met is what its check says: more than it may mean that nobody wrote. */
+function measurement(report: DrillReport, name: 'RTO' | 'RPO'): Measurement {
+  const { objectives = {}, measured = {}, checks } = report;
+  const [took, objective] =
+    name === 'RTO' ? [rtoOf(report), objectives.rtoSeconds] : [measured.rpoSeconds, objectives.rpoSeconds];
+  const state = checks.find((check) => check.name === name)?.state;
+  const tone = state ? states[state] : toneOf(took, objective);
+  return { measured: took, objective, tone };
+}
+
 function toneOf(measured: number | undefined, objective: number | undefined): Tone {
   if (objective === undefined) return 'plain';
   if (measured === undefined) return 'open';
   return measured <= objective ? 'good' : 'bad';
 }
+
+const states: Readonly<Record<Check['state'], Tone>> = { passed: 'good', failed: 'bad', unproven: 'open' };
 
 function conduct({ report }: ReportDocument): Block {
   const { environment } = report;
@@ -259,9 +278,9 @@ function grouped(digits: string): string {
 function objectives(report: DrillReport): Block[] {
   const { prediction } = report;
   const rto = rtoOf(report);
-  const row = (name: string, objective: number | undefined, measured: number | undefined): Cell[] => {
-    const tone = toneOf(measured, objective);
-    const words = { good: 'met', bad: 'missed', open: 'not measured', plain: 'no objective is set' };
+  const row = (name: string, { measured, objective, tone }: Measurement): Cell[] => {
+    const open = measured === undefined ? 'not measured' : 'not known';
+    const words = { good: 'met', bad: 'missed', open, plain: 'no objective is set' };
     return [
       cell(name),
       cell(objective === undefined ? '–' : formatDuration(objective)),
@@ -281,8 +300,8 @@ function objectives(report: DrillReport): Block[] {
         { title: 'Result' },
       ],
       rows: [
-        row('Recovery time (RTO)', report.objectives?.rtoSeconds, rto),
-        row('Recovery point (RPO)', report.objectives?.rpoSeconds, report.measured?.rpoSeconds),
+        row('Recovery time (RTO)', measurement(report, 'RTO')),
+        row('Recovery point (RPO)', measurement(report, 'RPO')),
       ],
     },
     {
@@ -325,8 +344,6 @@ function phases({ phases: all = [] }: DrillReport): Section[] {
   return [{ title: 'Phases', blocks: [{ kind: 'table', head, rows }] }];
 }
 
-const states: Readonly<Record<Check['state'], Tone>> = { passed: 'good', failed: 'bad', unproven: 'open' };
-
 function checks(report: DrillReport): Block[] {
   const table: Block = {
     kind: 'table',
@@ -359,22 +376,6 @@ function checks(report: DrillReport): Block[] {
       ],
       rows: asked,
     },
-  ];
-}
-
-/** What a reader could take for checked, and was not. */
-function notChecked(report: DrillReport): string[] {
-  const open = report.checks
-    .filter(({ state }) => state === 'unproven')
-    .map(({ name, detail }) => `${name}: ${detail}`);
-  const ran = (pattern: RegExp) => report.checks.some(({ name }) => pattern.test(name));
-  return [
-    ...open,
-    ...(ran(/application|http/i) ? [] : ['The application was not started against the restored database.']),
-    ...(ran(/sql|assertion/i) ? [] : ['No assertions on the business data were configured.']),
-    ...(report.measured?.rpoSeconds === undefined ? ['The recovery point was not measured.'] : []),
-    `Other copies of the repository than ${report.copy ?? 'the one that was read'} were not read.`,
-    'People and access: whether the recovery identity is reachable without the usual key holder, the loss of a whole region or provider, and the steps outside of the database (DNS, certificates, secrets) are not part of this drill.',
   ];
 }
 
