@@ -101,17 +101,25 @@ async function withApplication(input: ApplicationInput, application: Application
   }
 }
 
+interface ReadyInput {
+  readonly options: Pick<DrillOptions, 'clock' | 'signal'>;
+  readonly recorder: Pick<DrillRecorder, 'answered'>;
+}
+
 const betweenMs = 200;
 /** A request that is lost is asked again; each time more slowly, since the first answer may take long. */
 const firstPatienceMs = 10_000;
 
-async function awaitReady(
-  { options, recorder }: ApplicationInput,
+/** Until it answers with a status of 200 to 299, however long one answer takes. */
+export async function awaitReady(
+  { options, recorder }: ReadyInput,
   { application, command, base }: { application: Application; command: Command; base: string },
 ): Promise<Outcome> {
   const { clock, signal } = options;
   const begun = clock.monotonic();
   let patience = firstPatienceMs;
+  /** What the tries before the last one got. */
+  let before: string | undefined;
   for (;;) {
     const asked = clock.monotonic();
     const left = Math.max(1, application.readyTimeoutMs - (asked - begun));
@@ -131,12 +139,15 @@ async function awaitReady(
     if (seconds * 1000 >= application.readyTimeoutMs)
       return {
         state: 'failed',
-        detail: `${application.readyPath} did not answer within ${formatDuration(application.readyTimeoutMs / 1000)}: ${last}`,
+        detail: `${application.readyPath} did not answer within ${formatDuration(application.readyTimeoutMs / 1000)}: ${[...new Set([last, before ?? last])].join('; before that ')}`,
         ...lines(),
       };
+    if (!last.startsWith(noAnswer)) before = last;
     await clock.sleep(Math.max(1, Math.min(betweenMs, application.readyTimeoutMs - seconds * 1000)), signal);
   }
 }
+
+const noAnswer = 'no answer within';
 
 /** Undefined when it answers with a status of 200 to 299; else why not. */
 async function answers(
@@ -154,6 +165,8 @@ async function answers(
     return answer.ok ? undefined : `status ${answer.status}`;
   } catch (thrown) {
     signal.throwIfAborted();
-    return networkReason(thrown);
+    return (thrown as Error).name === 'TimeoutError'
+      ? `${noAnswer} ${formatDuration(patienceMs / 1000)}`
+      : networkReason(thrown);
   }
 }
