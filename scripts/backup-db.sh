@@ -28,8 +28,8 @@ if ! output=$("$HELVINO" --quiet "${arguments[@]}"); then
   exit 1
 fi
 printf '%s\n' "$output"
-file="${output%%$'\n'*}"
-file="${file% is complete}"
+# The first words are its name, whatever the folder is called.
+file="${output%%" is complete"$'\n'*}"
 echo "✅ Backup completed: $file"
 
 if [ -n "${S3_TARGET:-}" ]; then

@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { homedir } from 'node:os';
+import { constants, homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -42,5 +42,7 @@ child.on('exit', (code, signal) => {
   if (signal === null) process.exit(code ?? 70);
   // Ends as the engine did: without our own handler, which would swallow it and exit with 0.
   for (const handled of signals) process.removeAllListeners(handled);
+  // The first process of a container is not ended by its own signal: then the status must not be 0.
+  process.exitCode = 128 + constants.signals[signal];
   process.kill(process.pid, signal);
 });

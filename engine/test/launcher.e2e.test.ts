@@ -1,6 +1,7 @@
 /** The launcher on the Node.js that the machine has, and the program's manners: signals, closed pipes, exit statuses. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -111,6 +112,23 @@ test('Ctrl-C, which reaches the engine twice – counts as one, so that cleaning
   assert.equal(status, 130, stderr);
   assert.match(stderr, /code: INTERRUPTED/);
 });
+
+test('the first process of a container, and the engine is killed – the status is not 0', async (t) => {
+  const words = ['--pid', '--fork', '--mount-proc', node, launcher, 'backup'];
+  if (process.getuid?.() !== 0 || spawnSync('unshare', ['--pid', '--fork', 'true']).status !== 0)
+    return t.skip('unshare --pid wants root');
+  const child = spawn('unshare', words, { cwd: home, env });
+  const ended = new Promise((resolve) => child.on('close', (status) => resolve(status)));
+  await new Promise<void>((resolve) => silent.once('connection', () => resolve()));
+  const [inside] = childrenOf(child.pid!);
+  const [engine] = childrenOf(inside!);
+  process.kill(engine!, 'SIGKILL');
+  assert.equal(await ended, 137);
+});
+
+function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);
+}
 
 test('the reader of standard output is gone – no error, the work’s own exit status', async () => {
   const child = spawn('bash', ['-c', `set -o pipefail; "${node}" "${launcher}" bakup --json | true`], {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import { helvino } from './cli.ts';
 import { dumpMajor, makeShop, withoutPgDump } from './logical-fixture.ts';
 import { startTestServer, type TestServer } from './pg-server.ts';
@@ -82,6 +83,35 @@ test('backup-db.sh and backup-health-check.sh – a file, found fresh; too small
   assert.deepEqual([none.status, /No backups found/.test(none.output)], [2, true]);
 });
 
+test('backup-health-check.sh – dated in the future, empty, cut before it was packed, an old dump copied anew', async () => {
+  const folder = join(home ?? tmpdir(), `odd "folder'\n-n`);
+  const now = Date.now();
+  const stamp = (time: number) =>
+    new Date(time).toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '_');
+  const put = async (name: string, content: Uint8Array | string, time = now) => {
+    await rm(folder, { recursive: true, force: true });
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, name), content);
+    await utimes(join(folder, name), time / 1000, time / 1000);
+    return run(join(root, 'scripts/backup-health-check.sh'), [], { BACKUP_DIR: folder, MIN_SIZE_KB: '0' });
+  };
+  const whole = gzipSync('select 1;\n--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict x\n');
+  const name = `helvino_backup_${stamp(now)}.sql.gz`;
+  const old = `helvino_backup_${stamp(now - 90 * 3_600_000)}.sql.gz`;
+  const looks = [
+    [await put(name, whole), 0, /check passed/],
+    [await put(name, whole, now + 7_200_000), 2, /dated in the future[\s\S]*No backups found/],
+    [await put(name, ''), 2, /is empty/],
+    [await put(`${name}.gpg`, ''), 2, /is empty/],
+    [await put(name, gzipSync('select 1;\ncopy t from stdin;\n1\n')), 2, /breaks off/],
+    [await put(old, whole), 2, /Age: 90 hours[\s\S]*older than 36 hours/],
+  ] as const;
+  for (const [{ status, output }, expected, words] of looks) {
+    assert.equal(status, expected, output);
+    assert.match(output, words);
+  }
+});
+
 test('backup-health-check.sh with a helvino.yaml – the repository is asked, too', { skip }, async () => {
   const folder = join(home, 'with-config');
   await backup('with-config');
@@ -126,11 +156,11 @@ test('backup-db.sh with an upload – what is not in the bucket is not called up
     [1, true],
   );
   await writeFile(join(bin, 'aws'), `#!/bin/sh\necho "$@" >> ${home}/aws-calls\n`);
-  const sent = await backup('upload-good', env);
+  const sent = await backup('upload\ngood', env);
   assert.equal(sent.status, 0, sent.output);
   assert.match(
     await readFile(join(home, 'aws-calls'), 'utf8'),
-    /^s3 cp \S+\.sql\.gz s3:\/\/bucket\/postgres\/ --storage-class STANDARD_IA\n$/,
+    /^s3 cp \S+upload\ngood\/\S+\.sql\.gz s3:\/\/bucket\/postgres\/ --storage-class STANDARD_IA\n$/,
   );
 });
 

@@ -135,21 +135,32 @@ export function programEnvironment(params: ConnectionParams, database: string): 
   );
 }
 
+/**
+ * A database for `--dbname` and `--database`, which read a name as a connection string where it looks like one: a database that
+ * someone has named `host=elsewhere` would have the password sent there.
+ */
+export function databaseArgument(database: string): string {
+  return `dbname='${database.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+}
+
 interface RunOptions {
   readonly programs: ClientPrograms;
   readonly env: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
+  /** See ChildProgram. */
+  readonly keep?: (line: string) => boolean;
 }
 
 /** Throws SERVER_ERROR with what the program said when it does not end well. */
 export class ClientRun extends ChildProgram {
-  constructor(name: ProgramName, args: readonly string[], { programs, env, signal }: RunOptions) {
+  constructor(name: ProgramName, args: readonly string[], { programs, env, signal, keep }: RunOptions) {
     super({
       name: `${name} ${programs.version}`,
       path: join(programs.binDir, name),
       args,
       env,
       signal,
+      keep,
       failure: 'SERVER_ERROR',
     });
   }

@@ -15,7 +15,13 @@ export { findBinaries, type ServerBinaries } from './binaries.ts';
 export { type CatalogSnapshot, parseCatalogSnapshot, takeCatalogSnapshot } from './catalog-snapshot.ts';
 export { checkConstraints } from './check-constraints.ts';
 export { checkSequences } from './check-sequences.ts';
-export { type ClientPrograms, ClientRun, findClientPrograms, programEnvironment } from './client-programs.ts';
+export {
+  type ClientPrograms,
+  ClientRun,
+  databaseArgument,
+  findClientPrograms,
+  programEnvironment,
+} from './client-programs.ts';
 export { type ComparedTable, compareFingerprints } from './compare-fingerprints.ts';
 export { connectSql } from './connect.ts';
 export { type ConnectionParams, describeConnection, resolveConnection } from './conninfo.ts';

@@ -14,6 +14,8 @@ interface ChildOptions {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly signal: AbortSignal;
+  /** False: a line on standard error that is not worth keeping. */
+  readonly keep?: (line: string) => boolean;
   /** The code of the error when it does not end well. */
   readonly failure: ErrorCode;
 }
@@ -25,13 +27,15 @@ export class ChildProgram {
   readonly stdin: Writable;
   /** What it said on standard error: the last hundred lines. */
   readonly messages: string[] = [];
+  /** How many lines came before those. */
+  lostMessages = 0;
   readonly #options: ChildOptions;
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
   readonly #stop: () => void;
 
   constructor(options: ChildOptions) {
-    const { path, args, env, signal } = options;
+    const { path, args, env, signal, keep = () => true } = options;
     signal.throwIfAborted();
     this.#options = options;
     const child = spawn(path, args, { env: { ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
@@ -44,15 +48,15 @@ export class ChildProgram {
     child.stderr.on('data', (chunk: Buffer) => {
       const lines = (begun + chunk.toString()).split('\n');
       begun = lines.pop() ?? '';
-      this.messages.push(...lines.filter((line) => line !== ''));
-      this.messages.splice(0, this.messages.length - keptLines);
+      this.messages.push(...lines.filter((line) => line !== '' && keep(line)));
+      this.lostMessages += this.messages.splice(0, this.messages.length - keptLines).length;
     });
     // A program that has ended takes no more input: its status says why.
     child.stdin.on('error', () => undefined);
     this.#ended = new Promise<void>((resolve, reject) => {
       child.on('error', (cause) => reject(this.#failure(cause.message, cause)));
       child.on('close', (status, killed) => {
-        if (begun !== '') this.messages.push(begun);
+        if (begun !== '' && keep(begun)) this.messages.push(begun);
         if (signal.aborted) reject(interrupted(signal));
         else if (status === 0) resolve();
         else

@@ -8,6 +8,7 @@ import {
   ClientRun,
   type ConnectionParams,
   createScratch,
+  databaseArgument,
   programEnvironment,
   sweepScratch,
 } from '../../postgres/index.ts';
@@ -62,7 +63,7 @@ export async function loadDump(options: LoadOptions): Promise<Set<string> | unde
     const args = [
       '--exit-on-error',
       '--no-password',
-      `--dbname=${conninfo(options.database)}`,
+      `--dbname=${databaseArgument(options.database)}`,
       ...(options.owners ? [] : ['--no-owner']),
       ...(options.rights ? [] : ['--no-acl']),
       ...(options.tablespaces ? [] : ['--no-tablespaces']),
@@ -92,11 +93,6 @@ async function explained(work: Promise<unknown>): Promise<void> {
       hint: 'restore the roles with --globals, or leave owners and rights out with --no-owner --no-acl',
     });
   }
-}
-
-/** `--dbname` is read as a connection string where it looks like one. */
-function conninfo(database: string): string {
-  return `dbname='${database.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }
 
 function start(name: 'pg_restore' | 'psql', args: readonly string[], options: LoadOptions): ClientRun {
@@ -142,7 +138,7 @@ async function loadPlain(options: LoadOptions): Promise<void> {
     'ON_ERROR_STOP=1',
     '--no-password',
     '-d',
-    conninfo(options.database),
+    databaseArgument(options.database),
     '-f',
     '-',
   ];
@@ -173,12 +169,17 @@ export async function loadGlobals(
   const globals = source.globals(what);
   if (globals === undefined) return [`${what} are not in this backup`];
   progress.phase(`restoring ${what}`);
-  const args = ['-X', '-q', '--no-password', '-d', conninfo(maintenance), '-f', '-'];
+  const args = ['-X', '-q', '--no-password', '-d', databaseArgument(maintenance), '-f', '-'];
   const run = new ClientRun('psql', args, {
     programs,
     env: programEnvironment(connection, maintenance),
     signal,
+    // Else hundreds of roles that are there would push out what matters.
+    keep: (line) => !/ERROR: .* already exists$/.test(line),
   });
   await run.feed(globals);
-  return run.messages.filter((line) => /ERROR:/.test(line) && !/already exists/.test(line));
+  const problems = run.messages.filter((line) => /ERROR:/.test(line));
+  return run.lostMessages > 0
+    ? [`${run.lostMessages} earlier lines about ${what} were not kept`, ...problems]
+    : problems;
 }

@@ -10,6 +10,7 @@ import {
   ClientRun,
   type ConnectionParams,
   connectSql,
+  databaseArgument,
   describeConnection,
   findClientPrograms,
   programEnvironment,
@@ -126,7 +127,7 @@ async function dumpGlobals({
   const database = source.databases[0]!.name;
   const env = programEnvironment(connection, database);
   for (const [what, path] of Object.entries(globalsPaths)) {
-    const args = [`--${what}-only`, '--no-password', `--database=${database}`];
+    const args = [`--${what}-only`, '--no-password', `--database=${databaseArgument(database)}`];
     if (!source.readsPasswords) args.push('--no-role-passwords');
     const run = new ClientRun('pg_dumpall', args, { programs, env, signal });
     const stream = new StoredStream(target, path);

@@ -202,7 +202,7 @@ test('the steps of the application – stop, migrate, start, health, in order', 
       restoreDump(fixture, { server, manifest: dump }, { database: 'with_steps', application: bad }),
       {
         code: 'CHECK_FAILED',
-        message: /ended with status 3: no such column/,
+        message: /ended with status 3: no such column; the application is still stopped/,
         hint: /swap undo with_steps_before_/,
       },
     );

@@ -5,6 +5,7 @@ import {
   mkdir,
   mkdtemp,
   readdir,
+  readFile,
   rm,
   stat,
   symlink,
@@ -157,6 +158,56 @@ test('encrypted for a recipient – opened by plain gpg, and by helvino restore'
   await assert.rejects(restoreFile(result.file, 'unsealed_too'), { code: 'KEY_WRONG' });
   const left = await rowsOf(server, 'postgres', `select from pg_database where datname like 'unsealed_too%'`);
   assert.equal(left.length, 0);
+});
+
+test('recipients – exactly the address, one key only, one that can encrypt', { skip: skipGpg }, async () => {
+  const own = { ...env, GNUPGHOME: join(home, 'gnupg-names') };
+  await mkdir(own.GNUPGHOME, { mode: 0o700 });
+  const make = async (name: string, usage: string, expires = 'never') =>
+    run('gpg', ['--batch', '--passphrase', '', '--quick-gen-key', name, 'rsa2048', usage, expires], {
+      env: own,
+    });
+  try {
+    await make('devops@helvino.test', 'encr');
+    await make('ops@helvino.test', 'encr');
+    await make('signer@helvino.test', 'sign');
+    const sealed = await dump('names', { gpgRecipient: 'ops@helvino.test', env: own });
+    const told = await run('bash', ['-c', `gpg --batch --decrypt ${sealed.file} 2>&1 >/dev/null`], {
+      env: own,
+    });
+    assert.match(told.stdout, /"ops@helvino\.test"/);
+    await assert.rejects(dump('names', { gpgRecipient: 'helvino.test', env: own }), {
+      code: 'KEY_MISSING',
+      message: /2 keys of gpg fit/,
+      hint: /[0-9A-F]{40}, [0-9A-F]{40}$/,
+    });
+    await assert.rejects(dump('names', { gpgRecipient: 'signer@helvino.test', env: own }), {
+      code: 'KEY_MISSING',
+      message: /cannot encrypt/,
+    });
+    assert.equal((await readdir(join(home, 'names'))).length, 1);
+  } finally {
+    await run('gpgconf', ['--kill', 'gpg-agent'], { env: own }).catch(() => undefined);
+  }
+});
+
+test('two dumps in one second, and a link planted at the name – both are kept, what the link names is not touched', {
+  skip,
+}, async () => {
+  const folder = join(home, `odd 'folder"\n$(x)`);
+  const clock = { ...systemClock, now: () => new Date('2026-02-05T02:00:00.700Z') };
+  await mkdir(folder);
+  const victim = join(home, 'victim');
+  await writeFile(victim, 'mine');
+  await symlink(victim, join(folder, 'helvino_backup_20260205_020000.sql.gz'));
+  const first = await dump('', { folder, clock });
+  const second = await dump('', { folder, clock });
+  assert.deepEqual(
+    [first, second].map(({ file }) => basename(file)),
+    ['helvino_backup_20260205_020001.sql.gz', 'helvino_backup_20260205_020002.sql.gz'],
+  );
+  assert.equal(await readFile(victim, 'utf8'), 'mine');
+  assert.equal((await readdir(folder)).length, 3);
 });
 
 test('a file that was cut – refused, and no database is left', { skip }, async () => {

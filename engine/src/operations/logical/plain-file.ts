@@ -24,7 +24,7 @@ import {
 } from '../../postgres/index.ts';
 import type { ChildProgram } from '../../streams/index.ts';
 import { DumpEnds } from './dump-database.ts';
-import { assertRecipient, encryptFor } from './gpg.ts';
+import { encryptFor, findRecipient } from './gpg.ts';
 import { readLogicalSource } from './logical-source.ts';
 
 export interface PlainFileOptions {
@@ -58,6 +58,7 @@ export interface PlainFileResult {
 const finished = /^helvino_backup_\d{8}_\d{6}\.sql\.gz(\.gpg)?$/;
 const partial = /^\.helvino_backup_.*\.partial$/;
 const day = 86_400_000;
+const namesTried = 60;
 
 /** Throws BINARIES_NOT_FOUND, SERVER_*, TARGET_*, KEY_MISSING, PROTOCOL. Nothing is left when it does. */
 export async function dumpToFile(options: PlainFileOptions): Promise<PlainFileResult> {
@@ -69,10 +70,10 @@ export async function dumpToFile(options: PlainFileOptions): Promise<PlainFileRe
     env: options.env,
     extraDirs: options.binDirs,
   });
-  if (gpgRecipient !== undefined) await assertRecipient(gpgRecipient, options);
-  const stamp = clock.now().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '_');
-  const name = `helvino_backup_${stamp}.sql.gz${gpgRecipient === undefined ? '' : '.gpg'}`;
-  const temporary = join(folder, `.${name}-${randomHex(4)}.partial`);
+  const key = gpgRecipient === undefined ? undefined : await findRecipient(gpgRecipient, options);
+  const begun = clock.now();
+  const nameAt = (time: Date) => fileName(time, key !== undefined);
+  const temporary = join(folder, `.${nameAt(begun)}-${randomHex(4)}.partial`);
   try {
     await mkdir(folder, { recursive: true, mode: 0o750 });
     const dump = new ClientRun('pg_dump', ['--format=plain', '--no-owner', '--no-acl', '--no-password'], {
@@ -81,19 +82,31 @@ export async function dumpToFile(options: PlainFileOptions): Promise<PlainFileRe
       signal,
     });
     progress.phase(`dumping ${dbname}`, undefined, 'bytes');
-    const written = await writeFile(dump, temporary, options);
+    const written = await writeFile(dump, temporary, { ...options, key });
     progress.phase('reading back');
-    await readBack(temporary, { ...written, encrypted: gpgRecipient !== undefined });
-    const file = join(folder, name);
-    await publish(temporary, file, folder);
+    await readBack(temporary, { ...written, encrypted: key !== undefined });
+    const name = await publish(temporary, folder, { begun, nameAt });
     const removed = options.keepDays === undefined ? [] : await removeOld(options, name);
     const { bytes, plainBytes, sha256 } = written;
-    return { file, dbname, bytes, plainBytes, sha256, server: source.serverVersionText, removed };
+    return {
+      file: join(folder, name),
+      dbname,
+      bytes,
+      plainBytes,
+      sha256,
+      server: source.serverVersionText,
+      removed,
+    };
   } catch (thrown) {
     throw fileError(thrown, folder);
   } finally {
     await rm(temporary, { force: true });
   }
+}
+
+function fileName(time: Date, encrypted: boolean): string {
+  const stamp = time.toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '_');
+  return `helvino_backup_${stamp}.sql.gz${encrypted ? '.gpg' : ''}`;
 }
 
 interface Written {
@@ -103,8 +116,12 @@ interface Written {
   readonly plainSha256: string;
 }
 
-async function writeFile(dump: ClientRun, path: string, options: PlainFileOptions): Promise<Written> {
-  const { gpgRecipient, progress } = options;
+async function writeFile(
+  dump: ClientRun,
+  path: string,
+  options: PlainFileOptions & { readonly key: string | undefined },
+): Promise<Written> {
+  const { key, progress } = options;
   const ends = new DumpEnds('plain');
   const plain = new Counter((bytes) => {
     ends.saw(bytes);
@@ -112,7 +129,7 @@ async function writeFile(dump: ClientRun, path: string, options: PlainFileOption
   });
   const packed = new Counter();
   const out = createWriteStream(path, { flags: 'wx', mode: 0o600, flush: true });
-  const gpg = gpgRecipient === undefined ? undefined : encryptFor(gpgRecipient, options);
+  const gpg = key === undefined ? undefined : encryptFor(key, options);
   dump.stdin.end();
   try {
     if (gpg)
@@ -210,11 +227,27 @@ async function readBack(path: string, written: Written & { readonly encrypted: b
     });
 }
 
-/** By a link, which never overwrites. */
-async function publish(temporary: string, file: string, folder: string): Promise<void> {
-  await link(temporary, file);
-  await rm(temporary);
-  await syncPath(folder);
+/**
+ * By a link, which never overwrites. A dump of another database may have begun in the same second, so that its name is taken: then
+ * the next second that is free names this one. Returns the name.
+ */
+async function publish(
+  temporary: string,
+  folder: string,
+  { begun, nameAt }: { begun: Date; nameAt(time: Date): string },
+): Promise<string> {
+  for (let later = 0; ; later++) {
+    const name = nameAt(new Date(begun.getTime() + later * 1000));
+    try {
+      await link(temporary, join(folder, name));
+    } catch (thrown) {
+      if (systemCode(thrown) === 'EEXIST' && later < namesTried) continue;
+      throw thrown;
+    }
+    await rm(temporary);
+    await syncPath(folder);
+    return name;
+  }
 }
 
 /** Only files whose names are ours; and what runs that were killed have left. */

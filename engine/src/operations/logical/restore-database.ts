@@ -101,7 +101,7 @@ export async function connectAside(
   for (const aside of new Set(['postgres', connection.database, 'template1'])) {
     if (aside === avoid) continue;
     try {
-      const client = await connectSql(connection, { database: aside, signal });
+      const client = await connectSql(withoutLimits(connection), { database: aside, signal });
       // A broken connection is noticed by the next query; without a listener it would end the process.
       client.on('error', () => undefined);
       return client;
@@ -110,6 +110,12 @@ export async function connectAside(
     }
   }
   throw failure;
+}
+
+/** Loading takes hours: no limit that the role or the database has for its ordinary work may end what is done around it. */
+function withoutLimits(connection: ConnectionParams): ConnectionParams {
+  const limits = ['statement_timeout', 'lock_timeout', 'idle_session_timeout'].map((name) => `-c ${name}=0`);
+  return { ...connection, options: [connection.options, ...limits].filter(Boolean).join(' ') };
 }
 
 async function planWith(client: Client, options: RestoreDatabaseOptions): Promise<RestoreDatabasePlan> {
@@ -188,20 +194,27 @@ export async function restoreDatabase(options: RestoreDatabaseOptions): Promise<
     const programs = await findClientPrograms(major, { env: options.env, extraDirs: options.binDirs });
     const run = new RestoreRun(options, { client, plan, programs });
     for (const left of plan.leftovers) progress.note('warn', leftoverWords(left));
-    progress.phase('stopping the application');
-    await runCommands(stopCommands(application), application, options);
-    if (stopCommands(application).length > 0) run.steps.push('the application was stopped');
+    options.signal.throwIfAborted();
+    let stopped = 0;
     try {
+      progress.phase('stopping the application');
+      for (const command of stopCommands(application)) {
+        await runCommands([command], application, options);
+        stopped++;
+      }
+      if (stopped > 0) run.steps.push(stoppedStep);
       await run.load();
       await run.takePlace();
     } catch (thrown) {
-      // As it was before: the old database is still in its place.
-      await runCommands(startCommands(application), application, {
-        ...options,
-        signal: new AbortController().signal,
-      }).catch((failed: unknown) =>
-        progress.note('warn', `the application was not started: ${(failed as Error).message}`),
-      );
+      // As it was before: the old database is still in its place. What was never stopped must not be started a second time; a
+      // `systemctl stop` that a signal has cut off goes on in systemd.
+      if (stopped > 0 || options.signal.aborted)
+        await runCommands(startCommands(application), application, {
+          ...options,
+          signal: new AbortController().signal,
+        }).catch((failed: unknown) =>
+          progress.note('warn', `the application was not started: ${(failed as Error).message}`),
+        );
       throw thrown;
     }
     await run.bringBackApplication();
@@ -217,6 +230,9 @@ export async function restoreDatabase(options: RestoreDatabaseOptions): Promise<
 export function leftoverWords(left: string): string {
   return `${left} is what an earlier restore has left (cut off, or found different), unless that one still runs: \`helvino swap confirm ${left}\` drops it`;
 }
+
+const stoppedStep = 'the application was stopped';
+const startedStep = 'the application was started';
 
 interface RunParts {
   readonly client: Client;
@@ -246,23 +262,24 @@ class RestoreRun {
         this.#warn(await loadGlobals(what, client.database ?? 'postgres', { ...this.#options, programs }));
     const properties = plan.replaces ? await readDatabaseProperties(client, database) : source.properties;
     const owner = await this.#create(properties?.owner);
-    let taken: Set<string> | undefined;
     try {
       // What has no owner in the dump belongs to the database's owner, who is often not the role that restores.
       const whole = source.database !== undefined && this.#options.owners;
       const as = whole ? connection : asRole(connection, owner);
       const place = { connection: as, programs, database: plan.temporary, tablespaces: true };
-      taken = await loadDump({ ...this.#options, ...place });
+      const taken = await loadDump({ ...this.#options, ...place });
+      this.steps.push(`restored ${source.name}`);
+      // What is replaced keeps its rights and settings, also where those of the dump are left out.
+      if (properties && (this.#options.rights || plan.replaces))
+        this.#warn(await applyDatabaseProperties(client, plan.temporary, properties));
+      await this.#check(taken);
     } catch (thrown) {
-      await client
-        .query(`drop database if exists ${quoteIdentifier(plan.temporary)} with (force)`)
-        .catch(() => undefined);
+      if (!(thrown instanceof HelvinoError && thrown.code === 'CHECK_FAILED'))
+        await client
+          .query(`drop database if exists ${quoteIdentifier(plan.temporary)} with (force)`)
+          .catch(() => undefined);
       throw thrown;
     }
-    this.steps.push(`restored ${source.name}`);
-    if (properties && this.#options.rights)
-      this.#warn(await applyDatabaseProperties(client, plan.temporary, properties));
-    await this.#check(taken);
   }
 
   async takePlace(): Promise<void> {
@@ -295,14 +312,16 @@ class RestoreRun {
       if (application.migrate.length > 0) this.steps.push('migrations ran');
       progress.phase('starting the application');
       await runCommands(startCommands(application), application, this.#options);
-      if (startCommands(application).length > 0) this.steps.push('the application was started');
+      if (startCommands(application).length > 0) this.steps.push(startedStep);
       if (application.healthUrl === undefined) return;
       progress.phase('asking for its health');
       this.steps.push(await awaitHealth(application, this.#options));
     } catch (thrown) {
       const error = asHelvinoError(thrown);
       const { keptAs } = this.#parts.plan;
-      throw new HelvinoError(error.code, `the database is restored, but ${error.message}`, {
+      const stopped = this.steps.includes(stoppedStep) && !this.steps.includes(startedStep);
+      const still = stopped ? '; the application is still stopped' : '';
+      throw new HelvinoError(error.code, `the database is restored, but ${error.message}${still}`, {
         cause: thrown,
         context: { ...error.context, keptAs, steps: this.steps },
         hint: keptAs === undefined ? error.hint : `mend it, or go back with \`helvino swap undo ${keptAs}\``,
@@ -349,7 +368,7 @@ class RestoreRun {
         progress,
         signal,
       });
-    const there = await connectSql(connection, { database: plan.temporary, signal });
+    const there = await connectSql(withoutLimits(connection), { database: plan.temporary, signal });
     try {
       progress.phase('gathering statistics');
       await there.query('analyze');

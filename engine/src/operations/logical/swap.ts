@@ -2,7 +2,7 @@
  * Putting a restored database into the place of another by renaming both in one transaction, and what becomes of the one
  * that was there: it is kept, its comment says what it was, and it is dropped only when a user confirms.
  */
-import type { Client } from 'pg';
+import pg, { type Client } from 'pg';
 import { z } from 'zod';
 import { systemClock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
@@ -36,13 +36,16 @@ export function nameBeside(name: string, word: string, now: Date): string {
   return base + end;
 }
 
-/** Object in use: someone has connected again since all were sent away. */
+/** Object in use: someone has connected again since all were sent away. The server itself waits up to five seconds before it says so. */
 const inUse = '55006';
+const notAllowed = '42501';
 const attempts = 60;
+/** Those who may not be sent away go by themselves, or do not. */
+const patientAttempts = 3;
 
 /**
  * `name` becomes `keepAs`, and `replacement` becomes `name`, at once or not at all. Sessions on both are ended. Throws
- * SERVER_ERROR when clients come back faster than they can be sent away.
+ * SERVER_ERROR when clients come back faster than they can be sent away, or may not be; SERVER_GONE when the connection broke.
  */
 export async function swapDatabases(
   client: Client,
@@ -50,8 +53,9 @@ export async function swapDatabases(
 ): Promise<void> {
   const { name, replacement, keepAs } = swap;
   for (let attempt = 1; ; attempt++) {
+    let staying: string[] = [];
     try {
-      await endSessions(client, [name, replacement]);
+      staying = await endSessions(client, [name, replacement]);
       await client.query('begin');
       await client.query(`alter database ${quoteIdentifier(name)} rename to ${quoteIdentifier(keepAs)}`);
       await client.query(`alter database ${quoteIdentifier(replacement)} rename to ${quoteIdentifier(name)}`);
@@ -61,28 +65,60 @@ export async function swapDatabases(
       return;
     } catch (thrown) {
       await client.query('rollback').catch(() => undefined);
-      const { code, message } = thrown as { code?: string; message: string };
-      if (code === inUse && attempt < attempts) {
+      const again = staying.length > 0 ? patientAttempts : attempts;
+      if (sqlState(thrown) === inUse && attempt < again) {
         await systemClock.sleep(100);
         continue;
       }
-      throw new HelvinoError('SERVER_ERROR', `${name} could not be put in its place: ${message}`, {
-        cause: thrown,
-        hint:
-          code === inUse
-            ? 'stop what connects to it, then run the same again'
-            : 'the role must own both databases and have CREATEDB, or be a superuser; nothing was renamed',
-        context: { sqlstate: code },
-      });
+      throw swapError(name, thrown, staying);
     }
   }
 }
 
-async function endSessions(client: Client, databases: readonly string[]): Promise<void> {
-  await client.query(
-    'select pg_terminate_backend(pid) from pg_stat_activity where datname = any($1) and pid <> pg_backend_pid()',
+function sqlState(thrown: unknown): string | undefined {
+  return thrown instanceof pg.DatabaseError ? thrown.code : undefined;
+}
+
+function swapError(name: string, thrown: unknown, staying: readonly string[]): HelvinoError {
+  const sqlstate = sqlState(thrown);
+  const message = `${name} could not be put in its place: ${(thrown as Error).message}`;
+  // The server may have committed all the same.
+  if (sqlstate === undefined)
+    return new HelvinoError('SERVER_GONE', message, {
+      cause: thrown,
+      hint: '`helvino swap list` tells which database is in its place now: both were renamed, or none',
+    });
+  const why =
+    staying.length > 0
+      ? `these sessions are not the role's to end: ${staying.join(', ')}; end them, then run the same again`
+      : 'stop what connects to it, or end its prepared transactions, then run the same again';
+  return new HelvinoError('SERVER_ERROR', message, {
+    cause: thrown,
+    hint:
+      sqlstate === inUse
+        ? why
+        : 'the role must own both databases and have CREATEDB, or be a superuser; nothing was renamed',
+    context: { sqlstate },
+  });
+}
+
+/** Of users: autovacuum makes way by itself, and is not everyone's to end. Returns those that the role may not end, for people. */
+async function endSessions(client: Client, databases: readonly string[]): Promise<string[]> {
+  const { rows } = await client.query<{ pid: number; role: string; application: string }>(
+    `select pid, usename as role, application_name as application from pg_stat_activity
+     where datname = any($1) and pid <> pg_backend_pid() and usesysid is not null`,
     [databases],
   );
+  const staying: string[] = [];
+  for (const { pid, role, application } of rows) {
+    try {
+      await client.query('select pg_terminate_backend($1)', [pid]);
+    } catch (thrown) {
+      if (sqlState(thrown) !== notAllowed) throw thrown;
+      staying.push(`pid ${pid} of ${role}${application ? ` (${application})` : ''}`);
+    }
+  }
+  return staying;
 }
 
 /** So that what a restore leaves when it is cut off is known for what it is. A role that may not comment goes without. */
