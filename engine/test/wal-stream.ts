@@ -1,10 +1,12 @@
 /** A WAL stream beside a test: started, waited for, ended. */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { systemClock } from '../src/base/clock.ts';
+import { type Clock, systemClock } from '../src/base/clock.ts';
+import { findRecovery } from '../src/operations/restore/find-recovery.ts';
 import { type StreamOptions, streamWal } from '../src/operations/wal/stream.ts';
 import { formatLsn, parseLsn, resolveConnection } from '../src/postgres/index.ts';
-import { type Fixture, query } from './backup-fixture.ts';
+import { type Fixture, query, startRestored } from './backup-fixture.ts';
+import type { TestMajor } from './pg-server.ts';
 
 export interface TestStream extends AsyncDisposable {
   /** What it has said, oldest first: `warn: …`. */
@@ -77,3 +79,24 @@ export async function startWalStream(
     [Symbol.asyncDispose]: end,
   };
 }
+
+/** Restores to the latest moment that is stored, and counts the rows of the table `log`. */
+export async function rowsAtLatest(fixture: Fixture, major: TestMajor): Promise<number> {
+  const { repository, identities } = fixture;
+  const recovery = await findRecovery({
+    repository,
+    identities,
+    database: 'main',
+    target: { kind: 'latest' },
+    signal: new AbortController().signal,
+  });
+  const { directory } = await fixture.restoreTo(recovery.target.manifest, { recovery });
+  await using server = await startRestored(directory, major);
+  return (await query<{ n: number }>(server, 'select count(*)::int as n from log')).rows[0]!.n;
+}
+
+/** The real clock, but nobody sleeps for longer than a tenth of a second: pauses before another attempt cost a test nothing. */
+export const hastyClock: Clock = {
+  ...systemClock,
+  sleep: (milliseconds, signal) => systemClock.sleep(Math.min(milliseconds, 100), signal),
+};

@@ -54,6 +54,7 @@ export const errorCodes = {
   SERVER_VERSION: { exit: 69, http: 409, retry: false, meaning: 'This PostgreSQL version is not supported for this action.' },
   SERVER_SETTING: { exit: 78, http: 409, retry: false, meaning: 'A setting of the PostgreSQL server prevents this action.' },
   SERVER_GONE: { exit: 75, http: 503, retry: true, meaning: 'The connection to the PostgreSQL server broke during the work.' },
+  SLOT_LOST: { exit: 75, http: 503, retry: true, meaning: 'The replication slot of a stream was lost or dropped while the stream ran.' },
   SERVER_ERROR: { exit: 69, http: 502, retry: false, meaning: 'The PostgreSQL server reported an error.' },
   SERVER_CORRUPT: { exit: 65, http: 409, retry: false, meaning: 'The source has pages whose checksum is wrong.' },
   SERVER_WRONG_CLUSTER: { exit: 65, http: 409, retry: false, meaning: 'The server is not the cluster that this database has been: its system identifier differs.' },

@@ -73,3 +73,4 @@ export { type WalEvent, walEvent } from './wal/transaction-records.ts';
 export { WalIndexer, type WalIndexerOptions } from './wal/wal-indexer.ts';
 export { WalReader } from './wal/wal-reader.ts';
 export type { WalPositions } from './wire/frontend-messages.ts';
+export { withSql } from './with-sql.ts';

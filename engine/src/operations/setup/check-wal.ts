@@ -2,6 +2,7 @@
 import type { Client } from 'pg';
 import { formatBytes, formatDuration, plural } from '../../base/format.ts';
 import { readSlots, type SlotState } from '../wal/slot.ts';
+import { standbyNames } from '../wal/standby-names.ts';
 import type { Finding } from './check-server.ts';
 
 interface WalFacts {
@@ -214,13 +215,4 @@ function synchronous(facts: WalFacts, slot: SlotState | undefined, { streamName 
       hint: "start `helvino wal stream --synchronous`, or let commits through: ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf();",
     },
   ];
-}
-
-/** `FIRST 1 (a, "b c")` → a, b c; in lower case, as the server compares them. */
-export function standbyNames(setting: string): Set<string> {
-  const names = new Set<string>();
-  const list = /\((.*)\)/s.exec(setting)?.[1] ?? setting;
-  for (const [, quoted, plain] of list.matchAll(/"((?:[^"]|"")*)"|([^\s,"()]+)/g))
-    names.add((quoted?.replaceAll('""', '"') ?? plain!).toLowerCase());
-  return names;
 }

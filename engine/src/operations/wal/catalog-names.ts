@@ -2,9 +2,9 @@
 import {
   type CatalogSnapshot,
   type ConnectionParams,
-  connectSql,
   parseCatalogSnapshot,
   takeCatalogSnapshot,
+  withSql,
 } from '../../postgres/index.ts';
 import {
   type LogNote,
@@ -54,13 +54,10 @@ async function snapshotOf(
 ): Promise<CatalogSnapshot | undefined> {
   const soon = AbortSignal.any([signal, AbortSignal.timeout(connectMs)]);
   try {
-    const sql = await connectSql({ ...connection, database }, { signal: soon });
-    try {
+    return await withSql(connection, { database, signal, connecting: soon }, async (sql) => {
       await sql.query(`set lock_timeout = ${lockMs}`);
-      return await takeCatalogSnapshot(sql);
-    } finally {
-      await sql.end().catch(() => undefined);
-    }
+      return takeCatalogSnapshot(sql);
+    });
   } catch (thrown) {
     // Names are a help, not a condition.
     if (signal.aborted || thrown instanceof TypeError) throw thrown;

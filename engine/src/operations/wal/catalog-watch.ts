@@ -1,6 +1,6 @@
 /** Keeps the stored names of a server's relations fresh while its WAL is streamed: all at the start, then what changed. */
 import type { Clock } from '../../base/clock.ts';
-import { type CatalogSnapshot, connectSql } from '../../postgres/index.ts';
+import { type CatalogSnapshot, withSql } from '../../postgres/index.ts';
 import { readSource } from '../backup/source.ts';
 import { type StoreNamesOptions, storeCatalogNames } from './catalog-names.ts';
 
@@ -28,7 +28,13 @@ export class CatalogWatch {
   }
 
   async takeAll(databases: readonly string[]): Promise<CatalogSnapshot[]> {
-    const snapshots = await storeCatalogNames({ ...this.#options, databases, timeline: this.#timeline });
+    const signal = AbortSignal.any([this.#options.signal, this.#stop.signal]);
+    const snapshots = await storeCatalogNames({
+      ...this.#options,
+      databases,
+      timeline: this.#timeline,
+      signal,
+    });
     for (const { database } of snapshots) this.#names.set(database.oid, database.name);
     return snapshots;
   }
@@ -69,11 +75,6 @@ export class CatalogWatch {
   }
 
   async #allDatabases(signal: AbortSignal): Promise<readonly string[]> {
-    const sql = await connectSql(this.#options.connection, { signal });
-    try {
-      return (await readSource(sql)).databases;
-    } finally {
-      await sql.end().catch(() => undefined);
-    }
+    return withSql(this.#options.connection, { signal }, async (sql) => (await readSource(sql)).databases);
   }
 }

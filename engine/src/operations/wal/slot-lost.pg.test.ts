@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Fixture, makeFixture, query, startRestored } from '../../../test/backup-fixture.ts';
-import { startTestServer, type TestMajor, type TestServer } from '../../../test/pg-server.ts';
-import { startWalStream } from '../../../test/wal-stream.ts';
-import { findRecovery } from '../restore/find-recovery.ts';
+import { type Fixture, makeFixture, query } from '../../../test/backup-fixture.ts';
+import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
+import { hastyClock, rowsAtLatest, startWalStream } from '../../../test/wal-stream.ts';
 import { walStatus } from './status.ts';
 
 /** More WAL than the server keeps; then what is over goes. */
@@ -19,22 +18,9 @@ async function writeMuch(server: TestServer, first: number): Promise<void> {
   await query(server, 'checkpoint');
 }
 
-async function rowsAtLatest(fixture: Fixture, major: TestMajor): Promise<number> {
-  const { repository, identities } = fixture;
-  const signal = new AbortController().signal;
-  const recovery = await findRecovery({
-    repository,
-    identities,
-    database: 'main',
-    target: { kind: 'latest' },
-    signal,
-  });
-  const { directory } = await fixture.restoreTo(recovery.target.manifest, { recovery });
-  await using server = await startRestored(directory, major);
-  return (await query<{ n: number }>(server, 'select count(*)::int as n from log')).rows[0]!.n;
-}
-
 const small = { max_slot_wal_keep_size: '2MB', max_wal_size: '2MB', min_wal_size: '2MB', wal_keep_size: 0 };
+
+const enoughRoom = [`alter system set max_slot_wal_keep_size = '1GB'`, 'select pg_reload_conf()'];
 
 for (const major of [14, 18] as const) {
   test(`PostgreSQL ${major}, a slot that lost WAL – a typed gap and a warning, the stream goes on, a new backup closes it`, async () => {
@@ -55,7 +41,7 @@ for (const major of [14, 18] as const) {
       'select wal_status as status from pg_replication_slots',
     );
     assert.equal(slots.rows[0]!.status, 'lost');
-    await query(server, `alter system set max_slot_wal_keep_size = '1GB'`, 'select pg_reload_conf()');
+    await query(server, ...enoughRoom);
 
     await using second = await startWalStream(fixture, server);
     await query(server, `insert into log values (-1, 'after')`);
@@ -83,6 +69,68 @@ for (const major of [14, 18] as const) {
     assert.equal(await rowsAtLatest(fixture, major), 120_003);
   });
 }
+
+/** Does something just before a stream begins to read, as often as told. */
+function beforeReading(
+  fixture: Fixture,
+  times: number,
+  work: (left: number) => Promise<void>,
+): { onPhase(): void } {
+  const { driver } = fixture.repository;
+  const list = driver.list.bind(driver);
+  let [left, armed] = [times, false];
+  driver.list = async function* (prefix) {
+    if (armed && left > 0) {
+      armed = false;
+      left--;
+      await work(left);
+    }
+    yield* list(prefix);
+  };
+  return {
+    onPhase: () => {
+      armed = true;
+    },
+  };
+}
+
+for (const major of [14, 18] as const)
+  test(`PostgreSQL ${major}, a slot that is lost while the stream starts, and again when it was made anew – the same`, async () => {
+    await using server = await startTestServer({ major, initdbArgs: ['--wal-segsize=1'], config: small });
+    await using fixture = await makeFixture();
+    await query(server, 'create table log (n int, body text)');
+    const first = await startWalStream(fixture, server);
+    await fixture.takeBackup(server);
+    await first.upToNow();
+    await first.end();
+
+    const { onPhase } = beforeReading(fixture, 2, async (left) => {
+      await writeMuch(server, 1);
+      if (left === 0) await query(server, ...enoughRoom);
+    });
+    const notes: string[] = [];
+    await using second = await startWalStream(fixture, server, {
+      clock: hastyClock,
+      progress: {
+        phase: onPhase,
+        advance() {},
+        total() {},
+        note: (level, message) => void notes.push(`${level}: ${message}`),
+      },
+    });
+    await second.upToNow();
+    assert.match(notes.join('\n'), /warn: the replication slot helvino was lost while the stream ran/);
+    assert.equal(notes.filter((note) => /had lost WAL .* made anew/.test(note)).length, 2);
+    await fixture.takeBackup(server);
+    await query(server, `insert into log values (0, 'after')`);
+    await second.upToNow();
+    const { gaps } = await walStatus(fixture.repository, 'main');
+    assert.deepEqual(
+      gaps.map(({ reason, closedBy }) => [reason, closedBy !== undefined]),
+      [['slot-lost', true]],
+    );
+    assert.equal(await rowsAtLatest(fixture, major), 240_001);
+  });
 
 test('the slot was dropped, the server still has the WAL – no gap', async () => {
   await using server = await startTestServer({

@@ -23,6 +23,8 @@ export interface SlotWatchOptions {
   readonly slot: string;
   readonly clock: Clock;
   readonly progress: Progress;
+  /** Told at each look that finds the slot lost, or gone. */
+  readonly onLost?: () => void;
 }
 
 /** Something that is bad now. `key` tells it from others while its numbers change. */
@@ -104,11 +106,20 @@ export class SlotWatch {
       const { rows } = await client.query<{ lsn: string }>(`select ${serverEndSql}::text as lsn`);
       const [state] = await readSlots(client, slot);
       this.#judge(BigInt(rows[0]!.lsn), state);
+      if (state === undefined || state.wal === 'lost') await this.#lost();
     } catch {
       // The stream itself tells of a server that is away.
       await this.#client?.end().catch(() => undefined);
       this.#client = undefined;
     }
+  }
+
+  /** The next look is through a new connection: this one may be to a server that the stream has left. */
+  async #lost(): Promise<void> {
+    this.#options.onLost?.();
+    const client = this.#client;
+    this.#client = undefined;
+    await client?.end();
   }
 
   #judge(end: bigint, state: SlotState | undefined): void {

@@ -2,9 +2,10 @@
  * The physical replication slot of a stream: the server keeps the WAL that we have not confirmed. What the server says of it:
  * https://www.postgresql.org/docs/current/view-pg-replication-slots.html
  */
+import { createHash } from 'node:crypto';
 import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
-import { type ConnectionParams, connectSql, type ReplicationConnection } from '../../postgres/index.ts';
+import { type ConnectionParams, type ReplicationConnection, withSql } from '../../postgres/index.ts';
 
 /** `reserved`, `extended`: kept; `unreserved`: the next checkpoint may remove some; `lost`: some is removed. */
 export type SlotWal = 'reserved' | 'extended' | 'unreserved' | 'lost';
@@ -30,6 +31,7 @@ interface SlotRow {
   readonly name: string;
   readonly type: string;
   readonly active: boolean;
+  readonly temporary: boolean;
   readonly wal: SlotWal | null;
   readonly restart: string | null;
   readonly kept: string | null;
@@ -41,7 +43,7 @@ const number = (lsn: string) => `(${lsn} - '0/0'::pg_lsn)`;
 
 /** The end of WAL on a server: written, or on a standby received, as a number. */
 export const serverEndSql = number(
-  'case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) else pg_current_wal_flush_lsn() end',
+  'case when pg_is_in_recovery() then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) else pg_current_wal_flush_lsn() end',
 );
 
 /** Of a database's name. */
@@ -49,10 +51,17 @@ export function defaultSlot(database: string): string {
   return `helvino_${database.replace(/[^a-z0-9_]/g, '_')}`;
 }
 
-/** A slot's name has at most 63 bytes. */
-const claimBase = 56;
 const claimSuffix = '_reader';
+/** A slot's name has at most 63 bytes, all ASCII. */
+const claimBase = 63 - claimSuffix.length;
 const duplicateObject = '42710';
+
+/** The name of the temporary slot that keeps other streams off a slot: of two slots, never the same. */
+export function claimName(slot: string): string {
+  if (slot.length <= claimBase) return `${slot}${claimSuffix}`;
+  const hash = createHash('sha256').update(slot).digest('hex').slice(0, 12);
+  return `${slot.slice(0, claimBase - hash.length - 1)}_${hash}${claimSuffix}`;
+}
 
 /**
  * Keeps other streams off a slot for as long as the connection lasts, also while none of its streams runs. False when the
@@ -60,7 +69,7 @@ const duplicateObject = '42710';
  */
 export async function claimSlot(replication: ReplicationConnection, slot: string): Promise<boolean> {
   try {
-    await replication.claimName(`${slot.slice(0, claimBase)}${claimSuffix}`);
+    await replication.claimName(claimName(slot));
     return true;
   } catch (thrown) {
     if (!(thrown instanceof HelvinoError) || thrown.code !== 'SERVER_ERROR') throw thrown;
@@ -79,28 +88,52 @@ export function isSlotInUse(thrown: unknown): boolean {
   return thrown instanceof HelvinoError && thrown.context.sqlstate === objectInUse;
 }
 
+const lostStates = new Map([
+  // undefined_object
+  ['42704', 'it was dropped'],
+  // object_not_in_prerequisite_state, from 18 on
+  ['55000', 'it has lost WAL'],
+  // undefined_file: before 18 the server finds out when it reads
+  ['58P01', 'it has lost WAL'],
+]);
+
+/** What a stream that cannot begin or go on throws: SLOT_LOST when its slot no longer is what it was. */
+export function slotLoss(thrown: unknown, slot: string): unknown {
+  if (!(thrown instanceof HelvinoError) || thrown.code !== 'SERVER_ERROR') return thrown;
+  const how = lostStates.get(String(thrown.context.sqlstate));
+  if (how === undefined) return thrown;
+  return new HelvinoError(
+    'SLOT_LOST',
+    `the replication slot ${slot} was lost while the stream ran: ${how} (${thrown.message})`,
+    { hint: 'raise max_slot_wal_keep_size on the server', cause: thrown, context: thrown.context },
+  );
+}
+
 /** All slots, or the one that is named. */
 export async function readSlots(client: Client, name?: string): Promise<SlotState[]> {
   const { rows } = await client.query<SlotRow>(
-    `select s.slot_name as name, s.slot_type as type, s.active or c.active is true as active, s.wal_status as wal,
+    `select s.slot_name as name, s.slot_type as type, s.active, s.temporary, s.wal_status as wal,
        s.safe_wal_size::text as room, ${number('s.restart_lsn')}::text as restart,
        (${serverEndSql} - ${number('s.restart_lsn')})::text as kept, r.sync_state as sync
-     from pg_replication_slots s
-     left join pg_replication_slots c on c.temporary and c.slot_name = left(s.slot_name, ${claimBase}) || '${claimSuffix}'
-     left join pg_stat_replication r on r.pid = coalesce(s.active_pid, c.active_pid)
-     where $1::text is null or s.slot_name = $1 order by 1`,
-    [name ?? null],
+     from pg_replication_slots s left join pg_stat_replication r on r.pid = s.active_pid order by 1`,
   );
-  return rows.map((row) => ({
+  const claims = new Map(rows.filter(({ temporary }) => temporary).map((row) => [row.name, row]));
+  return rows
+    .filter((row) => name === undefined || row.name === name)
+    .map((row) => slotOf(row, claims.get(claimName(row.name))));
+}
+
+function slotOf(row: SlotRow, claim: SlotRow | undefined): SlotState {
+  return {
     name: row.name,
     physical: row.type === 'physical',
-    active: row.active,
+    active: row.active || claim?.active === true,
     wal: row.wal ?? undefined,
     restart: row.restart === null ? undefined : BigInt(row.restart),
     kept: Math.max(0, Number(row.kept ?? 0)),
     room: row.room === null ? undefined : Number(row.room),
-    sync: row.sync ?? undefined,
-  }));
+    sync: row.sync ?? claim?.sync ?? undefined,
+  };
 }
 
 /** The name under which a stream is known to the server, for synchronous_standby_names: the slot's, if none was chosen. */
@@ -150,10 +183,5 @@ async function slotState(
   connection: ConnectionParams,
   { slot, signal }: { slot: string; signal: AbortSignal },
 ): Promise<SlotState | undefined> {
-  const sql = await connectSql(connection, { signal });
-  try {
-    return (await readSlots(sql, slot))[0];
-  } finally {
-    await sql.end();
-  }
+  return withSql(connection, { signal }, async (sql) => (await readSlots(sql, slot))[0]);
 }

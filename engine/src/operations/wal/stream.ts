@@ -8,13 +8,13 @@ import type { Progress } from '../../base/progress.ts';
 import type { GapReason, RecordedGap } from '../../catalog/index.ts';
 import {
   type ConnectionParams,
-  connectSql,
   formatLsn,
   openReplication,
   parseTimelineHistory,
   type ReplicationConnection,
   timelineHistoryName,
   walSegmentBegin,
+  withSql,
 } from '../../postgres/index.ts';
 import { type LogPiece, LogSealer, listLog, putLogFile, type Repository } from '../../repository/index.ts';
 import { newestReadable } from '../backup/choose-parent.ts';
@@ -29,10 +29,12 @@ import {
   isSlotInUse,
   type ReadySlot,
   readySlot,
+  slotLoss,
   streamConnection,
   watchedConnection,
 } from './slot.ts';
 import { SlotWatch, type WatchLimits } from './slot-watch.ts';
+import { isSynchronous } from './standby-names.ts';
 import { StreamIndex } from './stream-index.ts';
 import { WalReading } from './wal-reading.ts';
 
@@ -63,20 +65,23 @@ const longestRestMs = 200;
 export async function streamWal(given: StreamOptions): Promise<void> {
   const options = { ...given, connection: streamConnection(given.connection, given.slot) };
   const { signal, clock, progress } = options;
-  await using watch = options.watch && new SlotWatch(options, options.watch);
+  let run: StreamRun | undefined;
+  const onLost = () => run?.slotLost();
+  await using watch = options.watch && new SlotWatch({ ...options, onLost }, options.watch);
   let pauseMs = 0;
   let hasStored = false;
   while (!signal.aborted) {
     const begun = clock.monotonic();
     try {
-      await new StreamRun({
+      run = new StreamRun({
         ...options,
         onStored: (state) => {
           hasStored = true;
           watch?.stored(state.durable);
           options.onStored?.(state);
         },
-      }).run();
+      });
+      await run.run();
     } catch (thrown) {
       if (signal.aborted) return;
       // After a broken connection the server may believe in it for a while, and so keep the slot from us.
@@ -106,7 +111,7 @@ interface TimelineWork {
   readonly source: SourceFacts;
   readonly index: StreamIndex;
   readonly sealer: LogSealer;
-  readonly mayLeave: boolean;
+  readonly mayLeave: () => Promise<boolean>;
 }
 
 /** undefined_file: "requested WAL segment … has already been removed". */
@@ -117,10 +122,20 @@ function isRemoved(thrown: unknown): boolean {
 class StreamRun {
   readonly #options: StreamOptions;
   readonly #key: RotatingDataKey;
+  #reading: WalReading | undefined;
+  #isLost = false;
+  #hasWarned = false;
 
   constructor(options: StreamOptions) {
     this.#options = options;
     this.#key = new RotatingDataKey(options);
+  }
+
+  /** The server says that the slot keeps nothing any more: before 18 it still lets a stream begin. */
+  slotLost(): void {
+    if (!this.#reading) return;
+    this.#isLost = true;
+    this.#reading.stop();
   }
 
   async run(): Promise<void> {
@@ -129,8 +144,13 @@ class StreamRun {
     await using cleanup = new AsyncDisposableStack();
     const replication = await openReplication(watchedConnection(connection), { signal });
     cleanup.defer(() => replication.close().catch(() => undefined));
+    // While it starts there is nothing that should still be stored, and a server that does not answer is not waited for.
+    const stop = () => (this.#reading ? this.#reading.stop() : void replication.close());
+    signal.addEventListener('abort', stop, { once: true });
+    cleanup.defer(() => signal.removeEventListener('abort', stop));
     const slot = await this.#slot(replication);
-    const mayLeave = await this.#mayLeave(replication);
+    const isClaimed = await claimSlot(replication, this.#options.slot);
+    const mayLeave = async () => isClaimed && (await this.#mayLeave(replication));
     let place = await this.#startingPoint(replication, source, slot);
     const index = new StreamIndex(this.#options, source);
     cleanup.defer(() => index.close());
@@ -157,17 +177,25 @@ class StreamRun {
     }
   }
 
-  /** Whether the stream may end between two reads: not if others could take the slot, or if the server logs each beginning. */
+  /** Whether the stream may end between two reads: not if commits wait for it, or if the server logs each beginning. */
   async #mayLeave(replication: ReplicationConnection): Promise<boolean> {
-    const isClaimed = await claimSlot(replication, this.#options.slot);
-    if (this.#options.synchronous) return false;
-    return isClaimed && (await replication.show('log_replication_commands')) === 'off';
+    const { synchronous, connection, progress } = this.#options;
+    if (synchronous) return false;
+    const name = connection.applicationName;
+    if (!isSynchronous(await replication.show('synchronous_standby_names'), name))
+      return (await replication.show('log_replication_commands')) === 'off';
+    if (!this.#hasWarned)
+      progress.note(
+        'warn',
+        `synchronous_standby_names has ${name}: commits may wait until it has stored them, up to wal.every each; run it with --synchronous`,
+      );
+    this.#hasWarned = true;
+    return false;
   }
 
   async #readSource(): Promise<SourceFacts> {
     const { connection, signal, repository, database } = this.#options;
-    const sql = await connectSql(connection, { signal });
-    try {
+    return withSql(connection, { signal }, async (sql) => {
       const source = await readSource(sql);
       const known = await newestReadable(repository, database);
       if (known && known.facts.systemId !== source.systemId) {
@@ -181,9 +209,7 @@ class StreamRun {
       }
       await claimLog(repository, database, source.systemId);
       return source;
-    } finally {
-      await sql.end();
-    }
+    });
   }
 
   async #slot(replication: ReplicationConnection): Promise<ReadySlot> {
@@ -280,6 +306,7 @@ class StreamRun {
       },
       synchronous,
       mayLeave: place.mayLeave,
+      standby: place.source.inRecovery,
       restMs: Math.min(longestRestMs, intervalMs / 5),
       clock,
     });
@@ -293,17 +320,22 @@ class StreamRun {
       intervalMs,
       signal: AbortSignal.any([signal, ended.signal]),
     });
-    const stop = () => reading.stop();
-    signal.addEventListener('abort', stop, { once: true });
+    this.#reading = reading;
+    if (signal.aborted) reading.stop();
     try {
-      void shipping.catch(stop);
+      void shipping.catch(() => reading.stop());
       const next = await reading.run();
       await shipper.ship();
       await index.storePart(true);
       if (signal.aborted) return undefined;
+      if (this.#isLost) throw new HelvinoError('SLOT_LOST', `the replication slot ${slot} has lost WAL`);
       return next && { timeline: next.nextTimeline, switchLsn: next.switchLsn };
+    } catch (thrown) {
+      // What has come may be all that is left of it.
+      await shipper.ship().catch(() => undefined);
+      throw slotLoss(thrown, slot);
     } finally {
-      signal.removeEventListener('abort', stop);
+      this.#reading = undefined;
       ended.abort(interrupted(signal));
       await shipping.catch(() => undefined);
     }

@@ -7,18 +7,38 @@
  * all there is, and the stream ends in between. The slot keeps what was not confirmed, as always.
  */
 import type { Clock } from '../../base/clock.ts';
-import type { ReplicationConnection, WalPositions, WalSink, WalStream } from '../../postgres/index.ts';
+import { HelvinoError } from '../../base/errors.ts';
+import {
+  parseTimelineHistory,
+  type ReplicationConnection,
+  type WalPositions,
+  type WalSink,
+  type WalStream,
+} from '../../postgres/index.ts';
 
-interface ReadingOptions {
-  readonly replication: ReplicationConnection;
+/** What is needed of a replication connection. */
+export interface WalServer extends Pick<ReplicationConnection, 'timelineHistory'> {
+  identify(): Promise<{ readonly timeline: number; readonly xlogpos: bigint }>;
+  startPhysicalReplication(
+    options: { readonly slot: string; readonly startLsn: bigint; readonly timeline: number },
+    sink: WalSink,
+  ): Promise<Stretch>;
+}
+
+type Stretch = Pick<WalStream, 'done' | 'serverEnd' | 'sendStatus' | 'stop'>;
+
+export interface ReadingOptions {
+  readonly replication: WalServer;
   readonly slot: string;
   readonly timeline: number;
   readonly startLsn: bigint;
   readonly sink: WalSink;
   /** Read each commit at once, and never leave. */
   readonly synchronous: boolean;
-  /** May the stream end between two reads? */
-  readonly mayLeave: boolean;
+  /** May the stream end between two reads? Asked at the start and before each visit; the first no is the last word. */
+  readonly mayLeave: () => Promise<boolean>;
+  /** A standby, which may have to get to the start again after its own restart. */
+  readonly standby: boolean;
   /** The pause between two reads when all has come, in milliseconds. */
   readonly restMs: number;
   readonly clock: Clock;
@@ -32,12 +52,16 @@ const smallRead = 16 << 10;
 /** Bytes of WAL a second from which on a server is busy, and to which a busy one must come down: some hundred commits. */
 const busyRate = 256 << 10;
 const calmRate = 64 << 10;
+/** Milliseconds; a server that is told to end the stream and does not is dead. */
+const patienceMs = 5000;
 
 export class WalReading {
   readonly #options: ReadingOptions;
   readonly #stop = new AbortController();
+  readonly #late = Promise.withResolvers<undefined>();
   readonly #pace: Pace;
-  #stream: WalStream | undefined;
+  #mayLeave = false;
+  #stream: Stretch | undefined;
   #received: bigint;
   #serverEnd = 0n;
   #positions: WalPositions | undefined;
@@ -67,12 +91,29 @@ export class WalReading {
     void this.#stream?.stop().catch(() => undefined);
   }
 
-  /** Until the end of the timeline, or `stop`. */
+  /** Until the end of the timeline, or `stop`: then the server is not waited for for long. */
   async run(): Promise<End> {
+    const { clock } = this.#options;
+    const done = new AbortController();
+    const isLate = () =>
+      void clock.sleep(patienceMs, done.signal).then(
+        () => this.#late.resolve(undefined),
+        () => undefined,
+      );
+    this.#stop.signal.addEventListener('abort', isLate, { once: true });
+    try {
+      return await Promise.race([this.#read(), this.#late.promise]);
+    } finally {
+      done.abort();
+    }
+  }
+
+  async #read(): Promise<End> {
     const { signal } = this.#stop;
+    if (!signal.aborted) this.#mayLeave = await this.#options.mayLeave();
     let upTo: bigint | undefined;
     while (!signal.aborted) {
-      const end = await this.#stretch(upTo);
+      const end = await this.#stretch(upTo).catch((thrown: unknown) => this.#refused(thrown));
       if (end !== undefined) return end;
       upTo = await this.#next();
     }
@@ -89,10 +130,34 @@ export class WalReading {
       const server = await replication.identify();
       this.#serverEnd = server.xlogpos;
       // The end of a timeline is told only to whoever stays.
-      if (server.timeline !== timeline || !this.#pace.isBusy(server.xlogpos)) return undefined;
+      if (server.timeline !== timeline) return undefined;
+      // A standby that will follow another timeline answers for what it has replayed: it would refuse.
+      if (server.xlogpos < this.#received) continue;
+      if (!this.#pace.isBusy(server.xlogpos)) return undefined;
+      this.#mayLeave &&= await this.#options.mayLeave();
+      if (!this.#mayLeave) return undefined;
       if (server.xlogpos > this.#received || this.#positions !== this.#told) return server.xlogpos;
     }
     return undefined;
+  }
+
+  /**
+   * The server does not go on from where we are. A standby passes on what comes, to the middle of a record; when it is promoted
+   * its timeline ends before that. To a stream that lasts it tells the end, a new one it refuses: then its history tells it.
+   */
+  async #refused(thrown: unknown): Promise<End> {
+    if (!(thrown instanceof HelvinoError) || thrown.code !== 'SERVER_ERROR') throw thrown;
+    const { replication, timeline, standby } = this.#options;
+    const server = await replication.identify();
+    if (server.timeline === timeline) {
+      if (standby && server.xlogpos < this.#received) return undefined;
+      throw thrown;
+    }
+    const history = parseTimelineHistory(await replication.timelineHistory(server.timeline));
+    const at = history.findIndex((step) => step.timeline === timeline);
+    const { switchLsn } = history[at] ?? {};
+    if (switchLsn === undefined || switchLsn >= this.#received) throw thrown;
+    return { nextTimeline: history[at + 1]?.timeline ?? server.timeline, switchLsn };
   }
 
   /** One stream, up to a position that the server has reached, or until the server turns out to be busy. */
@@ -103,6 +168,7 @@ export class WalReading {
       { slot, startLsn: this.#received, timeline },
       {
         wal: (at, bytes) => {
+          if (this.#stop.signal.aborted) return;
           sink.wal(at, bytes);
           this.#received = at + BigInt(bytes.length);
         },
@@ -130,16 +196,16 @@ export class WalReading {
    * commits, not of one; or the end of the visit.
    */
   #pause(
-    stream: WalStream,
+    stream: Stretch,
     { upTo, isSmall }: { upTo: bigint | undefined; isSmall: boolean },
   ): Promise<void> | undefined {
-    const { synchronous, mayLeave, clock, restMs } = this.#options;
+    const { synchronous, clock, restMs } = this.#options;
     if (upTo !== undefined) {
       if (this.#received >= upTo) this.#leave(stream);
       return undefined;
     }
     if (synchronous || !isSmall || this.#received < stream.serverEnd) return undefined;
-    if (mayLeave && this.#pace.isBusy(stream.serverEnd)) {
+    if (this.#mayLeave && this.#pace.isBusy(stream.serverEnd)) {
       this.#leave(stream);
       return undefined;
     }
@@ -147,7 +213,7 @@ export class WalReading {
   }
 
   /** From now on what is told waits for the next visit. */
-  #leave(stream: WalStream): void {
+  #leave(stream: Stretch): void {
     this.#serverEnd = this.serverEnd;
     this.#stream = undefined;
     void stream.stop().catch(() => undefined);

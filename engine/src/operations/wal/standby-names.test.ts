@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { standbyNames } from './check-wal.ts';
+import { isSynchronous, standbyNames } from './standby-names.ts';
 
 for (const [setting, names] of [
   ['', []],
@@ -12,5 +12,16 @@ for (const [setting, names] of [
 ] as const) {
   test(`synchronous_standby_names = ${setting} – the names in it`, () => {
     assert.deepEqual([...standbyNames(setting)], names);
+  });
+}
+
+for (const [setting, name, waits] of [
+  ['', 'helvino', false],
+  ['FIRST 1 (other, Helvino)', 'helvino', true],
+  ['ANY 1 (other)', 'helvino', false],
+  ['*', 'helvino', true],
+] as const) {
+  test(`synchronous_standby_names = ${setting} – ${waits ? 'commits may wait' : 'no commit waits'} for ${name}`, () => {
+    assert.equal(isSynchronous(setting, name), waits);
   });
 }
