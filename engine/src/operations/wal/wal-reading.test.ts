@@ -74,6 +74,18 @@ test('a calm server – one stream; a busy one – visits, five a second; calm a
   assert.deepEqual(run.outcome(), { end: undefined });
 });
 
+test('a calm server with much to catch up with – one stream', async () => {
+  const server = new FakeWalServer(50_000_000n);
+  const run = begin(server);
+  for (let i = 0; i < 50; i++) {
+    server.write(100);
+    await run.clock.pass(100);
+  }
+  await run.clock.pass(500);
+  assert.equal(run.received(), server.end);
+  assert.equal(server.starts.length, 1);
+});
+
 test('commits begin to wait while the server is visited – the stream stays from then on', async () => {
   const server = new FakeWalServer(1000n);
   let mayLeave = true;
@@ -181,11 +193,15 @@ for (const [what, when] of [
     assert.deepEqual(run.outcome(), { end: undefined });
   });
 
-test('stop before the start, and while it starts – the reading ends', async () => {
+test('stop before the start, and while a dead server does not begin – the reading ends', async () => {
   const server = new FakeWalServer(1000n);
-  const run = begin(server);
-  run.reading.stop();
-  await run.clock.pass(6000);
-  assert.deepEqual(run.outcome(), { end: undefined });
-  assert.equal(run.received(), 0n);
+  for (const wait of [0, 60_000]) {
+    const run = begin(server);
+    server.dead = wait > 0;
+    if (wait > 0) await run.clock.pass(wait);
+    run.reading.stop();
+    await run.clock.pass(6000);
+    assert.deepEqual(run.outcome(), { end: undefined });
+    assert.equal(run.received(), 0n);
+  }
 });

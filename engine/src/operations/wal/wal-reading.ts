@@ -70,7 +70,7 @@ export class WalReading {
   constructor(options: ReadingOptions) {
     this.#options = options;
     this.#received = options.startLsn;
-    this.#pace = new Pace(options.clock, options.startLsn);
+    this.#pace = new Pace(options.clock);
   }
 
   /** The end of WAL on the server, as it last said. */
@@ -229,24 +229,22 @@ export class WalReading {
 /** How fast the server writes, judged about once a second; what happens between two judgements is not news. */
 class Pace {
   readonly #clock: Clock;
-  #at: number;
-  #end: bigint;
+  /** Where the server was at the last judgement. What was there before the first is not its pace, however much it is. */
+  #last: { readonly at: number; readonly end: bigint } | undefined;
   #busy = false;
 
-  constructor(clock: Clock, end: bigint) {
+  constructor(clock: Clock) {
     this.#clock = clock;
-    this.#at = clock.monotonic();
-    this.#end = end;
   }
 
   isBusy(end: bigint): boolean {
     const now = this.#clock.monotonic();
-    const seconds = (now - this.#at) / 1000;
+    this.#last ??= { at: now, end };
+    const seconds = (now - this.#last.at) / 1000;
     if (seconds < 1) return this.#busy;
-    const rate = Number(end - this.#end) / seconds;
+    const rate = Number(end - this.#last.end) / seconds;
     this.#busy = rate > (this.#busy ? calmRate : busyRate);
-    this.#at = now;
-    this.#end = end;
+    this.#last = { at: now, end };
     return this.#busy;
   }
 }

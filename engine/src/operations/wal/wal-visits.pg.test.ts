@@ -60,8 +60,11 @@ for (const major of [17, 18] as const)
     const load = startLoad(server);
     await untilVisited(server);
     const release = holdStore(fixture);
-    await untilSlot(server, `wal_status = 'lost'`, 'checkpoint');
+    await untilSlot(server, 'pg_current_wal_flush_lsn() - restart_lsn > 3000000', 'select');
     await load.end();
+    const sent = `exists (select from pg_stat_replication where sent_lsn >= pg_current_wal_flush_lsn())`;
+    await untilSlot(server, sent, 'select');
+    await untilSlot(server, `wal_status = 'lost'`, 'checkpoint');
     release();
     await said(stream, /warn: .* trying again/);
     await said(stream, /warn: the replication slot helvino had lost WAL .* made anew/);
