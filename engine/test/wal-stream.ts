@@ -100,3 +100,27 @@ export const hastyClock: Clock = {
   ...systemClock,
   sleep: (milliseconds, signal) => systemClock.sleep(Math.min(milliseconds, 100), signal),
 };
+
+/** Does something just before a stream begins to read, as often as told; `onPhase` is for its progress. */
+export function beforeReading(
+  fixture: Fixture,
+  times: number,
+  work: (left: number) => Promise<void> | void,
+): { onPhase(): void } {
+  const { driver } = fixture.repository;
+  const list = driver.list.bind(driver);
+  let [left, armed] = [times, false];
+  driver.list = async function* (prefix) {
+    if (armed && left > 0) {
+      armed = false;
+      left--;
+      await work(left);
+    }
+    yield* list(prefix);
+  };
+  return {
+    onPhase: () => {
+      armed = true;
+    },
+  };
+}

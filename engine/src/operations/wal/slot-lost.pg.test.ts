@@ -1,30 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Fixture, makeFixture, query } from '../../../test/backup-fixture.ts';
-import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
-import { hastyClock, rowsAtLatest, startWalStream } from '../../../test/wal-stream.ts';
+import { makeFixture, query } from '../../../test/backup-fixture.ts';
+import { startTestServer } from '../../../test/pg-server.ts';
+import { enoughRoom, loseSlotWhileStarting, tightConfig, writeMuch } from '../../../test/slot-loss.ts';
+import { rowsAtLatest, startWalStream } from '../../../test/wal-stream.ts';
 import { walStatus } from './status.ts';
-
-/** More WAL than the server keeps; then what is over goes. */
-async function writeMuch(server: TestServer, first: number): Promise<void> {
-  for (let i = 0; i < 6; i++)
-    await query(
-      server,
-      `insert into log select ${first} + ${i} * 20000 + g, md5(g::text) from generate_series(1, 20000) g`,
-    );
-  await query(server, 'checkpoint');
-  await query(server, 'select pg_switch_wal()');
-  await query(server, 'checkpoint');
-}
-
-const small = { max_slot_wal_keep_size: '2MB', max_wal_size: '2MB', min_wal_size: '2MB', wal_keep_size: 0 };
-
-const enoughRoom = [`alter system set max_slot_wal_keep_size = '1GB'`, 'select pg_reload_conf()'];
 
 for (const major of [14, 18] as const) {
   test(`PostgreSQL ${major}, a slot that lost WAL – a typed gap and a warning, the stream goes on, a new backup closes it`, async () => {
-    await using server = await startTestServer({ major, initdbArgs: ['--wal-segsize=1'], config: small });
+    await using server = await startTestServer({
+      major,
+      initdbArgs: ['--wal-segsize=1'],
+      config: tightConfig,
+    });
     await using fixture = await makeFixture();
     await query(server, 'create table log (n int, body text)');
     const first = await startWalStream(fixture, server);
@@ -70,67 +59,8 @@ for (const major of [14, 18] as const) {
   });
 }
 
-/** Does something just before a stream begins to read, as often as told. */
-function beforeReading(
-  fixture: Fixture,
-  times: number,
-  work: (left: number) => Promise<void>,
-): { onPhase(): void } {
-  const { driver } = fixture.repository;
-  const list = driver.list.bind(driver);
-  let [left, armed] = [times, false];
-  driver.list = async function* (prefix) {
-    if (armed && left > 0) {
-      armed = false;
-      left--;
-      await work(left);
-    }
-    yield* list(prefix);
-  };
-  return {
-    onPhase: () => {
-      armed = true;
-    },
-  };
-}
-
-for (const major of [14, 18] as const)
-  test(`PostgreSQL ${major}, a slot that is lost while the stream starts, and again when it was made anew – the same`, async () => {
-    await using server = await startTestServer({ major, initdbArgs: ['--wal-segsize=1'], config: small });
-    await using fixture = await makeFixture();
-    await query(server, 'create table log (n int, body text)');
-    const first = await startWalStream(fixture, server);
-    await fixture.takeBackup(server);
-    await first.upToNow();
-    await first.end();
-
-    const { onPhase } = beforeReading(fixture, 2, async (left) => {
-      await writeMuch(server, 1);
-      if (left === 0) await query(server, ...enoughRoom);
-    });
-    const notes: string[] = [];
-    await using second = await startWalStream(fixture, server, {
-      clock: hastyClock,
-      progress: {
-        phase: onPhase,
-        advance() {},
-        total() {},
-        note: (level, message) => void notes.push(`${level}: ${message}`),
-      },
-    });
-    await second.upToNow();
-    assert.match(notes.join('\n'), /warn: the replication slot helvino was lost while the stream ran/);
-    assert.equal(notes.filter((note) => /had lost WAL .* made anew/.test(note)).length, 2);
-    await fixture.takeBackup(server);
-    await query(server, `insert into log values (0, 'after')`);
-    await second.upToNow();
-    const { gaps } = await walStatus(fixture.repository, 'main');
-    assert.deepEqual(
-      gaps.map(({ reason, closedBy }) => [reason, closedBy !== undefined]),
-      [['slot-lost', true]],
-    );
-    assert.equal(await rowsAtLatest(fixture, major), 240_001);
-  });
+test('PostgreSQL 18, a slot that is lost while the stream starts, and again when it was made anew – the same', () =>
+  loseSlotWhileStarting(18));
 
 test('the slot was dropped, the server still has the WAL – no gap', async () => {
   await using server = await startTestServer({

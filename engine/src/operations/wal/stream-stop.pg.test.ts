@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Fixture, makeFixture, query } from '../../../test/backup-fixture.ts';
 import { startLoad, untilVisited } from '../../../test/busy-server.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
-import { hastyClock, startWalStream, type TestStream } from '../../../test/wal-stream.ts';
+import { beforeReading, hastyClock, startWalStream, type TestStream } from '../../../test/wal-stream.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { parseLsn } from '../../postgres/index.ts';
 
@@ -50,7 +50,8 @@ async function streamAtStart(
 test('stopped while it starts – the stream ends', async () => {
   await using server = await startTestServer({ major: 17 });
   await using fixture = await makeFixture();
-  const stream = await streamAtStart(fixture, server, () => stream.stop());
+  const { onPhase } = beforeReading(fixture, 1, () => stream.stop());
+  const stream = await streamAtStart(fixture, server, onPhase);
   await endsSoon(stream.done, 'while it started');
 });
 

@@ -4,7 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { makeFixture, query } from '../../../test/backup-fixture.ts';
 import { startLoad, states, untilListened, untilVisited } from '../../../test/busy-server.ts';
 import { startTestServer, type TestMajor } from '../../../test/pg-server.ts';
-import { rowsAtLatest, startWalStream } from '../../../test/wal-stream.ts';
+import { loseSlotWhileStarting } from '../../../test/slot-loss.ts';
+import { hastyClock, rowsAtLatest, startWalStream } from '../../../test/wal-stream.ts';
+import { assertNoGap, busyServer, loseSlotBetweenVisits, said } from '../../../test/wal-visits.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { walStatus } from './status.ts';
 
@@ -74,3 +76,44 @@ test('synchronous, or a server that logs each command – the stream stays', asy
     assert.ok(seen.length > 0 && seen.every(({ active }) => active), 'it streams all the time');
   }
 });
+
+test('PostgreSQL 18, the slot is lost between two visits – made anew, no gap', () =>
+  loseSlotBetweenVisits(18));
+
+test('the slot is dropped between two visits – made anew, no gap', async () => {
+  await using server = await busyServer(14, { wal_keep_size: '64MB' });
+  await using fixture = await makeFixture();
+  await using stream = await startWalStream(fixture, server, { intervalMs: 500, clock: hastyClock });
+  await stream.upToNow();
+  const load = startLoad(server);
+  await untilVisited(server);
+  const drop = `select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = 'helvino' and not active`;
+  const isDropped = () =>
+    query(server, drop).then(
+      ({ rows }) => rows.length > 0,
+      () => false,
+    );
+  while (!(await isDropped())) await sleep(5);
+  await said(stream, /warn: the replication slot helvino was lost while the stream ran: it was dropped/);
+  await said(stream, /info: made the replication slot helvino/);
+  await load.end();
+  await stream.upToNow();
+  await assertNoGap(fixture);
+});
+
+test('the server is stopped in order and started again between two visits – nothing is missing', async () => {
+  await using server = await busyServer(17);
+  await using fixture = await makeFixture();
+  await using stream = await startWalStream(fixture, server, { intervalMs: 500, clock: hastyClock });
+  await stream.upToNow();
+  const load = startLoad(server);
+  await untilVisited(server);
+  await server.stop('fast');
+  await server.start();
+  await load.end();
+  await stream.upToNow();
+  await assertNoGap(fixture);
+});
+
+test('PostgreSQL 14, the slot is lost while the stream starts, and again when it was made anew – a gap, which a backup closes', () =>
+  loseSlotWhileStarting(14));
