@@ -2,14 +2,14 @@
  * Worker thread of the decoder pool: authenticates, decrypts, decompresses and checks chunks in shared buffers, and
  * writes their pieces to their places in files. Files exist already; a worker only opens them for writing.
  */
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { HelvinoError, systemCode } from '../base/errors.ts';
 import { ContentHasher, deriveKey } from './crypto.ts';
-import type { ChunkProblem, DecodeChunk, DecodedPiece, DecodeJob, FromDecoder } from './decoder-messages.ts';
+import type { ChunkProblem, DecodeChunk, DecodeJob, FromDecoder } from './decoder-messages.ts';
 import { freeBytes } from './free-bytes.ts';
 import { packCapacity } from './pack-builder.ts';
 import { openChunk } from './pack-format.ts';
+import { PieceWriter } from './piece-writer.ts';
 
 interface Setup {
   readonly buffers: SharedArrayBuffer;
@@ -20,9 +20,7 @@ interface Setup {
 const setup = workerData as Setup;
 const hashers = new Map([...setup.contentKeys].map(([id, key]) => [id, new ContentHasher(key)]));
 const packKeys = new Map<string, Buffer>();
-const files = new Map<string, number>();
-const maxFiles = 64;
-let present = Buffer.alloc(0);
+const writer = new PieceWriter();
 
 parentPort!.on('message', (job: DecodeJob) => {
   const problems: ChunkProblem[] = [];
@@ -34,7 +32,7 @@ parentPort!.on('message', (job: DecodeJob) => {
     if (plain === undefined) continue;
     for (const piece of chunk.pieces) {
       try {
-        written += place(piece, plain.subarray(piece.start, piece.start + piece.length), job.compare);
+        written += writer.place(piece, plain.subarray(piece.start, piece.start + piece.length), job.compare);
       } catch (thrown) {
         failure ??= {
           code: systemCode(thrown) ?? 'UNKNOWN',
@@ -46,10 +44,9 @@ parentPort!.on('message', (job: DecodeJob) => {
     freeBytes(plain);
     if (failure) break;
   }
-  // Writes must be seen as done only once no descriptor is left that could still fail.
-  for (const fd of files.values()) closeSync(fd);
-  files.clear();
-  parentPort!.postMessage({ job: job.job, problems, written, failure } satisfies FromDecoder);
+  const { cached } = writer;
+  writer.close();
+  parentPort!.postMessage({ job: job.job, problems, written, cached, failure } satisfies FromDecoder);
 });
 
 function open(chunk: DecodeChunk, sealed: Uint8Array, problems: ChunkProblem[]): Uint8Array | undefined {
@@ -98,31 +95,4 @@ function packKey(pack: string, key: Uint8Array): Buffer {
     packKeys.set(pack, derived);
   }
   return derived;
-}
-
-function place(piece: DecodedPiece, bytes: Uint8Array, compare: boolean): number {
-  const fd = descriptor(piece.path);
-  if (compare && holds(fd, piece.at, bytes)) return 0;
-  let done = 0;
-  while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done, piece.at + done);
-  return bytes.length;
-}
-
-function holds(fd: number, at: number, bytes: Uint8Array): boolean {
-  if (present.length < bytes.length) present = Buffer.allocUnsafe(bytes.length);
-  const got = readSync(fd, present, 0, bytes.length, at);
-  return got === bytes.length && present.subarray(0, got).equals(bytes);
-}
-
-function descriptor(path: string): number {
-  let fd = files.get(path);
-  if (fd !== undefined) return fd;
-  if (files.size >= maxFiles) {
-    const [oldest, old] = files.entries().next().value!;
-    closeSync(old);
-    files.delete(oldest);
-  }
-  fd = openSync(path, 'r+');
-  files.set(path, fd);
-  return fd;
 }

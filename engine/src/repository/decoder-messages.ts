@@ -48,6 +48,8 @@ export interface FromDecoder {
   readonly problems: readonly ChunkProblem[];
   /** Bytes written to files. */
   readonly written: number;
+  /** How many of them are in the page cache still. */
+  readonly cached: number;
   /** A failure that is not the repository's: writing the target. */
   readonly failure?: { readonly code: string; readonly message: string; readonly path: string };
 }

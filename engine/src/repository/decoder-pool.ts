@@ -14,6 +14,8 @@ export type { ChunkProblem, DecodeChunk, DecodedPiece } from './decoder-messages
 export interface DecodeOutcome {
   readonly problems: readonly ChunkProblem[];
   readonly written: number;
+  /** How many of the bytes written are in the page cache still. */
+  readonly cached: number;
 }
 
 export interface DecoderBuffer {

@@ -50,7 +50,8 @@ interface Run {
 export async function writePacks(options: WriteOptions): Promise<number> {
   const { repository, keys, index, progress } = options;
   progress.phase('restoring', index.wantedBytes(), 'bytes');
-  const workers = Math.max(2, Math.min(8, availableParallelism()));
+  // One more than processors: a worker that writes past the page cache waits for the disk.
+  const workers = Math.min(8, availableParallelism() + 1);
   const { distant } = repository.driver.capabilities;
   const pool = new DecoderPool({ keys, ring: repository.ring, workers, distant });
   const writer = new RunWriter(options, pool);
@@ -115,7 +116,7 @@ class RunWriter {
     );
     if (outcome.problems.length > 0) throw await this.#damaged(run, outcome.problems);
     this.#written += outcome.written;
-    if (outcome.written > 0) this.#noteWritten(run);
+    if (outcome.cached > 0) this.#noteWritten(run);
     progress.advance(run.chunks.reduce((sum, { piece }) => sum + piece.chunk.stored, 0));
   }
 

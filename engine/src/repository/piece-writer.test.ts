@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { randomFillSync } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import fc from 'fast-check';
+import { PieceWriter } from './piece-writer.ts';
+
+const block = 4096;
+const random = randomFillSync(Buffer.alloc(3 << 20));
+
+async function folder(t: TestContext, above: string): Promise<string> {
+  const path = await mkdtemp(join(above, 'hv-pieces-'));
+  t.after(() => rm(path, { recursive: true, force: true }));
+  return path;
+}
+
+/** Cuts a file into pieces, writes them in the given order, and reads it. */
+async function written(path: string, bytes: Buffer, cuts: readonly number[]): Promise<PieceWriter> {
+  await writeFile(path, Buffer.alloc(bytes.length));
+  const edges = [...new Set([0, ...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length])];
+  edges.sort((a, b) => a - b);
+  const pieces = edges.slice(1).map((end, i) => ({ at: edges[i]!, end }));
+  const writer = new PieceWriter();
+  for (const { at, end } of [...pieces.filter((_, i) => i % 2), ...pieces.filter((_, i) => i % 2 === 0)]) {
+    const piece = { path, at, start: 0, length: end - at };
+    assert.equal(writer.place(piece, bytes.subarray(at, end), false), end - at);
+  }
+  return writer;
+}
+
+for (const [where, above] of [
+  ['the disk', tmpdir()],
+  ['memory', '/dev/shm'],
+] as const)
+  test(`pieces of every place and length, in ${where} – are in the file as they were given`, async (t) => {
+    const path = join(await folder(t, above), 'file');
+    // Cuts at blocks, beside them, and anywhere.
+    const cut = fc.oneof(
+      fc.integer({ min: 0, max: random.length / block }).map((at) => at * block),
+      fc.integer({ min: 0, max: random.length / block }).map((at) => at * block + 1),
+      fc.nat(random.length),
+    );
+    const property = fc.asyncProperty(
+      fc.array(cut, { maxLength: 6 }),
+      fc.nat(random.length),
+      async (cuts, length) => {
+        const bytes = random.subarray(0, length);
+        const writer = await written(path, bytes, cuts);
+        writer.close();
+        assert.equal(Buffer.compare(await readFile(path), bytes), 0);
+      },
+    );
+    await fc.assert(property, { numRuns: 60 });
+  });
+
+test('large pieces – go past the page cache, their ends and small ones through it', async (t) => {
+  const path = join(await folder(t, process.cwd()), 'file');
+  const writer = await written(path, random.subarray(0, (1 << 20) + 5), [1 << 20]);
+  if (writer.cached > 1 << 20) return t.skip('the file system knows no O_DIRECT');
+  assert.equal(writer.cached, 5);
+  writer.close();
+  const ragged = await written(path, random.subarray(0, (1 << 20) + 100), []);
+  assert.equal(ragged.cached, 100);
+  ragged.close();
+});
+
+test('a piece that is there already – is not written, one that differs is', async (t) => {
+  const path = join(await folder(t, tmpdir()), 'file');
+  const bytes = random.subarray(0, 1 << 20);
+  (await written(path, bytes, [])).close();
+  const writer = new PieceWriter();
+  const piece = { path, at: 0, start: 0, length: bytes.length };
+  assert.equal(writer.place(piece, bytes, true), 0);
+  const other = random.subarray(1 << 20, 2 << 20);
+  assert.equal(writer.place(piece, other, true), bytes.length);
+  writer.close();
+  assert.equal(Buffer.compare(await readFile(path), other), 0);
+});
+
+test('a file that is not there – is an error that names it', () => {
+  const piece = { path: '/nowhere/file', at: 0, start: 0, length: 1 << 20 };
+  assert.throws(() => new PieceWriter().place(piece, random.subarray(0, 1 << 20), false), /\/nowhere\/file/);
+});
