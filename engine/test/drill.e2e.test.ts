@@ -125,6 +125,10 @@ test('a drill by plan to the latest moment – every item of the checklist, meas
 
 test('a drill by plan to the end of the backup – proven', async () => {
   const { status, report } = await lab.drill('monthly', '--to', 'backup', '--operator', 'Bob');
+  assert.deepEqual(report.checks.find(({ name }) => name === 'row counts')!.queries![0], {
+    sql: 'select count(*) from only "public"."messages" -- postgres',
+    result: '5000; at the source 5000',
+  });
   assert.deepEqual(notPassed(report), []);
   assert.deepEqual([status, report.verdict, report.operator], [0, 'proven', 'Bob']);
   assert.ok(report.prediction!.rtoSeconds > 0);

@@ -10,9 +10,10 @@ import {
   connectSql,
   fingerprintDatabase,
   openDatabases,
+  quoteIdentifier,
   type TableFingerprint,
 } from '../../postgres/index.ts';
-import { type Check, findings } from './report.ts';
+import { type Check, type CheckQuery, findings, shownQueries } from './report.ts';
 
 export interface RecordedTable extends TableFingerprint {
   readonly database: string;
@@ -52,6 +53,7 @@ export async function checkContent(options: ContentOptions): Promise<Omit<Check,
   const skipped = facts.fingerprint.hiddenDatabases.map(
     (database) => `${database}: the backup's role could not connect to it, so its content was not recorded`,
   );
+  const counts: (CheckQuery & { readonly rows: bigint })[] = [];
   let tables = 0;
   let hashed = 0;
   let rows = 0n;
@@ -66,6 +68,7 @@ export async function checkContent(options: ContentOptions): Promise<Omit<Check,
     }
     for (const result of compareFingerprints(source, restored.filter(wanted))) {
       const name = `${database}: ${result.schema}.${result.table}`;
+      if (result.restored?.rows) counts.push(countOf(database, result));
       if (result.state === 'unproven') skipped.push(`${name}: ${result.reason}`);
       else if (options.later !== undefined && result.state === 'different' && !result.restored?.damaged)
         changed.push(`${name}: ${changeWords(result)}`);
@@ -82,8 +85,17 @@ export async function checkContent(options: ContentOptions): Promise<Omit<Check,
     }
   }
   const since = { changed, later: options.later };
+  const largest = counts
+    .sort((a, b) => (a.rows < b.rows ? 1 : -1))
+    .map(({ sql, result }) => ({ sql, result }));
   return [
-    verdictLine('row counts', wrongRows, skipped, { looked: `${tables} tables, ${rows} rows`, ...since }),
+    {
+      ...verdictLine('row counts', wrongRows, skipped, {
+        looked: `${tables} tables, ${rows} rows`,
+        ...since,
+      }),
+      queries: shownQueries(largest),
+    },
     verdictLine(
       'content',
       [...wrongRows, ...wrongContent],
@@ -91,6 +103,19 @@ export async function checkContent(options: ContentOptions): Promise<Omit<Check,
       { looked: `content hash of ${hashed} tables`, ...since },
     ),
   ];
+}
+
+/** For a reader to repeat: what is there, and what the backup recorded of its source. */
+function countOf(
+  database: string,
+  { schema, table, source, restored }: ComparedTable,
+): CheckQuery & { readonly rows: bigint } {
+  const rows = restored?.rows ?? '0';
+  return {
+    sql: `select count(*) from only ${quoteIdentifier(schema)}.${quoteIdentifier(table)} -- ${database}`,
+    result: `${rows}; at the source ${source?.rows ?? 'not counted'}`,
+    rows: BigInt(rows),
+  };
 }
 
 function changeWords({ source, restored }: ComparedTable): string {

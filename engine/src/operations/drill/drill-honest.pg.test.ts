@@ -1,9 +1,9 @@
 /** A drill must not call compared what nobody looked at, and a backup must not mix servers that went on from one point. */
 import assert from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { chmod, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { type Fixture, makeFixture, query, startRestored } from '../../../test/backup-fixture.ts';
+import { type Fixture, makeFixture, query, smallDisk, startRestored } from '../../../test/backup-fixture.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { silentProgress } from '../../base/progress.ts';
@@ -104,6 +104,20 @@ test('a drill that is stopped while a query of it runs – ends at once, and lea
   });
   assert.ok(performance.now() - begun < 60_000);
   assert.deepEqual(await readdir(parent), []);
+});
+
+test('a disk with room for the restore and not for its server – the drill ends with that, and the backup is not called bad', async (t) => {
+  await using small = await startTestServer({ major: 18, initdbArgs: ['--wal-segsize=1'] });
+  const manifest = await fixture.takeBackup(small, { database: 'small' });
+  await using disk = await smallDisk(manifest.totals.bytes + (64 << 10));
+  if (!disk) return t.skip('no file system can be mounted');
+  await chmod(disk.path, 0o755);
+  await assert.rejects(fixture.drillIt(manifest, { parent: disk.path }), {
+    code: 'TARGET_TOO_SMALL',
+    message: /^the disk of the drill is full: .*No space left on device/,
+  });
+  assert.deepEqual(await readdir(disk.path), []);
+  assert.deepEqual(await fixture.repository.proofs(manifest.id), []);
 });
 
 test('a repository that cannot be written – is proven all the same; the report is only shown', async () => {

@@ -102,6 +102,7 @@ export async function drill(given: DrillOptions): Promise<DrillReport> {
   options.signal.addEventListener('abort', stop, { once: true });
   try {
     await run.all(scratch);
+    run.recorder.judgeLog(run.log());
   } catch (thrown) {
     if (options.signal.aborted) throw interrupted(options.signal);
     throw thrown;
@@ -120,6 +121,8 @@ export async function drill(given: DrillOptions): Promise<DrillReport> {
 export interface Drill {
   readonly recorder: DrillRecorder;
   all(scratch: Scratch): Promise<void>;
+  /** What its server has said. */
+  log(): string;
   /** Stops what runs; more than once does no harm. */
   stop(): Promise<void>;
 }
@@ -251,6 +254,10 @@ class DrillRun implements Drill {
       : { seconds, by: 'the newest transaction', exact: false };
   }
 
+  log(): string {
+    return this.#server?.log() ?? '';
+  }
+
   async stop(): Promise<void> {
     await this.#server?.stop('immediate').catch(() => undefined);
   }
@@ -338,7 +345,6 @@ class DrillRun implements Drill {
   /** Needs a cleanly stopped server: all pages are on disk then, with their checksums. */
   async #checksums(data: string): Promise<Omit<Check, 'name' | 'seconds'>> {
     await this.#server!.stop('fast');
-    this.#server = undefined;
     if (!this.#facts.dataChecksums)
       return {
         state: 'unproven',

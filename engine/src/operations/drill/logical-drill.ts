@@ -90,6 +90,10 @@ export class LogicalDrill implements Drill {
     };
   }
 
+  log(): string {
+    return this.#server?.log() ?? '';
+  }
+
   async stop(): Promise<void> {
     await this.#server?.stop('immediate').catch(() => undefined);
   }

@@ -1,7 +1,7 @@
 /** What a drill of any kind of backup has found so far, and the report that this becomes. */
 import { arch, availableParallelism, hostname, release, totalmem, type } from 'node:os';
 import type { Clock } from '../../base/clock.ts';
-import { asHelvinoError, type HelvinoError } from '../../base/errors.ts';
+import { asHelvinoError, HelvinoError } from '../../base/errors.ts';
 import { backupId } from '../../base/ids.ts';
 import type { Progress } from '../../base/progress.ts';
 import {
@@ -135,6 +135,7 @@ export class DrillRecorder {
     this.#options.signal.throwIfAborted();
     const error = asHelvinoError(thrown);
     if (!saysSomething(error)) throw error;
+    throwIfFull([error.message, ...logOf(error)].join('\n'));
     return {
       state: error.code === 'BINARIES_NOT_FOUND' ? 'unproven' : 'failed',
       detail: error.message,
@@ -163,6 +164,11 @@ export class DrillRecorder {
       const finding = this.#finding(thrown);
       for (const name of names) add({ name, ...finding, seconds: 0 });
     }
+  }
+
+  /** A server that found no room looks like one that is damaged. `log`: what it said. Throws TARGET_TOO_SMALL. */
+  judgeLog(log: string): void {
+    if (this.#checks.some(({ state }) => state !== 'passed')) throwIfFull(log);
   }
 
   report(): DrillReport {
@@ -272,6 +278,18 @@ export async function amcheckServer(
       findings: findings(unproven),
     };
   return { state: 'passed', detail };
+}
+
+function logOf({ context }: HelvinoError): string[] {
+  return Array.isArray(context.log) ? context.log.map(String) : [];
+}
+
+function throwIfFull(said: string): void {
+  const line = said.split('\n').find((one) => one.includes('No space left on device'));
+  if (line !== undefined)
+    throw new HelvinoError('TARGET_TOO_SMALL', `the disk of the drill is full: ${line.trim()}`, {
+      hint: 'name a folder with more room: --directory, or drill.directory in helvino.yaml',
+    });
 }
 
 /** Missing keys, full disks and the like end the drill: they are no finding about the backup. */

@@ -138,7 +138,7 @@ export function findings(lines: readonly string[]): readonly string[] | undefine
   return lines.length <= shown ? lines : [...lines.slice(0, shown), `… and ${lines.length - shown} more`];
 }
 
-const shownSql = 200;
+const shownSql = 500;
 
 /** The first of them, and of each the beginning. */
 export function shownQueries(queries: readonly CheckQuery[]): readonly CheckQuery[] | undefined {

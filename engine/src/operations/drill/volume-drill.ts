@@ -89,6 +89,10 @@ export class VolumeDrill implements Drill {
     };
   }
 
+  log(): string {
+    return this.#server?.log() ?? '';
+  }
+
   async stop(): Promise<void> {
     await this.#server?.stop('immediate').catch(() => undefined);
   }
@@ -171,7 +175,6 @@ export class VolumeDrill implements Drill {
   /** Needs a cleanly stopped server: all pages are on disk then, with their checksums. */
   async #pages(data: string): Promise<Outcome> {
     await this.#server!.stop('fast');
-    this.#server = undefined;
     if (!this.#checksums) return { state: 'unproven', detail: 'the cluster has no data checksums' };
     const { pages, files, bad } = await verifyDirectoryChecksums(data, this.#options);
     if (bad.length > 0)

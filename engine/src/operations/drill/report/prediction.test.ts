@@ -65,6 +65,13 @@ test('one odd drill among many – hardly turns the prediction; the error says s
   assert.ok(made.rangeSeconds![1] > made.rtoSeconds * 1.5);
 });
 
+test('a drill that took twenty times what was predicted – the range goes as far', () => {
+  const made = predictRecovery([drillOf(10), drillOf(10, { factor: 20 })], { bytes: 10 * GiB })!;
+  const [, off] = [drillOf(10).seconds, drillOf(10, { factor: 20 }).seconds / drillOf(10).seconds];
+  near(made.rangeSeconds![1], made.rtoSeconds * off, 0.01);
+  near(made.rangeSeconds![0], made.rtoSeconds / off, 0.01);
+});
+
 test('a prediction before the next drill – its error is what the drill measured against it', () => {
   assert.equal(predictionError(150, 100), 0.5);
   assert.equal(predictionError(80, 100), -0.2);

@@ -40,7 +40,7 @@ export interface Prediction {
   readonly bytesPerSecond: number;
   /** How far earlier predictions were off, at most; unknown with fewer than two drills. */
   readonly errorPercent?: number;
-  /** By that error, and by no less than a tenth. */
+  /** As many times less or more as the worst earlier prediction was off, and no less than by a tenth. */
   readonly rangeSeconds?: readonly [number, number];
 }
 
@@ -79,11 +79,12 @@ export function predictRecovery(
   const prediction = { ...point, basis, drills: Math.min(drills.length, newest) };
   if (errors.length === 0) return prediction;
   const off = Math.max(...errors.map(Math.abs));
-  const margin = Math.max(0.1, off);
+  // What was predicted at a tenth took ten times as long, though it was off by 90 % only.
+  const factor = Math.max(1.1, ...errors.map((error) => Math.max(1 + error, 1 / (1 + error))));
   return {
     ...prediction,
     errorPercent: Math.round(off * 100),
-    rangeSeconds: [point.rtoSeconds / (1 + margin), point.rtoSeconds * (1 + margin)],
+    rangeSeconds: [point.rtoSeconds / factor, point.rtoSeconds * factor],
   };
 }
 
