@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { systemClock } from './base/clock.ts';
 import { asHelvinoError, HelvinoError } from './base/errors.ts';
+import { printable } from './base/format.ts';
 import {
   buildProgram,
   createContext,
@@ -108,6 +109,11 @@ function answer(value: Record<string, unknown>): void {
   process.stdout.write(`${JSON.stringify(value)}\n`);
 }
 
+/** It may quote what a file or a server said. */
+function lines(text: string): string {
+  return text.split('\n').map(printable).join('\n');
+}
+
 /** Writes an error for people or machines; returns its exit status. */
 function report(thrown: unknown, json: boolean, command?: string): number {
   const error = asHelvinoError(
@@ -116,8 +122,8 @@ function report(thrown: unknown, json: boolean, command?: string): number {
   if (json) {
     answer({ ok: false, command, error });
   } else {
-    process.stderr.write(`error: ${error.message}\n`);
-    if (error.hint) process.stderr.write(`hint: ${error.hint}\n`);
+    process.stderr.write(`error: ${lines(error.message)}\n`);
+    if (error.hint) process.stderr.write(`hint: ${lines(error.hint)}\n`);
     process.stderr.write(`code: ${error.code}\n`);
   }
   if (env.HELVINO_DEBUG)

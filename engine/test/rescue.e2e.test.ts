@@ -127,7 +127,11 @@ test('conversations of one organization deleted under load – found, planned, a
     assert.equal(rehearsal.state, 'dry-run');
     const refused = await helvinoJson(['rescue', 'apply', 'demo.plan'], { cwd: home });
     assert.equal(refused.error?.code, 'CONFIRMATION_NEEDED');
-    const applied = await good(['rescue', 'apply', 'demo.plan', '--confirm', 'demo']);
+    const told = ['rescue', 'apply', 'demo.plan', '--confirm', 'demo', '--sha256'];
+    const other = await helvinoJson([...told, '0'.repeat(64)], { cwd: home });
+    assert.equal(other.error?.code, 'PLAN_CHANGED');
+    const [, sha256 = ''] = /SHA-256 ([0-9a-f]{64})/.exec(masked.stdout) ?? [];
+    const applied = await good([...told, sha256]);
     assert.equal(applied.state, 'applied');
     assert.equal(await fingerprint('org = 1'), wanted);
     const again = await good(['rescue', 'apply', 'demo.plan', '--confirm', 'demo']);

@@ -77,4 +77,5 @@ test('a shell word – bare where it can be, else quoted', () => {
 
 test('a name with control characters – shown, not obeyed', () => {
   assert.equal(printable('a\u001b[31mb\nc\u009b é'), 'a\\u001b[31mb\\u000ac\\u009b é');
+  assert.equal(printable('a\u202etxt.exe\u2066'), 'a\\u202etxt.exe\\u2066');
 });

@@ -35,9 +35,12 @@ export function formatTime(time: Date): string {
   return `${date} ${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())} ${zone}`;
 }
 
-/** Control characters as `\u001b`: a name from someone else's server must not steer the terminal. */
+/** Control characters as `\u001b`: a name from someone else's server must not steer the terminal, nor turn what follows around. */
 export function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return text.replace(
+    /[\p{Cc}\p{Bidi_Control}]/gu,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /** `1 file`, `2 files`. */

@@ -2,6 +2,7 @@
 import { createInterface } from 'node:readline/promises';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { HelvinoError } from '../base/errors.ts';
+import { printable } from '../base/format.ts';
 import { type Progress, silentProgress } from '../base/progress.ts';
 import { type Environment, type LoadedConfig, loadConfig } from '../config/index.ts';
 import { ProgressDisplay, type TextStream } from './output/progress-display.ts';
@@ -99,7 +100,7 @@ async function confirm(
   ask.once('close', () => closed.abort());
   try {
     const signal = AbortSignal.any([input.signal, closed.signal]);
-    const answer = await ask.question(`${what}\nType ${name} to go on: `, { signal });
+    const answer = await ask.question(`${printable(what)}\nType ${printable(name)} to go on: `, { signal });
     if (answer.trim() === name) return;
   } catch (thrown) {
     if (input.signal.aborted) throw input.signal.reason;

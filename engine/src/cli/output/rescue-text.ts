@@ -13,8 +13,8 @@ const right = (title: string): Column => ({ title, align: 'right' });
 export function planText(plan: Shown & Pick<PlanSummary, 'root' | 'file' | 'bytes' | 'sha256'>): string[] {
   const rows = plan.tables.reduce((sum, one) => sum + one.insert + one.revert + one.remove, 0);
   return [
-    `database ${printable(plan.database)} as of ${plan.made}, against ${plan.moments.before}`,
-    ...(plan.moments.accident === undefined ? [] : [`the accident: ${plan.moments.accident}`]),
+    `database ${printable(plan.database)} as of ${printable(plan.made)}, against ${printable(plan.moments.before)}`,
+    ...(plan.moments.accident === undefined ? [] : [`the accident: ${printable(plan.moments.accident)}`]),
     `whose rows: ${rootText(plan.root)}`,
     '',
     ...countsText(plan),
@@ -99,33 +99,27 @@ function listText(title: string, lines: readonly string[]): string[] {
 }
 
 export function showText(file: ShownFile, sql: boolean): string[] {
-  const { summary } = file;
-  const lines =
-    summary === undefined || file.root === undefined
-      ? changesText(file)
-      : planText({ ...file, ...summary, root: file.root });
-  const statements = file.tables.flatMap((one) => one.statements ?? []);
   return [
     `${file.kind} ${file.id}`,
-    ...lines,
+    ...(file.kind === 'plan' ? planText({ ...file, ...file.summary }) : changesText(file)),
     ...rowsText(file.rows),
     ...(sql
       ? listText(
           'what apply runs',
-          statements.map((one) => one.replace(/\s+/g, ' ')),
+          file.statements.map((one) => one.replace(/\s+/g, ' ')),
         )
       : []),
   ];
 }
 
-function changesText(file: ShownFile): string[] {
+function changesText(file: Extract<ShownFile, { kind: 'undo' }>): string[] {
   const rows = file.tables.map((one) => [
     printable(`${one.schema}.${one.name}`),
     ...[one.insert, one.revert, one.remove].map(String),
   ]);
   return [
-    `database ${printable(file.database)}, ${file.made}`,
-    ...(file.undoes === undefined ? [] : [`undoes ${file.undoes.id}, transaction ${file.undoes.xid}`]),
+    `database ${printable(file.database)}, ${printable(file.made)}`,
+    `undoes ${file.undoes.id}, transaction ${file.undoes.xid}`,
     '',
     ...table([{ title: 'table' }, right('insert'), right('revert'), right('remove')], rows),
     '',
@@ -166,7 +160,7 @@ export function appliedText(result: ApplyResult, undo: boolean): string[] {
     '',
     ends[result.state],
     ...result.sequences.map((name) => `the sequence ${printable(name)} was moved forward`),
-    ...result.warnings,
+    ...result.warnings.map(printable),
     ...(result.undoFile === undefined
       ? []
       : [`helvino rescue undo ${result.undoFile} puts back what was there before`]),

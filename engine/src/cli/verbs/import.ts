@@ -52,7 +52,15 @@ export const importVerb: Verb = {
       );
     const undoFile = `${plan.file}.undo`;
     const applied = await onLive(context, target, (now) =>
-      applyRescue({ ...context, ...applySettings(options), now, dryRun, planFile: plan.file, undoFile }),
+      applyRescue({
+        ...context,
+        ...applySettings(options),
+        now,
+        dryRun,
+        planFile: plan.file,
+        sha256: plan.sha256,
+        undoFile,
+      }),
     );
     const next = dryRun
       ? [`next: the same without --dry-run; or helvino rescue apply ${shellWord(plan.file)}`]

@@ -190,6 +190,11 @@ const show: Verb = {
   },
 };
 
+const sha256Option = {
+  flags: '--sha256 <hash>',
+  description: 'refuse the file unless this is its SHA-256, as `rescue plan` or `rescue show` printed it',
+};
+
 const apply: Verb = {
   name: 'rescue apply',
   summary: 'write the rows of a plan into the live database, in one transaction',
@@ -201,6 +206,7 @@ const apply: Verb = {
   arguments: [{ name: '<plan>', description: 'the file that `rescue plan` has written' }],
   options: [
     ...applyOptions,
+    sha256Option,
     { flags: '--undo <file>', description: 'what undoes it (default: the plan with .undo)' },
   ],
   examples: [
@@ -227,6 +233,7 @@ const undo: Verb = {
   arguments: [{ name: '<file>', description: 'the undo file that `rescue apply` has written' }],
   options: [
     ...applyOptions,
+    sha256Option,
     { flags: '--redo <file>', description: 'what undoes the undo (default: the file with .redo)' },
   ],
   examples: ['helvino rescue undo rescue-organizations-20261125T153301Z.plan.undo --dry-run'],
@@ -252,13 +259,18 @@ async function change(
 ): Promise<VerbResult> {
   const { file, undo: isUndo, work } = request;
   const shown = await showChanges(file, 0);
+  const sha256 = textOption(options, 'sha256') ?? shown.sha256;
+  if (sha256 !== shown.sha256)
+    throw new HelvinoError('PLAN_CHANGED', `${file} has the SHA-256 ${shown.sha256}, not ${sha256}`, {
+      hint: 'it is not the file that was told of: nothing was changed',
+    });
   const loaded = textOption(options, 'url') === undefined ? await context.config() : undefined;
   const chosen = loaded && chooseDatabase(loaded, textOption(options, 'database'));
   const connection = await serverOf(context, options, { chosen, loaded });
-  const database =
-    textOption(options, 'dbname') ?? (shown.kind === 'export' ? connection.database : shown.database);
+  const database = textOption(options, 'dbname') ?? shown.database;
   const dryRun = options.dryRun === true;
-  if (!dryRun && (shown.summary?.problems ?? []).length === 0) {
+  const problems = shown.kind === 'plan' ? shown.summary.problems : [];
+  if (!dryRun && problems.length === 0) {
     if (!context.options.json) context.tell({}, showText(shown, false));
     const name = confirmationOf(shown.root, database);
     const whose = shown.root === undefined ? '' : `, rows of ${rootText(shown.root)}`;
@@ -273,6 +285,7 @@ async function change(
       ...context,
       now,
       dryRun,
+      sha256,
       ...applySettings(options),
     }),
   );

@@ -31,18 +31,18 @@ import { type EarlierRun, earlierRun, statusOf, writeUndo } from './undo-file.ts
 
 /**
  * Running it again is harmless: rows that are as wanted are left alone. Throws PLAN_INVALID (a damaged file, or a plan with
- * problems), PLAN_CHANGED (rows are no longer what the plan saw, and `onMoved` is `stop`; nothing was changed),
+ * problems), PLAN_CHANGED (rows are no longer what the plan saw, and `onMoved` is `stop`, or the file is another; nothing was changed),
  * TARGET_NOT_EMPTY (the undo file is another's), REPOSITORY_BUSY, what the server answers. SERVER_GONE during the commit
  * leaves it open whether it was done: run it again, it says so.
  */
 export async function applyRescue(options: ApplyOptions): Promise<ApplyResult> {
-  await using reader = await ChangesetReader.open(options.planFile);
+  await using reader = await openShown(options.planFile, options.sha256);
   const { header } = reader;
   if (header.kind === 'undo')
     throw new HelvinoError('PLAN_INVALID', `${options.planFile} is an undo file`, {
       hint: 'helvino rescue undo FILE',
     });
-  const problems = header.summary?.problems ?? [];
+  const { problems } = header.summary;
   if (problems.length > 0)
     throw new HelvinoError('PLAN_INVALID', `the plan cannot be applied as it is: ${problems.join('; ')}`, {
       hint: 'decide what is to become of it, and make the plan again: --on-conflict, --on-schema-change',
@@ -52,12 +52,21 @@ export async function applyRescue(options: ApplyOptions): Promise<ApplyResult> {
 
 /** Throws as applyRescue does; rows that were changed since the apply stop it, unless `onMoved` is `skip`. */
 export async function undoRescue(options: UndoOptions): Promise<ApplyResult> {
-  await using reader = await ChangesetReader.open(options.undoFile);
+  await using reader = await openShown(options.undoFile, options.sha256);
   if (reader.header.kind !== 'undo')
     throw new HelvinoError('PLAN_INVALID', `${options.undoFile} is no undo file`, {
       hint: 'helvino rescue apply FILE applies a plan',
     });
   return await applyChanges(options, reader, options.redoFile);
+}
+
+async function openShown(file: string, sha256: string | undefined): Promise<ChangesetReader> {
+  const reader = await ChangesetReader.open(file);
+  if (sha256 === undefined || reader.sha256 === sha256) return reader;
+  await reader[Symbol.asyncDispose]();
+  throw new HelvinoError('PLAN_CHANGED', `${file} has the SHA-256 ${reader.sha256}, not ${sha256}`, {
+    hint: 'it is not the file that was shown, or told of: nothing was changed; look at it with helvino rescue show',
+  });
 }
 
 type Run = Omit<ApplyOptions, 'planFile' | 'undoFile'>;
@@ -170,9 +179,7 @@ async function begin(options: Run, header: ChangesetHeader): Promise<Begun> {
   return { identity, replica, settings };
 }
 
-/** An export may go anywhere. */
 function refuseOther(header: ChangesetHeader, identity: ServerIdentity): void {
-  if (header.kind === 'export') return;
   const other = header.system !== null && identity.system !== undefined && header.system !== identity.system;
   if (!other && header.database === identity.database) return;
   throw new HelvinoError(
@@ -278,7 +285,7 @@ async function makeRoom(earlier: EarlierRun, undoFile: string): Promise<void> {
 
 async function whyNothing(now: Client, header: ChangesetHeader, earlier: EarlierRun): Promise<string[]> {
   if (earlier === 'committed') return ['an earlier run of this was committed'];
-  if (header.undoes && (await statusOf(now, header.undoes.xid)) === 'aborted')
+  if (header.kind === 'undo' && (await statusOf(now, header.undoes.xid)) === 'aborted')
     return ['the run that this would undo was never committed'];
   return ['every row is already as it is wanted'];
 }

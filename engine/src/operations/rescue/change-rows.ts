@@ -201,13 +201,3 @@ function otherwise(count: number, { table }: StagedTable): HelvinoError {
     },
   );
 }
-
-/** What `helvino rescue show --sql` prints. */
-export function statementsOf(one: StagedTable): string[] {
-  const { insert, revert, remove } = one.changes;
-  return [
-    ...(remove > 0 ? [removeStatement(one)] : []),
-    ...(insert > 0 ? [insertStatement(one)] : []),
-    ...(revert > 0 && one.table.key !== undefined ? [revertStatement(one)] : []),
-  ];
-}

@@ -1,13 +1,17 @@
 /**
- * Files of changes (plans, undos, exports): a header, blocks of rows as COPY text, a SHA-256 over everything. Written whole or
- * not at all, durable when `close` resolves, mode 0600, never over another file. docs/design/rescue.md has the format.
+ * Files of changes (plans and undos): a header, blocks of rows as COPY text, a SHA-256 over everything. Written whole or
+ * not at all, durable when `close` resolves, mode 0600, never over another file. What is read may be anyone's work: nothing is taken at
+ * its word that memory, or the way out of an error, hangs on. docs/design/rescue.md has the format.
  */
 import { createHash, type Hash } from 'node:crypto';
+import { constants as files } from 'node:fs';
 import { type FileHandle, link, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { Readable } from 'node:stream';
+import { constants, createZstdDecompress, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
 import { randomHex } from '../../base/ids.ts';
+import { parseOwnJson } from '../../base/own-json.ts';
 import { refuseExisting } from '../../base/refuse-existing.ts';
 import { syncPath } from '../../base/sync-path.ts';
 import { type ChangesetHeader, headerSchema } from './changeset-header.ts';
@@ -19,6 +23,15 @@ const maxHeader = 64 * 1024 * 1024;
 const blockHead = 13;
 /** Of a block: one row may be as large as PostgreSQL lets a COPY line be, a little over 1 GiB. */
 const maxBlock = 0x7fff_0000;
+/** What is unpacked at once. A block that is larger, of one row, is unpacked in parts. */
+const maxAtOnce = 8 * 1024 * 1024;
+
+/** `whole`: whole lines of COPY text; else a part of a block, the first of which begins a line. */
+export interface RowBlock {
+  readonly table: number;
+  readonly lines: Buffer;
+  readonly part: 'whole' | 'first' | 'more';
+}
 
 export class ChangesetWriter {
   readonly file: string;
@@ -130,21 +143,24 @@ export class ChangesetReader implements AsyncDisposable {
   static async open(file: string): Promise<ChangesetReader> {
     let handle: FileHandle;
     try {
-      handle = await open(file, 'r');
+      // A pipe would never say that it is none.
+      handle = await open(file, files.O_RDONLY | files.O_NONBLOCK);
     } catch (thrown) {
       throw fileError(file, thrown);
     }
     try {
-      const { size: bytes } = await handle.stat();
+      const facts = await handle.stat();
+      if (!facts.isFile()) throw invalid(file, 'it is no file');
+      const bytes = facts.size;
       if (bytes < magic.length + 4 + blockHead + hashBytes) throw invalid(file, 'it is too short');
-      const start = await readAt(handle, 0, magic.length + 4);
+      const start = await readAt(handle, { file, at: 0, length: magic.length + 4 });
       if (!start.subarray(0, magic.length).equals(magic)) throw invalid(file, 'it does not begin as one');
       const sha256 = await checkHash(handle, file, bytes);
       const length = start.readUInt32LE(magic.length);
       const begin = start.length + length;
       if (length > maxHeader || begin + blockHead + hashBytes > bytes)
         throw invalid(file, 'its header is too long');
-      const header = parseHeader(await readAt(handle, start.length, length), file);
+      const header = parseHeader(await readAt(handle, { file, at: start.length, length }), file);
       return new ChangesetReader(handle, { file, header, bytes, sha256, begin });
     } catch (thrown) {
       await handle.close();
@@ -152,24 +168,68 @@ export class ChangesetReader implements AsyncDisposable {
     }
   }
 
-  /** Whole lines of COPY text, in the order of the file. Throws PLAN_INVALID. */
-  async *rows(): AsyncGenerator<{ readonly table: number; readonly lines: Buffer }> {
+  /**
+   * In the order of the file. Throws PLAN_INVALID, at the end at the latest: it is hashed again, as someone may have changed it since it
+   * was opened.
+   */
+  async *rows(): AsyncGenerator<RowBlock> {
     const end = this.bytes - hashBytes;
+    const hash = createHash('sha256');
+    hash.update(await this.#read(0, this.#begin));
     for (let at = this.#begin; ; ) {
       if (at + blockHead > end) throw invalid(this.file, 'it ends early');
-      const head = await readAt(this.#handle, at, blockHead);
+      const head = await this.#read(at, blockHead);
+      hash.update(head);
       const [kind, table] = [head.readUInt8(0), head.readUInt32LE(1)];
       const [raw, stored] = [head.readUInt32LE(5), head.readUInt32LE(9)];
       at += blockHead;
       if (kind === 0) {
         if (at !== end) throw invalid(this.file, 'something follows its end');
-        return;
+        if (hash.digest('hex') === this.sha256) return;
+        throw invalid(this.file, 'it was changed while it was read');
       }
       if (kind !== 1 || table >= this.header.tables.length || raw > maxBlock || stored > end - at)
         throw invalid(this.file, `the block at ${at - blockHead} is none`);
-      yield { table, lines: inflate(await readAt(this.#handle, at, stored), raw, this.file) };
+      if (Math.max(raw, stored) <= maxAtOnce) {
+        const packed = await this.#read(at, stored);
+        hash.update(packed);
+        yield { table, lines: inflate(packed, raw, this.file), part: 'whole' };
+      } else yield* this.#parts({ table, raw, stored, at }, hash);
       at += stored;
     }
+  }
+
+  async *#parts(
+    { table, raw, stored, at }: { table: number; raw: number; stored: number; at: number },
+    hash: Hash,
+  ): AsyncGenerator<RowBlock> {
+    const pieces = this.#pieces(at, at + stored, hash);
+    const unpacked = Readable.from(pieces).pipe(createZstdDecompress());
+    let bytes = 0;
+    try {
+      for await (const lines of unpacked as AsyncIterable<Buffer>) {
+        const part = bytes === 0 ? 'first' : 'more';
+        bytes += lines.length;
+        if (bytes > raw) throw invalid(this.file, 'a block is not as long as it says');
+        yield { table, lines, part };
+      }
+    } catch (thrown) {
+      if (thrown instanceof HelvinoError) throw thrown;
+      throw invalid(this.file, 'a block cannot be unpacked', thrown);
+    }
+    if (bytes !== raw) throw invalid(this.file, 'a block is not as long as it says');
+  }
+
+  async *#pieces(begin: number, end: number, hash: Hash): AsyncGenerator<Buffer> {
+    for (let at = begin; at < end; at += 1024 * 1024) {
+      const piece = await this.#read(at, Math.min(1024 * 1024, end - at));
+      hash.update(piece);
+      yield piece;
+    }
+  }
+
+  #read(at: number, length: number): Promise<Buffer> {
+    return readAt(this.#handle, { file: this.file, at, length });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -191,17 +251,21 @@ async function checkHash(handle: FileHandle, file: string, bytes: number): Promi
   const hash = createHash('sha256');
   const end = bytes - hashBytes;
   for (let at = 0; at < end; at += 1024 * 1024)
-    hash.update(await readAt(handle, at, Math.min(1024 * 1024, end - at)));
+    hash.update(await readAt(handle, { file, at, length: Math.min(1024 * 1024, end - at) }));
   const digest = hash.digest();
-  if (digest.equals(await readAt(handle, end, hashBytes))) return digest.toString('hex');
+  if (digest.equals(await readAt(handle, { file, at: end, length: hashBytes })))
+    return digest.toString('hex');
   throw invalid(file, 'its SHA-256 is wrong');
 }
 
-async function readAt(handle: FileHandle, at: number, length: number): Promise<Buffer> {
+async function readAt(
+  handle: FileHandle,
+  { file, at, length }: { readonly file: string; readonly at: number; readonly length: number },
+): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(length);
   for (let done = 0; done < length; ) {
     const { bytesRead } = await handle.read(buffer, done, length - done, at + done);
-    if (bytesRead === 0) throw new HelvinoError('PLAN_INVALID', 'the file ends early');
+    if (bytesRead === 0) throw invalid(file, 'it ends early');
     done += bytesRead;
   }
   return buffer;
@@ -209,7 +273,7 @@ async function readAt(handle: FileHandle, at: number, length: number): Promise<B
 
 function parseHeader(text: Buffer, file: string): ChangesetHeader {
   try {
-    return headerSchema.parse(JSON.parse(text.toString()));
+    return headerSchema.parse(parseOwnJson(text));
   } catch (thrown) {
     throw invalid(file, 'its header is none', thrown);
   }

@@ -216,11 +216,16 @@ function commonKey(
 ): readonly string[] | undefined {
   const key = today.key;
   if (key === undefined || key.some((name) => !columns.includes(name))) return undefined;
+  return identifies(then, key) ? key : undefined;
+}
+
+/** No two rows of the table have the same in these columns, and none has nothing there. */
+export function identifies(table: TableModel, key: readonly string[]): boolean {
   const same = (names: readonly string[]) =>
     names.length === key.length && names.every((name) => key.includes(name));
-  if (then.key && same(then.key)) return key;
-  const unique = then.uniques.some(({ columns: own }) => own && same(own));
-  return unique && key.every((name) => columnOf(then, name).notNull) ? key : undefined;
+  if (table.key && same(table.key)) return true;
+  const unique = table.uniques.some(({ columns: own }) => own && same(own));
+  return unique && key.every((name) => columnOf(table, name).notNull);
 }
 
 /** A third model, with the keys of the pairs: tables that lack a column that is compared are not in it. */

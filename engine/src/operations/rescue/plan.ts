@@ -2,12 +2,12 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { randomHex } from '../../base/ids.ts';
 import { query } from '../../postgres/index.ts';
-import { statementsOf } from './change-rows.ts';
 import { ChangesetWriter } from './changeset-file.ts';
 import type {
   ChangesetHeader,
   RowCounts,
   StoredSummary,
+  TableChanges,
   TablePlan,
   UniqueConflict,
 } from './changeset-header.ts';
@@ -201,26 +201,7 @@ async function writePlan(
     program: options.program,
     database: identity.database,
     system: identity.system ?? null,
-    tables: written.map((pair) => {
-      const { insert, revert, remove } = actions.get(pair)!;
-      const { schema, name, key = null } = pair.now;
-      const changes = {
-        schema,
-        name,
-        key: key && [...key],
-        columns: [...pair.columns],
-        insert,
-        revert,
-        remove,
-      };
-      const statements = statementsOf({
-        number: pair.number,
-        changes,
-        table: pair.now,
-        own: changes.columns,
-      });
-      return { ...changes, statements };
-    }),
+    tables: written.map((pair) => changesOf(pair, actions.get(pair)!)),
     root: { table: options.root.table, where: { ...options.root.where } },
     summary,
   };
@@ -239,6 +220,21 @@ async function writePlan(
     await writer.abandon();
     throw thrown;
   }
+}
+
+function changesOf({ now, columns }: TablePair, { insert, revert, remove }: ActionCounts): TableChanges {
+  const fixed = now.columns.filter(({ name, identity }) => identity === 'always' && columns.includes(name));
+  return {
+    schema: now.schema,
+    name: now.name,
+    key: now.key ? [...now.key] : null,
+    columns: [...columns],
+    insert,
+    revert,
+    remove,
+    partitioned: now.kind === 'partitioned',
+    fixed: fixed.map(({ name }) => name),
+  };
 }
 
 interface Writing extends Found {

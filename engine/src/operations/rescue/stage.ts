@@ -9,6 +9,7 @@ import { type CopyWriter, copyIn, execute, query } from '../../postgres/index.ts
 import type { ChangesetReader } from './changeset-file.ts';
 import type { TableChanges } from './changeset-header.ts';
 import { sampleKey } from './closure.ts';
+import { identifies } from './compare-schemas.ts';
 import { column, columnOf, from, rowHash, sameValue } from './row-sql.ts';
 import { type SchemaModel, type TableModel, tableName } from './schema-model.ts';
 
@@ -29,7 +30,7 @@ export interface States {
   readonly movedSamples: readonly string[];
 }
 
-/** Throws PLAN_INVALID when a table or column of the file is not there. */
+/** Throws PLAN_CHANGED when a table, column or key of the file is not there. */
 export function matchTables(changes: readonly TableChanges[], model: SchemaModel): StagedTable[] {
   return changes.map((one, number) => {
     const table = [...model.tables.values()].find((t) => t.schema === one.schema && t.name === one.name);
@@ -39,6 +40,11 @@ export function matchTables(changes: readonly TableChanges[], model: SchemaModel
       if (!found || found.generated || !one.columns.includes(name))
         throw changed(`${tableName(one)} has no column ${name} that can be written`);
     }
+    // By columns that do not, one row of the file could take many of the table with it.
+    if (one.key !== null && !identifies(table, one.key))
+      throw changed(
+        `no two rows of ${tableName(one)} should have the same ${one.key.join(', ')}, and they may`,
+      );
     const others = table.columns.filter(({ name, generated }) => !generated && !one.columns.includes(name));
     const own = [...one.columns, ...others.map(({ name }) => name)];
     if (one.key === null && others.length > 0)
@@ -102,11 +108,25 @@ export async function loadStage(
       await open.writer.write(lines);
       onBytes(lines.length);
     }
+    await open?.writer.end();
   } catch (thrown) {
     await open?.writer.fail();
-    throw thrown;
+    throw notRows(thrown, reader.file);
   }
-  await open?.writer.end();
+}
+
+/** Bytes that are no COPY text, or not in the database's encoding. */
+function notRows(thrown: unknown, file: string): unknown {
+  const state = thrown instanceof HelvinoError ? thrown.context.sqlstate : undefined;
+  if (state !== '22P04' && state !== '22021') return thrown;
+  return new HelvinoError(
+    'PLAN_INVALID',
+    `${file} holds something else than rows: ${String((thrown as Error).message)}`,
+    {
+      cause: thrown,
+      hint: 'nothing was changed; make the plan again, or of an undo, look for another copy',
+    },
+  );
 }
 
 export async function checkCounts(
@@ -115,10 +135,11 @@ export async function checkCounts(
   file: string,
 ): Promise<void> {
   await query(client, `analyze pg_temp.hv_s_${number}`);
+  const good = changes.key === null ? 'n >= 1' : 'true';
   const [row] = await query<{ i: number; u: number; d: number; all: number }>(
     client,
-    `select count(*) filter (where op = 'i')::float8 as i, count(*) filter (where op = 'u')::float8 as u,
-       count(*) filter (where op = 'd')::float8 as d, count(*)::float8 as all from pg_temp.hv_s_${number}`,
+    `select count(*) filter (where op = 'i' and ${good})::float8 as i, count(*) filter (where op = 'u')::float8 as u,
+       count(*) filter (where op = 'd' and ${good})::float8 as d, count(*)::float8 as all from pg_temp.hv_s_${number}`,
   );
   const { i, u, d, all } = row!;
   if (i === changes.insert && u === changes.revert && d === changes.remove && all === i + u + d) return;

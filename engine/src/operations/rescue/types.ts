@@ -77,6 +77,8 @@ export interface PlanSummary extends StoredSummary {
 export interface ApplyOptions extends Working {
   readonly now: Client;
   readonly planFile: string;
+  /** Of the file that was shown or told of: another is refused. */
+  readonly sha256?: string | undefined;
   /** What undoes it; written before the commit. */
   readonly undoFile: string;
   /** Do everything, and roll it back. */

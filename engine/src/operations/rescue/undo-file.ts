@@ -90,7 +90,7 @@ export async function earlierRun(client: Client, file: string, plan: string): Pr
       return 'none';
     throw thrown;
   }
-  if (header.undoes?.id !== plan)
+  if (header.kind !== 'undo' || header.undoes.id !== plan)
     throw new HelvinoError('TARGET_NOT_EMPTY', `${file} exists, and undoes something else`, {
       hint: 'nothing is overwritten: name another file with --undo',
     });

@@ -12,7 +12,7 @@ import { closure } from '../closure.ts';
 import { planRescue } from '../plan.ts';
 import { asText } from '../read-comparisons.ts';
 import { readSchema } from '../read-schema.ts';
-import { column, from, joinIdentity, sameValue } from '../row-sql.ts';
+import { column, from, joinIdentity } from '../row-sql.ts';
 import {
   type ColumnModel,
   type ModelOptions,
@@ -55,11 +55,8 @@ export async function planImport(options: ImportOptions): Promise<ImportPlan> {
   );
   await load(staging, tables, { folder, progress, signal });
   progress.phase('looking for keys that others have');
-  await refuseForeign(options, { manifest, present, tables });
-  const past: SchemaModel = {
-    tables: new Map(tables.map(({ model }) => [model.id, model])),
-    references: present.references,
-  };
+  const past = pastOf(present, tables);
+  await refuseForeign(options, { manifest, present, past });
   const plan = await planRescue({
     ...options,
     before: staging,
@@ -105,14 +102,14 @@ function stagedTable(present: SchemaModel, exported: ExportedTable, rowsIn: stri
   const dropped = new Set<string>();
   const columns = exported.columns.map(({ name, type, base }): ColumnModel => {
     const own = today.columns.find((one) => one.name === name);
-    if (own && !own.generated) return { ...own, number: undefined, type, base };
+    if (own && !own.generated) return { ...own, number: undefined, type, base: comparable(base, own) };
     dropped.add(name);
     return {
       name,
       number: undefined,
       type,
-      base,
-      plain: base,
+      base: 'text',
+      plain: 'text',
       equality: asText,
       hashable: false,
       collation: null,
@@ -123,7 +120,31 @@ function stagedTable(present: SchemaModel, exported: ExportedTable, rowsIn: stri
       sequence: undefined,
     };
   });
-  return { exported, dropped, model: { ...today, columns, rowsIn } };
+  const keyed = today.key?.every((name) => columns.some((one) => one.name === name) && !dropped.has(name));
+  return { exported, dropped, model: { ...today, key: keyed ? today.key : undefined, columns, rowsIn } };
+}
+
+/** What the folder has of the target's tables and references. */
+function pastOf(present: SchemaModel, staged: readonly StagedTable[]): SchemaModel {
+  const tables = new Map(staged.map(({ model }) => [model.id, model]));
+  const columns = new Map(
+    staged.map(({ model, dropped }) => [
+      model.id,
+      new Set(model.columns.map(({ name }) => name).filter((name) => !dropped.has(name))),
+    ]),
+  );
+  const has = (id: string, names: readonly string[]) => names.every((name) => columns.get(id)?.has(name));
+  const references = present.references.filter(
+    ({ child, parent, childColumns, parentColumns, when }) =>
+      has(child, [...childColumns, ...Object.keys(when)]) && has(parent, parentColumns),
+  );
+  return { tables, references };
+}
+
+/** The temporary table has the types of the target. That of the file is compared with it, and must be no SQL of someone's. */
+function comparable(base: string, own: ColumnModel): string {
+  const plain = /^[a-z][a-z0-9_ ]*(\(\d+(,-?\d+)?\))?[a-z0-9_ ]*(\[\])*$/.test(base);
+  return plain || base === own.base ? base : 'unknown';
 }
 
 interface Loading {
@@ -153,17 +174,29 @@ async function load(staging: Client, tables: readonly StagedTable[], loading: Lo
       );
       for (const file of [exported.own, exported.shared])
         if (file) await copyFile(staging, table, { ...loading, file });
-      const key = model.key?.every((name) => !dropped.has(name))
-        ? model.key.map(quoteIdentifier).join(', ')
-        : undefined;
+      const key = model.key?.map(quoteIdentifier).join(', ');
       if (key !== undefined) await query(staging, `create unique index on ${model.rowsIn} (${key})`);
       await query(staging, `analyze ${model.rowsIn}`);
     }
     await query(staging, 'commit');
   } catch (thrown) {
     await rollback(staging);
-    throw thrown;
+    throw notRows(thrown, loading.folder);
   }
+}
+
+/** What no export has in it: lines of other columns, bytes that are no text of the encoding, a key twice. */
+function notRows(thrown: unknown, { folder }: ExportFolder): unknown {
+  const state = thrown instanceof HelvinoError ? String(thrown.context.sqlstate) : '';
+  if (!['22P04', '22021', '23505'].includes(state)) return thrown;
+  return new HelvinoError(
+    'EXPORT_INVALID',
+    `${folder} holds something else than rows: ${String((thrown as Error).message)}`,
+    {
+      cause: thrown,
+      hint: 'nothing was changed; export again',
+    },
+  );
 }
 
 async function copyFile(
@@ -194,31 +227,41 @@ async function copyFile(
 interface Target {
   readonly manifest: ExportManifest;
   readonly present: SchemaModel;
-  readonly tables: readonly StagedTable[];
+  readonly past: SchemaModel;
 }
 
-/** A row of the target with the key of one of ours, but other content and not of this organization, is someone else's. */
+/**
+ * A row of the target with the key of one of ours, but other content and not of this organization, is someone else's. Which are ours
+ * follows from what refers to what, not from the file that they came in.
+ */
 async function refuseForeign(
   { staging, signal }: ImportOptions,
-  { manifest, present, tables }: Target,
+  { manifest, present, past }: Target,
 ): Promise<void> {
+  const { root } = manifest;
   const taken: string[] = [];
   await query(staging, 'begin isolation level repeatable read read write');
   try {
     await pinSettings(staging, { statement_timeout: '0' });
-    const { numbers, down } = await closure(staging, present, { root: manifest.root, signal });
-    for (const { exported, model, dropped } of tables) {
-      if (exported.own === null || !model.key || !down.includes(model.id)) continue;
-      const same = model.key
-        .map((name) => sameValue(model, name, column('s', name), column('t', name)))
-        .join(' and ');
-      const compared = model.columns.filter(({ name }) => !dropped.has(name)).map(({ name }) => name);
+    const ours = await closure(staging, past, { root, signal });
+    for (const number of ours.numbers.values()) {
+      await query(staging, `alter table if exists pg_temp.hv_c_${number} rename to helvino_ours_${number}`);
+      await query(staging, `drop table pg_temp.hv_p_${number}`);
+    }
+    const theirs = await closure(staging, present, { root, signal });
+    for (const id of ours.down) {
+      const [model, today] = [past.tables.get(id)!, present.tables.get(id)!];
+      if (model.key === undefined || !theirs.down.includes(id)) continue;
+      const compared = model.columns
+        .map(({ name }) => name)
+        .filter((name) => today.columns.some((one) => one.name === name && !one.generated));
       const row = (alias: string) => `row(${compared.map((name) => column(alias, name)).join(', ')})::text`;
       const [found] = await query<{ count: number }>(
         staging,
-        `select count(*)::int as count from ${model.rowsIn} s join ${from({ ...model, rowsIn: undefined })} t on ${same}
+        `select count(*)::int as count from pg_temp.helvino_ours_${ours.numbers.get(id)} o
+         join ${from(model)} s on ${joinIdentity(model, 'o', 's')} join ${from(today)} t on ${joinIdentity(today, 'o')}
          where ${row('s')} <> ${row('t')}
-           and not exists (select from pg_temp.hv_c_${numbers.get(model.id)} k where ${joinIdentity(model, 'k')})`,
+           and not exists (select from pg_temp.hv_c_${theirs.numbers.get(id)} k where ${joinIdentity(today, 'k')})`,
       );
       if (found!.count > 0) taken.push(`${plural(found!.count, 'key')} of ${tableName(model)}`);
     }

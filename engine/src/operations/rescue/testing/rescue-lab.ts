@@ -91,7 +91,7 @@ export const later = 'public.conversations (41,2,later,ok)';
 async function contentOf(one: pg.Client): Promise<string[]> {
   const { rows } = await one.query<{ name: string }>(
     `select format('%I.%I', n.nspname, c.relname) as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
-     where c.relkind in ('r', 'p') and not c.relispartition and n.nspname not in ('pg_catalog', 'information_schema') order by 1`,
+     where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't' and n.nspname not in ('pg_catalog', 'information_schema') order by 1`,
   );
   const lines: string[] = [];
   for (const { name } of rows) {
