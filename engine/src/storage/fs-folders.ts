@@ -9,7 +9,7 @@ import type { BigIntStats } from 'node:fs';
 import { lstat, mkdir, realpath, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { HelvinoError, systemCode } from '../base/errors.ts';
-import { syncPath } from '../base/sync-path.ts';
+import { syncFolder } from '../base/sync-path.ts';
 import { rootIsAway } from './fs-errors.ts';
 import type { FsHooks } from './fs-hooks.ts';
 import { temporaryFolder } from './names.ts';
@@ -83,12 +83,12 @@ export class FsFolders {
     const fresh: [string, string][] = [];
     let folder = dirname(this.path(name));
     await this.#hooks.point('folder.sync');
-    await syncFolder(folder);
+    await makeDurable(folder);
     while (folder !== this.root) {
       const identity = identityOf(await lstat(folder, { bigint: true }));
       if (identity !== undefined && this.#durable.get(folder) === identity) break;
       await this.#hooks.point('folder.sync-parent');
-      await syncFolder(dirname(folder));
+      await makeDurable(dirname(folder));
       if (identity !== undefined) fresh.push([folder, identity]);
       folder = dirname(folder);
     }
@@ -135,7 +135,7 @@ export class FsFolders {
     const first = await mkdir(this.root, { recursive: true, mode: folderMode });
     const facts = await lstat(this.root, { bigint: true });
     for (let made = this.root; first !== undefined && made.length >= first.length; made = dirname(made)) {
-      await syncFolder(dirname(made));
+      await makeDurable(dirname(made));
     }
     this.#rootIdentity ??= `${facts.dev}:${facts.ino}`;
   }
@@ -170,8 +170,8 @@ async function lookAt(path: string): Promise<BigIntStats | undefined> {
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
-  await syncPath(path).catch((thrown: unknown) => {
+async function makeDurable(path: string): Promise<void> {
+  await syncFolder(path).catch((thrown: unknown) => {
     // File systems that keep folders durable by themselves (some network ones) know no fsync of a folder.
     if (!['EINVAL', 'ENOTSUP', 'EBADF'].includes(systemCode(thrown) ?? '')) throw thrown;
   });
@@ -181,7 +181,7 @@ async function syncFolder(path: string): Promise<void> {
 async function syncNearest(start: string, root: string): Promise<void> {
   for (let folder = start; folder.length >= root.length; folder = dirname(folder)) {
     try {
-      return await syncFolder(folder);
+      return await makeDurable(folder);
     } catch (thrown) {
       if (!['ENOENT', 'ENOTDIR'].includes(systemCode(thrown) ?? '')) throw thrown;
     }
