@@ -64,7 +64,7 @@ export async function exportOrganization(options: ExportOptions): Promise<Export
   const { source, folder, progress, root, signal } = options;
   const part = join(dirname(folder), `.${basename(folder)}.${randomHex(4)}.part`);
   try {
-    await refuseExisting(folder, 'folder');
+    await refuseExisting(folder, 'folder with --out');
     await mkdir(join(part, 'data'), { recursive: true, mode: 0o700 });
     progress.phase('looking for the rows that belong');
     await begin(source);

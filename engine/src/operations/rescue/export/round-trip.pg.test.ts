@@ -263,6 +263,6 @@ test('import – a live database keeps what it has; keys of others, damage and m
       folder,
       recipients: undefined,
     }),
-    { code: 'TARGET_NOT_EMPTY' },
+    { code: 'TARGET_NOT_EMPTY', hint: /with --out/ },
   );
 });
