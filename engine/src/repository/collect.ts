@@ -17,6 +17,7 @@ import { packName, packsPrefix, trashName, trashPrefix } from './layout.ts';
 import { type LeaseFacts, liveLeases } from './lease.ts';
 import { PackIds } from './pack-ids.ts';
 import { PackList, type SizedPack } from './pack-list.ts';
+import { putOnce } from './put-once.ts';
 import type { Repository } from './repository.ts';
 import { planSuperseded, removeSuperseded, type SupersededPart } from './superseded.ts';
 
@@ -142,7 +143,7 @@ export async function applyCollect(
 ): Promise<{ marked: number; removed: PackList; parts: SupersededPart[] }> {
   const { driver } = repository;
   for (const { id } of plan.unmark) await driver.remove(trashName(id));
-  for (const pack of plan.mark) await putMark(driver, pack.id);
+  for (const pack of plan.mark) await putOnce(driver, trashName(pack.id), []);
   await liveLeases(driver, { removeDead: true });
   // Plan again: with no grace time what was just marked can go at once, and a commit since the first plan is seen.
   const fresh = await planCollect(repository, options);
@@ -155,15 +156,6 @@ export async function applyCollect(
     removed.add(pack);
   }
   return { marked: plan.mark.length, removed, parts: await removeSuperseded(repository, plan.parts) };
-}
-
-async function putMark(driver: StorageDriver, packId: string): Promise<void> {
-  try {
-    await driver.put(trashName(packId), [], { ifAbsent: true });
-  } catch (thrown) {
-    // Marked by another collection.
-    if (!(thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS')) throw thrown;
-  }
 }
 
 async function namedPacks(repository: Repository): Promise<PackIds> {

@@ -7,6 +7,7 @@ import { createHash, createPublicKey } from 'node:crypto';
 import { HelvinoError } from '../base/errors.ts';
 import { damagedObject, type Magic, openEnvelope, sealEnvelope } from './envelope.ts';
 import { evidenceKeysPrefix, removedPrefix, reportsPrefix } from './layout.ts';
+import { putOnce } from './put-once.ts';
 import type { Repository } from './repository.ts';
 
 /** One report, as it was signed. */
@@ -119,7 +120,7 @@ export async function hasRemovedBackup(
 
 /** In plain, so that whoever reads the store finds them; what a report proves rests on a key that was got elsewhere. */
 export async function putPublicKey(repository: Repository, key: { id: string; pem: string }): Promise<void> {
-  await putOnce(repository, `${evidenceKeysPrefix}${key.id}`, Buffer.from(key.pem));
+  await putOnce(repository.driver, `${evidenceKeysPrefix}${key.id}`, [Buffer.from(key.pem)]);
 }
 
 /** In order of id. One that is damaged is left out: what it signed then counts as wrongly signed, and `verify` names it. */
@@ -161,16 +162,7 @@ async function putSealed(
   { magic, value }: { magic: Magic; value: unknown },
 ): Promise<void> {
   const plain = Buffer.from(JSON.stringify(value));
-  await putOnce(repository, name, sealEnvelope(plain, { ring: repository.ring, name, magic }));
-}
-
-/** What is there already was written by a run that stopped half-way. */
-async function putOnce({ driver }: Repository, name: string, body: Buffer): Promise<void> {
-  try {
-    await driver.put(name, [body], { ifAbsent: true });
-  } catch (thrown) {
-    if (!(thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS')) throw thrown;
-  }
+  await putOnce(repository.driver, name, [sealEnvelope(plain, { ring: repository.ring, name, magic })]);
 }
 
 async function readSealed(

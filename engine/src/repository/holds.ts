@@ -15,6 +15,7 @@ import type { StorageDriver } from '../storage/index.ts';
 import { openEnvelope, sealEnvelope } from './envelope.ts';
 import type { CatalogRing } from './keys.ts';
 import { holdsPrefix } from './layout.ts';
+import { putOnce } from './put-once.ts';
 import type { Repository } from './repository.ts';
 
 const holdSchema = z.object({
@@ -106,13 +107,7 @@ export async function liftHold(
 ): Promise<void> {
   const hold = `${holdsPrefix}${database}/${backup ?? allBackups}/${id}`;
   const name = `${hold}${liftedSuffix}`;
-  try {
-    const body = sealEnvelope(Buffer.from(JSON.stringify(lifted)), { ring, name, magic });
-    await driver.put(name, [body], { ifAbsent: true });
-  } catch (thrown) {
-    // By someone who was stopped before the next step.
-    if (!(thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS')) throw thrown;
-  }
+  await putOnce(driver, name, [sealEnvelope(Buffer.from(JSON.stringify(lifted)), { ring, name, magic })]);
   await driver.remove(hold);
 }
 

@@ -4,9 +4,9 @@
  *
  *     evidence/removed-wal/<database>/<line>-<position>       8 and 16 hexadecimal digits
  */
-import { HelvinoError } from '../base/errors.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { removedLogPrefix, removedPrefix } from './layout.ts';
+import { putOnce } from './put-once.ts';
 
 export interface Removed {
   readonly backups: ReadonlySet<string>;
@@ -44,14 +44,8 @@ export async function noteRemovedLog(
     const end = hex(piece.end, 16);
     if (end > (ends.get(line) ?? known.get(line) ?? '')) ends.set(line, end);
   }
-  for (const [line, end] of ends) {
-    try {
-      const name = `${removedLogPrefix}${database}/${line}-${end}`;
-      await driver.put(name, [], { ifAbsent: true, passing: true });
-    } catch (thrown) {
-      if (!(thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS')) throw thrown;
-    }
-  }
+  for (const [line, end] of ends)
+    await putOnce(driver, `${removedLogPrefix}${database}/${line}-${end}`, [], { passing: true });
 }
 
 /** By line: up to where. */

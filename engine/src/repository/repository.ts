@@ -40,6 +40,7 @@ import {
   type StructureRef,
 } from './manifest.ts';
 import { PackList, type SizedPack } from './pack-list.ts';
+import { putOnce } from './put-once.ts';
 import { retainNeeds } from './retain-backup.ts';
 import { readStructure, readStructures } from './structure.ts';
 
@@ -257,7 +258,7 @@ export class Repository {
     await this.#retain(draft);
     await this.driver.put(name, [body], { ifAbsent: true });
     // After the manifest: an entry without a manifest then means that the manifest was lost or taken away.
-    await this.#enterLedger(draft.database, draft.id);
+    await putOnce(this.driver, ledgerName(draft.database, draft.id), []);
   }
 
   /** With object lock: what the backup shares with earlier ones is locked as long as what is new of it, before it exists. */
@@ -272,7 +273,7 @@ export class Repository {
   async reconcileLedger(): Promise<BackupName[]> {
     const { lost, unknown } = await this.#compareLedger();
     // A run that died between manifest and ledger leaves these.
-    for (const backup of unknown) await this.#enterLedger(backup.database, backup.id);
+    for (const { database, id } of unknown) await putOnce(this.driver, ledgerName(database, id), []);
     return lost;
   }
 
@@ -298,14 +299,6 @@ export class Repository {
       if ((await this.driver.head(ledgerName(database, id))) === undefined) lost.delete(key);
     }
     return { lost: [...lost.values()], unknown };
-  }
-
-  async #enterLedger(database: string, id: string): Promise<void> {
-    try {
-      await this.driver.put(ledgerName(database, id), [], { ifAbsent: true });
-    } catch (thrown) {
-      if (!(thrown instanceof HelvinoError && thrown.code === 'STORAGE_EXISTS')) throw thrown;
-    }
   }
 
   /** Removes a backup, also one whose manifest was lost; its packs become garbage unless others name them. Throws REPOSITORY_BUSY, BACKUP_NOT_FOUND, BACKUP_HELD. */
