@@ -78,7 +78,7 @@ async function agedTemplate(lab: CrashLab): Promise<Aged> {
     ...kept.flatMap(({ id, packs }) => [
       `backups/main/${id}`,
       `ledger/main/${id}`,
-      ...packs.map((pack) => packName(pack.id)),
+      ...Array.from(packs, (pack) => packName(pack.id)),
     ]),
     ...(await one.names('keys/')),
     ...pieces.filter(({ begin }) => begin >= from).map(({ name }) => name),

@@ -7,6 +7,7 @@
  * - never removed: the last that a drill has proven, the newest `minimum`, what the recovery window begins with, what is held.
  */
 import { formatBytes } from '../base/format.ts';
+import { NumberList } from '../base/number-list.ts';
 import { type PeriodKind, type Periods, periodKinds, periodsIn } from './periods.ts';
 import type { Decision, KindSituation, Reason, RetentionBackup, Rule } from './retention-types.ts';
 
@@ -191,7 +192,7 @@ function overLimit(
 
 /** How often there is what: numbers are from 0 on, and there may be a million. */
 class Counts {
-  #numbers = new Uint32Array(64);
+  readonly #numbers = new NumberList();
   readonly #texts = new Map<string, number>();
 
   /** Gives how often then. */
@@ -201,13 +202,9 @@ class Counts {
       this.#texts.set(what, count);
       return count;
     }
-    if (what >= this.#numbers.length) {
-      const old = this.#numbers;
-      this.#numbers = new Uint32Array(Math.max(what + 1, 2 * old.length));
-      this.#numbers.set(old);
-    }
-    this.#numbers[what]! += times;
-    return this.#numbers[what]!;
+    const count = this.#numbers.at(what) + times;
+    this.#numbers.set(what, count);
+    return count;
   }
 }
 

@@ -51,8 +51,8 @@ test('a pack of which little is needed – is copied out of, stays provable, and
   assert.ok(copied > 0, 'nothing was copied');
   for (const manifest of [second, third]) {
     const { live } = await usage(repository, manifest);
-    for (const pack of manifest.packs.filter((p) => live.has(p.id))) {
-      const own = !first.packs.some((p) => p.id === pack.id);
+    for (const pack of [...manifest.packs].filter((p) => live.has(p.id))) {
+      const own = first.packs.withId(pack.id) === undefined;
       assert.ok(
         own || live.get(pack.id)! >= pack.size * 0.3,
         `${pack.id}: ${live.get(pack.id)} of ${pack.size}`,

@@ -109,7 +109,7 @@ describe('damage', { concurrency: 1 }, () => {
 
   function idsNaming(pack: string): string[] {
     return [full, incremental, alone]
-      .filter((kept) => kept!.manifest.packs.some(({ id }) => id === pack))
+      .filter((kept) => kept!.manifest.packs.withId(pack) !== undefined)
       .map((kept) => kept!.manifest.id);
   }
 
@@ -150,8 +150,8 @@ describe('damage', { concurrency: 1 }, () => {
 
   test('a bit of header, directory or trailer of a pack – found without reading the data', async () => {
     const { pack } = await tableChunk();
-    const structure = incremental!.manifest.packs.find(
-      (one) => one.structure && !full!.manifest.packs.some(({ id }) => id === one.id),
+    const structure = [...incremental!.manifest.packs].find(
+      (one) => one.structure && full!.manifest.packs.withId(one.id) === undefined,
     )!;
     for (const id of [pack, structure.id]) {
       const object = packName(id);
@@ -194,7 +194,7 @@ describe('damage', { concurrency: 1 }, () => {
   test('a pack is cut, missing or exchanged – found without reading the data', async () => {
     const { pack } = await tableChunk();
     const structure = incremental!.manifest.blocks.find((one) => idsNaming(one.pack).length === 1)!.pack;
-    const other = alone!.manifest.packs.find((one) => !one.structure)!.id;
+    const other = [...alone!.manifest.packs].find((one) => !one.structure)!.id;
     const sameSize = async (from: string, to: string) => {
       const [bytes, size] = [await readFile(from), (await readFile(to)).length];
       await writeFile(to, Buffer.concat([bytes, Buffer.alloc(size)]).subarray(0, size));

@@ -11,6 +11,7 @@
  * and the manifest names the pack), or after it (then it sees the mark when it commits, and does not commit).
  */
 import { HelvinoError } from '../base/errors.ts';
+import { NumberList } from '../base/number-list.ts';
 import { NumberSet } from '../base/number-set.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { packName, packsPrefix, trashName, trashPrefix } from './layout.ts';
@@ -82,7 +83,7 @@ interface Age {
 class WaitingPacks implements Iterable<SizedPack & { readonly reason: string }> {
   readonly #facts: { leases: readonly LeaseFacts[]; now: number; graceMs: number };
   readonly #packs = new PackList();
-  readonly #ages: number[] = [];
+  readonly #ages = new NumberList();
   readonly #marked = new NumberSet();
 
   constructor(facts: { leases: readonly LeaseFacts[]; now: number; graceMs: number }) {
@@ -105,13 +106,13 @@ class WaitingPacks implements Iterable<SizedPack & { readonly reason: string }> 
 
   add(pack: SizedPack, { from, marked }: Age): void {
     const number = this.#packs.add(pack);
-    this.#ages[number] = from;
+    this.#ages.set(number, from);
     if (marked) this.#marked.add(number);
   }
 
   *[Symbol.iterator](): Generator<SizedPack & { readonly reason: string }, void, void> {
     for (let number = 0; number < this.length; number++) {
-      const reason = this.reasonFor({ from: this.#ages[number]!, marked: this.#marked.has(number) });
+      const reason = this.reasonFor({ from: this.#ages.at(number), marked: this.#marked.has(number) });
       yield { ...this.#packs.at(number), reason: reason ?? '' };
     }
   }

@@ -34,7 +34,9 @@ export async function compactSparsePacks(
   repository: Repository,
   { files, parent }: { files: Iterable<FileEntry>; parent: Manifest },
 ): Promise<Compaction> {
-  const sizes = new Map(parent.packs.filter((pack) => !pack.structure).map((pack) => [pack.id, pack.size]));
+  const sizes = new Map(
+    [...parent.packs].filter((pack) => !pack.structure).map((pack) => [pack.id, pack.size]),
+  );
   const live = liveChunks(files, sizes);
   const writer = new CopyWriter(repository);
   let left = budget;

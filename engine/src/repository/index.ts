@@ -76,6 +76,7 @@ export {
   putLogPiece,
 } from './log-store.ts';
 export type { Manifest, ManifestSummary } from './manifest.ts';
+export type { PackFacts } from './manifest-packs.ts';
 export { type CopyState, Mirrors } from './mirrors.ts';
 export { packCapacity } from './pack-builder.ts';
 export { PackIds } from './pack-ids.ts';

@@ -2,6 +2,7 @@
  * All pieces of a log, or its whole index, in the order in which the store lists them: by line and begin. Kept as numbers,
  * 20 bytes a piece and 8 a part of the index, since a store may hold a million; a piece is made when it is asked for.
  */
+import { NumberList } from '../base/number-list.ts';
 import { NumberSet } from '../base/number-set.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { type LogNote, logNoteName, logNotes } from './log-notes.ts';
@@ -13,9 +14,6 @@ interface Place {
   readonly end: bigint;
 }
 
-/** So many to a block: what is there is never copied when more come. */
-const blockLength = 1 << 14;
-
 /** Places one after the other on one line: each begins less than 4 GiB after the one before it. */
 interface Run {
   readonly line: number;
@@ -26,37 +24,33 @@ interface Run {
 
 /** Ranges of lines, in order; those that `select` has chosen. */
 class Places {
-  #length = 0;
   readonly #runs: Run[] = [];
-  /** Of each: how far after the one before it in its run it begins, and how long it is. */
-  readonly #blocks: Uint32Array[] = [];
+  /** How far after the one before it in its run each begins. */
+  readonly #afters = new NumberList();
+  readonly #lengths = new NumberList();
   #last: Place = { line: -1, begin: 0n, end: 0n };
 
   get length(): number {
-    return this.#length;
+    return this.#afters.length;
   }
 
   add(place: Place): void {
     const { line, begin, end } = place;
     const after = begin - this.#last.begin;
     const inRun = line === this.#last.line && after >= 0n && after < 1n << 32n;
-    if (!inRun) this.#runs.push({ line, begin, first: this.#length });
-    const at = 2 * (this.#length % blockLength);
-    if (at === 0) this.#blocks.push(new Uint32Array(2 * blockLength));
-    const block = this.#blocks.at(-1)!;
-    block[at] = inRun ? Number(after) : 0;
-    block[at + 1] = Number(end - begin);
+    if (!inRun) this.#runs.push({ line, begin, first: this.length });
+    this.#afters.push(inRun ? Number(after) : 0);
+    this.#lengths.push(Number(end - begin));
     this.#last = place;
-    this.#length++;
   }
 
   /** In order: of each which place it is. */
   *each(chosen: (number: number) => boolean): Generator<{ number: number; place: Place }, void, void> {
     for (const [i, run] of this.#runs.entries()) {
-      const until = this.#runs[i + 1]?.first ?? this.#length;
+      const until = this.#runs[i + 1]?.first ?? this.length;
       let after = 0;
       for (let number = run.first; number < until; number++) {
-        after += this.#after(number);
+        after += this.#afters.at(number);
         if (chosen(number)) yield { number, place: this.#place(number, run, after) };
       }
     }
@@ -65,12 +59,12 @@ class Places {
   *reversed(chosen: (number: number) => boolean): Generator<{ number: number; place: Place }, void, void> {
     for (let i = this.#runs.length - 1; i >= 0; i--) {
       const run = this.#runs[i]!;
-      const until = this.#runs[i + 1]?.first ?? this.#length;
+      const until = this.#runs[i + 1]?.first ?? this.length;
       let after = 0;
-      for (let number = run.first; number < until; number++) after += this.#after(number);
+      for (let number = run.first; number < until; number++) after += this.#afters.at(number);
       for (let number = until - 1; number >= run.first; number--) {
         if (chosen(number)) yield { number, place: this.#place(number, run, after) };
-        after -= this.#after(number);
+        after -= this.#afters.at(number);
       }
     }
   }
@@ -79,14 +73,9 @@ class Places {
     return [...new Set(this.#runs.map(({ line }) => line))].sort((a, b) => a - b);
   }
 
-  #after(number: number): number {
-    return this.#blocks[Math.floor(number / blockLength)]![2 * (number % blockLength)]!;
-  }
-
   #place(number: number, { line, begin }: Run, after: number): Place {
-    const length = this.#blocks[Math.floor(number / blockLength)]![2 * (number % blockLength) + 1]!;
     const at = begin + BigInt(after);
-    return { line, begin: at, end: at + BigInt(length) };
+    return { line, begin: at, end: at + BigInt(this.#lengths.at(number)) };
   }
 }
 
@@ -133,15 +122,15 @@ abstract class Listed<Item extends Place> implements Iterable<Item> {
 export class LogPieces extends Listed<LogPiece> {
   readonly #database: string;
   /** Bytes of each. */
-  readonly #sizes: Uint32Array[];
+  readonly #sizes: NumberList;
   /** When each was stored, in milliseconds. */
-  readonly #stored: Float64Array[];
+  readonly #stored: NumberList;
 
   private constructor(database: string, of?: LogPieces, chosen?: NumberSet) {
     super(of?.places ?? new Places(), chosen);
     this.#database = database;
-    this.#sizes = of === undefined ? [] : of.#sizes;
-    this.#stored = of === undefined ? [] : of.#stored;
+    this.#sizes = of === undefined ? new NumberList() : of.#sizes;
+    this.#stored = of === undefined ? new NumberList() : of.#stored;
   }
 
   static async read(driver: StorageDriver, database: string): Promise<LogPieces> {
@@ -156,20 +145,14 @@ export class LogPieces extends Listed<LogPiece> {
   }
 
   protected item(place: Place, number: number): LogPiece {
-    const [block, at] = [Math.floor(number / blockLength), number % blockLength];
-    const stored = new Date(this.#stored[block]![at]!);
-    return { ...place, name: logPieceName(this.#database, place), size: this.#sizes[block]![at]!, stored };
+    const stored = new Date(this.#stored.at(number));
+    return { ...place, name: logPieceName(this.#database, place), size: this.#sizes.at(number), stored };
   }
 
   #add(piece: LogPiece): void {
-    const at = this.places.length % blockLength;
-    if (at === 0) {
-      this.#sizes.push(new Uint32Array(blockLength));
-      this.#stored.push(new Float64Array(blockLength));
-    }
     this.places.add(piece);
-    this.#sizes.at(-1)![at] = piece.size;
-    this.#stored.at(-1)![at] = piece.stored.getTime();
+    this.#sizes.push(piece.size);
+    this.#stored.push(piece.stored.getTime());
   }
 }
 

@@ -7,6 +7,7 @@ import { HelvinoError } from '../base/errors.ts';
 import { damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
 import { freeBytes } from './free-bytes.ts';
 import type { CatalogRing } from './keys.ts';
+import { ManifestPacks, type PackFacts } from './manifest-packs.ts';
 import { readManifestText } from './manifest-text.ts';
 
 const manifestFormat = 1;
@@ -26,14 +27,6 @@ const blockRef = structureRef.extend({
   /** Content hash of the block's plain bytes, hexadecimal. */
   hash: z.string(),
 });
-/** Checked by hand: there may be hundreds of thousands. */
-export interface PackFacts {
-  readonly id: string;
-  readonly keyId: string;
-  readonly size: number;
-  readonly structure?: boolean | undefined;
-}
-
 const manifestSchema = z.object({
   format: z.number().int(),
   id: z.string(),
@@ -52,8 +45,8 @@ const manifestSchema = z.object({
   program: z.string(),
   /** Which catalog key the content hashes are made under. */
   hashKeyId: z.string(),
-  /** Every pack that a restore reads, and those of structure. */
-  packs: z.tuple([]).transform((): PackFacts[] => []),
+  /** Every pack that a restore reads, and those of structure. Read by hand: there may be hundreds of thousands. */
+  packs: z.tuple([]).transform(() => new ManifestPacks()),
   /** Ids of the data keys that a restore needs. */
   keys: z.array(z.string()),
   blocks: z.array(blockRef),
@@ -79,7 +72,7 @@ const manifestSchema = z.object({
 export type Manifest = z.output<typeof manifestSchema>;
 /** Without what it names, which may be much. */
 export type ManifestSummary = Omit<Manifest, 'packs' | 'blocks' | 'sections'>;
-export type ManifestDraft = Omit<Manifest, 'format'>;
+export type ManifestDraft = Omit<Manifest, 'format' | 'packs'> & { readonly packs: readonly PackFacts[] };
 export type BlockRef = z.infer<typeof blockRef>;
 export type StructureRef = z.infer<typeof structureRef>;
 
@@ -93,15 +86,8 @@ export function encodeManifest(draft: ManifestDraft, ring: CatalogRing, name: st
 
 /** Throws REPOSITORY_DAMAGED, REPOSITORY_TOO_NEW or KEY_WRONG. */
 export function decodeManifest(bytes: Uint8Array, ring: CatalogRing, name: string): Manifest {
-  const packs: PackFacts[] = [];
-  const keyIds = new Map<string, string>();
-  const manifest = readManifest(bytes, { ring, name }, (pack) => {
-    // Of few keys: each text once.
-    const keyId = keyIds.get(pack.keyId) ?? pack.keyId;
-    keyIds.set(keyId, keyId);
-    packs.push({ ...pack, keyId });
-  });
-  return { ...manifest, packs };
+  const packs = new ManifestPacks();
+  return { ...readManifest(bytes, { ring, name }, (pack) => packs.add(pack)), packs };
 }
 
 /** Gives each pack to `visit`, in order, and holds none of them. Throws as `decodeManifest`. */

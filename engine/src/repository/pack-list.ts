@@ -1,4 +1,5 @@
 /** Packs and their sizes, each once, in the order in which they came: some thirty bytes a pack, since there may be a million. */
+import { NumberList } from '../base/number-list.ts';
 import { NumberSet } from '../base/number-set.ts';
 import { PackIds } from './pack-ids.ts';
 
@@ -7,17 +8,15 @@ export interface SizedPack {
   readonly size: number;
 }
 
-const blockLength = 1 << 14;
-
 export class PackList implements Iterable<SizedPack> {
   readonly #ids: PackIds;
-  readonly #sizes: Float64Array[];
+  readonly #sizes: NumberList;
   /** Undefined: all. */
   readonly #chosen: NumberSet | undefined;
 
-  constructor(of?: { ids: PackIds; sizes: Float64Array[]; chosen: NumberSet }) {
+  constructor(of?: { ids: PackIds; sizes: NumberList; chosen: NumberSet }) {
     this.#ids = of?.ids ?? new PackIds();
-    this.#sizes = of?.sizes ?? [];
+    this.#sizes = of?.sizes ?? new NumberList();
     this.#chosen = of?.chosen;
   }
 
@@ -35,9 +34,7 @@ export class PackList implements Iterable<SizedPack> {
   /** Its number. Of one that is there the size becomes this. */
   add({ id, size }: SizedPack): number {
     const number = this.#ids.numberOf(id);
-    const block = Math.floor(number / blockLength);
-    this.#sizes[block] ??= new Float64Array(blockLength);
-    this.#sizes[block][number % blockLength] = size;
+    this.#sizes.set(number, size);
     return number;
   }
 
@@ -51,7 +48,7 @@ export class PackList implements Iterable<SizedPack> {
   }
 
   sizeOf(number: number): number {
-    return this.#sizes[Math.floor(number / blockLength)]![number % blockLength]!;
+    return this.#sizes.at(number);
   }
 
   *[Symbol.iterator](): Generator<SizedPack, void, void> {

@@ -36,9 +36,9 @@ import {
   type Manifest,
   type ManifestDraft,
   type ManifestSummary,
-  type PackFacts,
   type StructureRef,
 } from './manifest.ts';
+import type { PackFacts } from './manifest-packs.ts';
 import { PackList, type SizedPack } from './pack-list.ts';
 import { putOnce } from './put-once.ts';
 import { retainNeeds } from './retain-backup.ts';
@@ -380,7 +380,7 @@ export class Repository {
   }
 
   #structureKey(manifest: Manifest, ref: StructureRef): Uint8Array {
-    const keyId = manifest.packs.find((pack) => pack.id === ref.pack)?.keyId ?? this.ring.currentId;
+    const keyId = manifest.packs.withId(ref.pack)?.keyId ?? this.ring.currentId;
     const key = this.ring.find(keyId);
     if (key !== undefined) return key;
     throw new HelvinoError('KEY_WRONG', `the catalog key ${keyId} was not given`, { context: { keyId } });

@@ -8,6 +8,7 @@ import {
   type FileEntry,
   type Lease,
   type Manifest,
+  type PackFacts,
   readMarks,
   type StoredPack,
   StructureWriter,
@@ -130,8 +131,6 @@ function factsOf({ options, source, transferred, tables, ended }: CommitContext)
   };
 }
 
-type PackFacts = Manifest['packs'][number];
-
 function packsOf(
   written: WrittenBlocks,
   {
@@ -140,7 +139,8 @@ function packsOf(
     parent,
   }: { fresh: readonly StoredPack[]; structure: readonly StoredPack[]; parent: Manifest | undefined },
 ): PackFacts[] {
-  const known = new Map<string, PackFacts>(parent?.packs.map((pack) => [pack.id, pack]));
+  const known = new Map<string, PackFacts>();
+  for (const pack of parent?.packs ?? []) known.set(pack.id, pack);
   for (const pack of fresh) known.set(pack.id, { ...pack });
   for (const pack of structure) known.set(pack.id, { ...pack, structure: true });
   const wanted = [...written.dataPacks, ...written.sharedPacks, ...structure.map((pack) => pack.id)];

@@ -1,5 +1,7 @@
 /** What retention and health look at: every backup of a database, the WAL, the holds. Manifests are read one at a time. */
 import { HelvinoError } from '../../base/errors.ts';
+import { NumberList } from '../../base/number-list.ts';
+import { NumberSet } from '../../base/number-set.ts';
 import type { JudgedBackup, LogStart, RetentionBackup } from '../../catalog/index.ts';
 import { backupFacts, methodOf } from '../../catalog/index.ts';
 import { parseLsn, walSegmentBegin } from '../../postgres/index.ts';
@@ -48,8 +50,8 @@ export async function readState(repository: Repository, database: string): Promi
   const packs = new PackList();
   for (const { id, committed } of await repository.backups(database)) {
     try {
-      const numbers: number[] = [];
-      const manifest = await repository.summary(database, id, (pack) => numbers.push(packs.add(pack)));
+      const numbers = new NumberSet();
+      const manifest = await repository.summary(database, id, (pack) => numbers.add(packs.add(pack)));
       const proofs = await repository.proofs(id);
       const drill = standingProof(proofs.map(({ proof }) => proof as DrillReport));
       backups.push(known(manifest, { committed, drill, holds, packs: new PacksOf(packs, numbers) }));
@@ -126,7 +128,7 @@ function unreadable(
     state: 'unreadable',
     proven: false,
     holds: holdsOn(id, holds),
-    packs: new PacksOf(packs, []),
+    packs: new PacksOf(packs, new NumberSet()),
     bytes: 0,
     stored: 0,
   };
@@ -148,14 +150,18 @@ class PacksOf {
   readonly #ranges: Uint32Array;
   readonly length: number;
 
-  constructor(all: PackList, unsorted: readonly number[]) {
+  constructor(all: PackList, numbers: NumberSet) {
     this.#all = all;
-    const numbers = Uint32Array.from(unsorted).sort();
-    this.length = numbers.length;
-    const ranges: number[] = [];
-    for (const [i, number] of numbers.entries()) {
-      if (i > 0 && number <= numbers[i - 1]! + 1) ranges[ranges.length - 1] = number;
-      else ranges.push(number, number);
+    this.length = numbers.size;
+    const ranges = new NumberList();
+    let last: number | undefined;
+    for (const number of numbers) {
+      if (number - 1 === last) ranges.set(ranges.length - 1, number);
+      else {
+        ranges.push(number);
+        ranges.push(number);
+      }
+      last = number;
     }
     this.#ranges = Uint32Array.from(ranges);
   }

@@ -162,7 +162,7 @@ test('no image of PostgreSQL here – that it starts is unproven, not passed', {
 });
 
 test('a damaged repository – nothing is taken for restored, and no volume is left', { skip }, async () => {
-  const places = stored.packs
+  const places = [...stored.packs]
     .filter((one) => !one.structure)
     .map(({ id }) => join(fixture.root, 'packs', id.slice(0, 2), id));
   const packs = await Promise.all(places.map(async (path) => ({ path, bytes: await readFile(path) })));

@@ -155,7 +155,7 @@ function identityOf(repository: Repository, manifest: Manifest): BackupIdentity 
     bytes: totals.bytes,
     files: totals.files,
     contentSha256: sha256(
-      canonicalJson({ packs: packs.map((pack) => pack.id), blocks: blocks.map((b) => b.hash) }),
+      canonicalJson({ packs: Array.from(packs, ({ id }) => id), blocks: blocks.map((b) => b.hash) }),
     ),
     source: text('server') ?? text('volume'),
     sourceVersion: text('serverVersionText'),
