@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { HelvinoError } from '../base/errors.ts';
 import { deriveKey, seal, unseal } from './crypto.ts';
+import { freeBytes } from './free-bytes.ts';
 import type { CatalogRing } from './keys.ts';
 import { compress, decompress } from './pack-format.ts';
 
@@ -46,7 +47,9 @@ export function openEnvelope(
   const aad = Buffer.concat([head, Buffer.from(name)]);
   const packed = unseal(deriveKey(key, head.subarray(16), magic.trimEnd()), whole.subarray(headLength), aad);
   if (packed === undefined) throw damagedObject(name, 'it was changed or cut');
-  return decompress(packed, 1, largest, name);
+  const plain = decompress(packed, 1, largest, name);
+  freeBytes(packed);
+  return plain;
 }
 
 /** The catalog key that an object names. Throws KEY_WRONG when the ring lacks it. */

@@ -7,7 +7,7 @@
 const smallest = 128 << 10;
 
 /** Only for bytes that nobody else holds: they are gone afterwards. Views of larger or shared memory are left alone. */
-export function freeBytes(bytes: Uint8Array): void {
+export function freeBytes(bytes: Uint8Array | Uint32Array): void {
   const { buffer } = bytes;
   if (buffer instanceof ArrayBuffer && bytes.byteOffset === 0 && buffer.byteLength >= smallest)
     buffer.transfer(0);

@@ -21,12 +21,21 @@ import { contentHashLength, deriveKey, seal, tagLength, unseal } from './crypto.
 import { freeBytes } from './free-bytes.ts';
 import { packName } from './layout.ts';
 import { BinaryReader, BinaryWriter } from './varint.ts';
+import { plainLengthOf } from './zstd-frame.ts';
 
 const magic = Buffer.from('HVPACK1\n');
 const endMagic = Buffer.from('HVPKEND\n');
 export const headerLength = 48;
 export const trailerLength = 12;
 const maxDirectory = 64 << 20;
+/** Larger than any chunk. */
+const manyBytes = 2 << 20;
+/**
+ * What is freed of more than 32 MiB the C library gives back to the system, and of less it keeps twice the largest for later
+ * (https://man7.org/linux/man-pages/man3/mallopt.3.html). Memory that nobody writes to is not taken.
+ */
+const givenBack = 33 << 20;
+/** Bytes that may be set aside for what does not say how long it is. */
 const largestAtOnce = 32 << 20;
 
 export interface PackIdentity {
@@ -199,13 +208,23 @@ export function compress(plain: Uint8Array, level: number): Buffer {
   return zstdCompressSync(plain, { chunkSize, params });
 }
 
+/** For one output buffer of the right size, and a byte more by which its end is seen. */
+function roomFor(bytes: Uint8Array, limit: number): number | undefined {
+  const length = plainLengthOf(bytes) ?? (limit <= largestAtOnce ? limit : undefined);
+  if (length === undefined) return undefined;
+  const room = Math.min(limit, length) + 64;
+  return room < manyBytes ? room : Math.max(room, givenBack);
+}
+
 /** The reverse of what `codec` says, never more than `limit` bytes. */
 export function decompress(bytes: Uint8Array, codec: number, limit: number, what: string): Uint8Array {
   if (codec === 0) return bytes;
   try {
-    // For a chunk one output buffer of the right size, and a byte more by which its end is seen.
-    const chunkSize = limit <= largestAtOnce ? limit + 64 : undefined;
-    if (codec === 1) return zstdDecompressSync(bytes, { maxOutputLength: Math.max(1, limit), chunkSize });
+    if (codec === 1)
+      return zstdDecompressSync(bytes, {
+        maxOutputLength: Math.max(1, limit),
+        chunkSize: roomFor(bytes, limit),
+      });
   } catch (cause) {
     throw new HelvinoError('REPOSITORY_DAMAGED', `${what} does not decompress`, {
       cause,

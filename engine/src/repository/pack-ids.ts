@@ -1,3 +1,5 @@
+import { freeBytes } from './free-bytes.ts';
+
 const blockLength = 1 << 14;
 
 /**
@@ -69,7 +71,9 @@ export class PackIds {
   }
 
   #widen(): void {
-    this.#table = new Uint32Array(2 * this.#table.length);
+    const old = this.#table;
+    this.#table = new Uint32Array(2 * old.length);
+    freeBytes(old);
     for (let number = 0; number < this.#length; number++)
       this.#table[this.#find(this.#wordsAt(number))] = number + 1;
   }

@@ -23,7 +23,7 @@ export interface PackContents {
 
 /** Reads header and directory; checks that they describe every byte. Throws REPOSITORY_DAMAGED, KEY_WRONG, STORAGE_*. */
 export async function readPackContents(
-  driver: StorageDriver,
+  driver: Pick<StorageDriver, 'head' | 'get'>,
   packId: string,
   ring: CatalogRing,
 ): Promise<PackContents> {

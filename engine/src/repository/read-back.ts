@@ -16,7 +16,7 @@ export async function readBack(
   pieces: readonly Uint8Array[],
 ): Promise<void> {
   const size = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  if (size <= smallStep) return compare(driver, { name, pieces, buffer: Buffer.allocUnsafe(smallStep) });
+  if (size <= smallStep) return compare(driver, { name, pieces, buffer: Buffer.allocUnsafe(size) });
   const buffer = buffers.pop() ?? new Uint8Array(alignedMemory(step));
   try {
     await compare(driver, { name, pieces, buffer });

@@ -20,7 +20,7 @@ export class ChunkPlaces {
     this.#packs = packs;
     // In memory up to its cache, then in a file without a name: nothing is left, however this process ends.
     this.#database = new DatabaseSync('');
-    this.#database.exec(`pragma journal_mode = off; pragma synchronous = off; pragma cache_size = -8192;
+    this.#database.exec(`pragma journal_mode = off; pragma synchronous = off; pragma cache_size = -2048;
       create table place (pack integer primary key, chunks blob not null);
       begin`);
     this.#add = this.#database.prepare('insert or replace into place values (?, ?)');
