@@ -1,6 +1,8 @@
 import { freeBytes } from './free-bytes.ts';
 
 const blockLength = 1 << 14;
+const idBytes = Buffer.alloc(16);
+const wordsOfId = new Uint32Array(4);
 
 /**
  * A set of pack ids that numbers them. Kept as numbers: 16 bytes an id and a table of places, where a set of texts would take
@@ -42,8 +44,9 @@ export class PackIds {
   }
 
   idOf(number: number): string {
-    const words = [...this.#wordsAt(number)];
-    return words.map((word) => word.toString(16).padStart(8, '0')).join('');
+    const words = this.#wordsAt(number);
+    for (let i = 0; i < 4; i++) idBytes.writeUInt32BE(words[i]!, 4 * i);
+    return idBytes.toString('hex');
   }
 
   #wordsAt(number: number): Uint32Array {
@@ -79,7 +82,26 @@ export class PackIds {
   }
 }
 
-/** Names that are no ids, which others may have put there, are told apart by what is hexadecimal of them. */
-function wordsOf(id: string): number[] {
-  return [0, 8, 16, 24].map((at) => Number.parseInt(id.slice(at, at + 8), 16) >>> 0);
+/**
+ * The same array each time: a million look-ups leave nothing behind. Names that are no ids, which others may have put there,
+ * are told apart by what is hexadecimal of them.
+ */
+function wordsOf(id: string): Uint32Array {
+  for (let i = 0; i < 4; i++) {
+    let word = 0;
+    for (let at = 8 * i; at < 8 * i + 8; at++) {
+      const digit = digitOf(id.charCodeAt(at));
+      if (digit < 0) break;
+      word = word * 16 + digit;
+    }
+    wordsOfId[i] = word;
+  }
+  return wordsOfId;
+}
+
+/** Below 0 for what is no hexadecimal digit. */
+function digitOf(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const small = code | 0x20;
+  return small >= 0x61 && small <= 0x66 ? small - 0x57 : -1;
 }
