@@ -38,7 +38,7 @@ export class RestoreIndex {
   constructor() {
     // In memory up to its cache, then in a file without a name: nothing is left, however this process ends.
     this.#database = new DatabaseSync('');
-    this.#database.exec(`pragma journal_mode = off; pragma synchronous = off; pragma cache_size = -16384;
+    this.#database.exec(`pragma journal_mode = off; pragma synchronous = off; pragma cache_size = -4096;
       create table file (id integer primary key, path text unique not null, target text not null);
       create table piece (pack text, keyId text, number int, place int, stored int, raw int, start int, length int, at int, file int,
         originPack text, originNumber int);

@@ -14,7 +14,7 @@ export class ChunkPlaces {
   readonly #add: StatementSync;
   readonly #get: StatementSync;
   /** By number of the pack, the one that was asked for last at the end; undefined: it could not be read. */
-  readonly #kept = new Map<number, Float64Array | undefined>();
+  readonly #kept = new Map<number, DataView | undefined>();
 
   constructor(packs: PackList) {
     this.#packs = packs;
@@ -30,10 +30,13 @@ export class ChunkPlaces {
   add(contents: PackContents): void {
     const number = this.#packs.numberOf(contents.identity.id);
     if (number === undefined) return;
-    const numbers = new Float64Array(contents.chunks.length * 3);
-    for (const [i, { offset, stored, raw }] of contents.chunks.entries())
-      numbers.set([offset, stored, raw], i * 3);
-    this.#add.run(number, new Uint8Array(numbers.buffer));
+    const numbers = Buffer.allocUnsafe(contents.chunks.length * 24);
+    for (const [i, { offset, stored, raw }] of contents.chunks.entries()) {
+      numbers.writeDoubleLE(offset, i * 24);
+      numbers.writeDoubleLE(stored, i * 24 + 8);
+      numbers.writeDoubleLE(raw, i * 24 + 16);
+    }
+    this.#add.run(number, numbers);
   }
 
   /** True also for packs that could not be read: that is a fault of its own. */
@@ -41,8 +44,12 @@ export class ChunkPlaces {
     const number = this.#packs.numberOf(pack);
     const numbers = number === undefined ? undefined : this.#chunksOf(number);
     if (numbers === undefined) return true;
+    const at = index * 24;
     return (
-      numbers[index * 3] === offset && numbers[index * 3 + 1] === stored && numbers[index * 3 + 2] === raw
+      at + 24 <= numbers.byteLength &&
+      numbers.getFloat64(at, true) === offset &&
+      numbers.getFloat64(at + 8, true) === stored &&
+      numbers.getFloat64(at + 16, true) === raw
     );
   }
 
@@ -50,7 +57,7 @@ export class ChunkPlaces {
     this.#database.close();
   }
 
-  #chunksOf(number: number): Float64Array | undefined {
+  #chunksOf(number: number): DataView | undefined {
     const known = this.#kept.has(number);
     const numbers = known ? this.#kept.get(number) : this.#read(number);
     if (known) this.#kept.delete(number);
@@ -59,10 +66,9 @@ export class ChunkPlaces {
     return numbers;
   }
 
-  #read(number: number): Float64Array | undefined {
+  #read(number: number): DataView | undefined {
     const row = this.#get.get(number) as { chunks: Uint8Array } | undefined;
-    // A copy: what SQLite gives need not lie where numbers may.
-    return row && new Float64Array(Uint8Array.from(row.chunks).buffer);
+    return row && new DataView(row.chunks.buffer, row.chunks.byteOffset, row.chunks.byteLength);
   }
 }
 
