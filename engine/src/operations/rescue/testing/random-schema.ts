@@ -15,11 +15,13 @@ import { declaredTypes, ownTypes, someText, type ValueType, valueTypes } from '.
 interface Making {
   readonly random: Random;
   readonly major: number;
+  /** Keys have types that extensions made, too. The seed gives the same schema but for these. */
+  readonly extensions: boolean;
   readonly tables: TableSpec[];
 }
 
-export function randomSchema(random: Random, major: number): SchemaSpec {
-  const making: Making = { random, major, tables: [] };
+export function randomSchema(random: Random, major: number, extensions = false): SchemaSpec {
+  const making: Making = { random, major, extensions, tables: [] };
   for (let count = random.int(1, 2); count > 0; count--) making.tables.push(makeTable(making, 'lookup'));
   const root = makeTable(making, 'root');
   making.tables.push(root);
@@ -104,12 +106,13 @@ const keyKinds: readonly KeyKind[] = [
 const counted = (_random: Random, counter: number) => String(counter);
 const regions = ['eu', 'us', "a'p"];
 
-function keyColumns({ random, major }: Making, kind: KeyKind, partitioned: boolean): ColumnSpec[] {
+function keyColumns(making: Making, kind: KeyKind, partitioned: boolean): ColumnSpec[] {
+  const { random, major, extensions } = making;
   const key = { notNull: true, value: counted };
   const id = oddName(random, 'id');
   switch (kind) {
     case 'identity': {
-      if (partitioned && major < 17) return keyColumns({ random, major, tables: [] }, 'serial', partitioned);
+      if (partitioned && major < 17) return keyColumns(making, 'serial', partitioned);
       const suffix = `generated ${random.pick(['always', 'by default'])} as identity`;
       return [column(id, random.pick(['bigint', 'integer']), { ...key, suffix, sequence: true })];
     }
@@ -127,7 +130,7 @@ function keyColumns({ random, major }: Making, kind: KeyKind, partitioned: boole
       ];
     case 'text':
       return [
-        column(id, 'text', {
+        column(id, extensions ? 'citext' : 'text', {
           notNull: true,
           value: (chance, counter) => `${someText(chance).slice(0, 40)}-${counter}`,
         }),
@@ -146,7 +149,8 @@ function keyColumns({ random, major }: Making, kind: KeyKind, partitioned: boole
         column(id, 'bigserial', { ...key, sequence: true }),
       ];
     case 'domain':
-      return [column(id, '"types".positive', key)];
+      // Without an operator class for hashing they cannot be a partition's, before PostgreSQL 17.
+      return [column(id, extensions && !partitioned ? '"types".path' : '"types".positive', key)];
     case 'enum':
       return [
         column('mood', '"types"."Mood"', { notNull: true, value: ownTypes[0]!.value }),
@@ -185,7 +189,7 @@ function makeTable(making: Making, role: TableSpec['role']): TableSpec {
   if (role !== 'tenant' && random.chance(0.4)) addLookup(making, table);
   if (random.chance(role === 'tenant' ? 0.3 : 0.15)) addSelfReference(making, table);
   addValues(making, table);
-  if (partitioned) addPartitions(random, table);
+  if (partitioned) addPartitions(making, table);
   else addUnique(random, table);
   if (random.chance(0.2))
     table.after.push(
@@ -326,7 +330,7 @@ function addUnique(random: Random, table: TableSpec): void {
   }
 }
 
-function addPartitions(random: Random, table: TableSpec): void {
+function addPartitions({ random, major }: Making, table: TableSpec): void {
   const name = random.pick(table.key);
   const { type } = table.columns.find((one) => one.name === name)!;
   const place = (suffix: string) => `${quote(table.schema)}.${quote(`${table.name.slice(0, 50)}${suffix}`)}`;
@@ -356,6 +360,11 @@ function addPartitions(random: Random, table: TableSpec): void {
   } else if (name === 'region') {
     const clause = `partition by list (${quote(name)})`;
     table.partitions = { clause, statements: [part('_eu', `for values in ('eu')`), ...rest] };
+  } else if (type === '"types".path' && major < 17) {
+    table.partitions = {
+      clause: `partition by list (${quote(name)})`,
+      statements: [part('_rest', 'default')],
+    };
   } else {
     table.partitions = { clause: hash, statements: halves('', nameOf(table)) };
   }

@@ -73,7 +73,7 @@ async function prepare(
   stack: AsyncDisposableStack,
 ): Promise<Examination> {
   const random = new Random(options.seed);
-  const schema = randomSchema(random, options.major);
+  const schema = randomSchema(random, options.major, options.seed % 2 === 0);
   if (options.fire) for (const { after } of schema.tables) removeTriggers(after);
   const names = await makeMoments({ ...options, schema, random }, stack);
   const open = async (name: string) => {

@@ -119,5 +119,7 @@ export const declaredTypes = `
   create schema "types";
   create type "types"."Mood" as enum ('happy', 'so so', 'it''s');
   create domain "types"."short text" as text check (length(value) <= 60);
+  create extension citext; create extension ltree;
+  create domain "types".path as ltree;
   create domain "types".positive as integer check (value > 0);
   create type "types".pair as (one integer, "t""wo" text);`;
