@@ -1,7 +1,7 @@
 /** By which operators values are compared: those of the default operator class of a type, of an index, of a foreign key. */
 import type { Client } from 'pg';
 import { query } from '../../postgres/index.ts';
-import type { ComparisonModel } from './schema-model.ts';
+import type { ColumnModel, ComparisonModel } from './schema-model.ts';
 
 /** For types that know no equality, as json, and for values of types that have nothing in common. */
 export const asText: ComparisonModel = {
@@ -54,11 +54,19 @@ export async function readEqualities(
   return new Map(rows.map(({ type, ...equality }) => [type, equality]));
 }
 
-/** Of a column, whose type may be a domain. */
-export function equalityOf(equality: TypeEquality | undefined, type: string): ComparisonModel {
+type TypeOf = Pick<ColumnModel, 'type' | 'base' | 'plain'>;
+
+/** `oid`: of the column's type, which may be a domain. */
+export function equalityOf(equality: TypeEquality | undefined, oid: string, column: TypeOf): ComparisonModel {
   if (equality === undefined) return asText;
-  const cast = equality.oid === type ? null : equality.argument;
-  return { operator: equality.operator, left: cast, right: cast, collation: null };
+  const cast = equality.oid === oid ? null : equality.argument;
+  return withoutDomain({ operator: equality.operator, left: cast, right: cast, collation: null }, column);
+}
+
+/** An operator that takes any enum takes no domain over one: so it is cast to what it is a domain over. */
+export function withoutDomain(comparison: ComparisonModel, column: TypeOf | undefined): ComparisonModel {
+  const plain = column && column.type !== column.base ? column.plain : null;
+  return { ...comparison, left: comparison.left ?? plain, right: comparison.right ?? plain };
 }
 
 /** Two polymorphic operators of the same name are the same one. */

@@ -9,6 +9,7 @@ import {
   isEqualityOf,
   readEqualities,
   type TypeEquality,
+  withoutDomain,
 } from './read-comparisons.ts';
 import { childValue, parseInside } from './reference-inside.ts';
 import { columnOf } from './row-sql.ts';
@@ -194,7 +195,7 @@ async function readTables(client: Client): Promise<TableModel[]> {
     unlogged: row.unlogged,
     columns: (columns.get(row.oid) ?? []).map(({ oid: _, typeOid, baseOid, ...column }) => ({
       ...column,
-      equality: equalityOf(equalities.get(baseOid), typeOid),
+      equality: equalityOf(equalities.get(baseOid), typeOid, column),
       hashable: equalities.get(baseOid)?.hashable ?? false,
       identity: ({ a: 'always', d: 'by default' } as const)[column.identity],
       sequence: column.sequence ?? undefined,
@@ -224,8 +225,12 @@ function keyAndUniques(
   };
   const uniques = indexes.map((index) => {
     const { name, expressions, comparisons, predicate, nullsEqual } = index;
-    const model = { name, expressions, comparisons, predicate: predicate ?? undefined, nullsEqual };
-    return { index, model: { ...model, columns: plain(index) } satisfies UniqueModel };
+    const typed = comparisons.map((one, at) => {
+      const column = byName.get(index.columns[at] ?? '');
+      return withoutDomain(one, column);
+    });
+    const model = { name, expressions, predicate: predicate ?? undefined, nullsEqual };
+    return { index, model: { ...model, comparisons: typed, columns: plain(index) } satisfies UniqueModel };
   });
   const key = uniques.find(({ model }) =>
     model.columns?.every((name) => byName.get(name)!.notNull && !byName.get(name)!.generated),
