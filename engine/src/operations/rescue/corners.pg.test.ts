@@ -335,12 +335,14 @@ test('unlogged tables, which a recovered server has empty – are not compared, 
 test('columns and tables have other names, schemas or types now – the plan names both, and nothing is lost in silence', async () => {
   await using l = await lab(`create schema app;
     create table things (id int primary key, org int references organizations on delete cascade);
-    insert into things values (1, 1);`);
+    create table parts (id int primary key, org int references organizations on delete cascade);
+    insert into things values (1, 1); insert into parts values (1, 1);`);
   const live = await l.client('live');
   const lost = await l.content('live');
   await live.query(`alter table conversations rename title to heading; alter table users rename id to ident;
     alter table log set schema app; alter table events rename to happenings; alter table things alter id type text;
-    alter table messages drop constraint messages_author_fkey`);
+    alter table messages drop constraint messages_author_fkey;
+    create table whole (like parts including all) partition by list (id); alter table whole attach partition parts default`);
   const plan = await l.plan();
   const problems = plan.problems.join('\n');
   for (const message of [
@@ -348,17 +350,19 @@ test('columns and tables have other names, schemas or types now – the plan nam
     /^public.users.id is called ident now: give it its old name back for the rescue$/m,
     /^public.log, whose rows may belong to .*, is called app.log now/m,
     /^public.events, whose rows .*, is called public.happenings now/m,
+    /^public.parts, whose rows .*, is a partition of another table now: detach it/m,
     /^public.things.id was integer and is text now$/m,
   ])
     assert.match(problems, message);
-  assert.equal(plan.problems.length, 5);
+  assert.equal(plan.problems.length, 6);
   await live.query(`alter table organizations set schema app`);
   await assert.rejects(l.plan(), {
     code: 'USAGE',
     message: /^public.organizations is called app.organizations now$/,
   });
   await live.query(`alter table app.organizations set schema public; alter table app.log set schema public; alter table happenings rename to events;
-    alter table things alter id type int using id::int; alter table conversations rename heading to title; alter table users rename ident to id`);
+    alter table things alter id type int using id::int; alter table conversations rename heading to title; alter table users rename ident to id;
+    alter table whole detach partition parts`);
   assert.deepEqual((await l.plan()).problems, []);
   same(await l.content('live'), lost);
 });

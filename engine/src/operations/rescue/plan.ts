@@ -1,4 +1,5 @@
 /** `helvino rescue plan`: from two or three states of the database to a file that says what would be changed. */
+import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { randomHex } from '../../base/ids.ts';
 import { query } from '../../postgres/index.ts';
@@ -27,7 +28,7 @@ import {
 } from './plan-space.ts';
 import { readSchema } from './read-schema.ts';
 import { from } from './row-sql.ts';
-import { type SchemaModel, tableName } from './schema-model.ts';
+import { type SchemaModel, type TableModel, tableName } from './schema-model.ts';
 import { identify, pinSettings, rollback, type ServerIdentity } from './session.ts';
 import { sideEffectsOf } from './side-effects.ts';
 import type { PlanOptions, PlanSummary, RescuePolicies, TablePolicy } from './types.ts';
@@ -302,12 +303,26 @@ async function goneRows({ gone, clients }: PlanSpace, { root }: PlanOptions): Pr
       clients.before,
       `select exists (select from ${from(table)}) as some`,
     );
-    if (row!.some)
-      problems.push(
-        `${tableName(table)}, whose rows may belong to ${root.table}, ${called ? `is called ${called} now: give it its old name and schema back for the rescue` : 'is not there any more: make it again first'}`,
-      );
+    if (!row!.some) continue;
+    const fate = called
+      ? `is called ${called} now: give it its old name and schema back for the rescue`
+      : await goneTo(clients.now, table);
+    problems.push(`${tableName(table)}, whose rows may belong to ${root.table}, ${fate}`);
   }
   return problems;
+}
+
+/** Something else may have its name: an ordinary table that was attached as a partition stands for itself no more. */
+async function goneTo(now: Client, { id }: TableModel): Promise<string> {
+  const [found] = await query<{ partition: boolean }>(
+    now,
+    'select relispartition as partition from pg_class where oid = to_regclass($1)',
+    [id],
+  );
+  if (!found) return 'is not there any more: make it again first';
+  return found.partition
+    ? 'is a partition of another table now: detach it for the rescue'
+    : 'is no ordinary table any more: make it one again first';
 }
 
 /** Rows a second on two cores, with an index or two: measured by bench/rescue.ts. */

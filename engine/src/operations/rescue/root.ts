@@ -1,9 +1,9 @@
 /** Which rows `--root TABLE --key VALUE` means. */
 import type { Client } from 'pg';
-import { HelvinoError } from '../../base/errors.ts';
+import { asHelvinoError, HelvinoError } from '../../base/errors.ts';
 import { query } from '../../postgres/index.ts';
 import { findTable, readSchema } from './read-schema.ts';
-import { columnIs, from } from './row-sql.ts';
+import { columnIs, from, literalOf } from './row-sql.ts';
 import { type RescueRoot, type TableModel, tableName } from './schema-model.ts';
 import { pinSettings, rollback } from './session.ts';
 
@@ -59,22 +59,28 @@ async function columnOfKey(client: Client, table: TableModel, value: string): Pr
   );
 }
 
-/** A text that is no value of the column's type is the value of no row. */
 async function hasValue(
   client: Client,
   table: TableModel,
   { name, value }: { readonly name: string; readonly value: string },
 ): Promise<boolean> {
+  if (!(await isValue(client, literalOf(table, name, value)))) return false;
+  const [row] = await query<{ there: boolean }>(
+    client,
+    `select exists (select from ${from(table)} t where ${columnIs(table, name, value)}) as there`,
+  );
+  return row!.there;
+}
+
+/** A text that is no value of the column's type is the value of no row. What types say of it, and with what code, is their own affair. */
+async function isValue(client: Client, literal: string): Promise<boolean> {
   await query(client, 'savepoint helvino_key');
   try {
-    const [row] = await query<{ there: boolean }>(
-      client,
-      `select exists (select from ${from(table)} t where ${columnIs(table, name, value)}) as there`,
-    );
-    return row!.there;
+    await query(client, `select ${literal}`);
+    return true;
   } catch (thrown) {
-    if (!(thrown instanceof HelvinoError) || !/^(22|42|P0)/.test(String(thrown.context.sqlstate ?? '')))
-      throw thrown;
+    const { code, context } = asHelvinoError(thrown);
+    if (code === 'SERVER_GONE' || String(context.sqlstate).startsWith('57')) throw thrown;
     await query(client, 'rollback to savepoint helvino_key');
     return false;
   }

@@ -39,14 +39,14 @@ export function sameValue(table: TableModel, name: string, a: string, b: string)
   return compare(columnOf(table, name).equality, a, b);
 }
 
+/** What a user wrote, as a value of the column's type. */
+export function literalOf(table: TableModel, name: string, value: string): string {
+  return `${pg.escapeLiteral(value)}::${columnOf(table, name).plain}`;
+}
+
 /** That the column of `t` has the value that a user wrote, whatever its spelling. */
 export function columnIs(table: TableModel, name: string, value: string): string {
-  return sameValue(
-    table,
-    name,
-    column('t', name),
-    `${pg.escapeLiteral(value)}::${columnOf(table, name).plain}`,
-  );
+  return sameValue(table, name, column('t', name), literalOf(table, name, value));
 }
 
 /** That `a(0)` and `b(0)` are equal, and so on: values of the key's columns, or of two that are the server's own. */
