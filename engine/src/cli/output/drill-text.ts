@@ -1,21 +1,21 @@
 /** A drill's report for people. */
-import { formatBytes, formatDuration, formatTime } from '../../base/format.ts';
+import { formatBytes, formatDuration, formatTime, printable } from '../../base/format.ts';
 import type { DrillReport } from '../../operations/index.ts';
 import { table } from './table.ts';
 
 export function drillText(report: DrillReport): string[] {
   const rows = report.checks.map((check) => [
     check.state,
-    check.name,
+    printable(check.name),
     check.seconds > 0 ? formatDuration(check.seconds) : '',
-    check.detail,
+    printable(check.detail),
   ]);
   const lines = table(
     [{ title: '' }, { title: 'check' }, { title: 'time', align: 'right' }, { title: '' }],
     rows,
   ).slice(1);
   const found = report.checks.flatMap((check) =>
-    (check.findings ?? []).map((finding) => `  ${check.name}: ${finding}`),
+    (check.findings ?? []).map((finding) => printable(`  ${check.name}: ${finding}`)),
   );
   const recovery =
     report.recoverySeconds === undefined

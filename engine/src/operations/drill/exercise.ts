@@ -30,6 +30,8 @@ export interface CommandPlace {
   readonly role: string | undefined;
   readonly directory: string;
   readonly env: Readonly<Record<string, string>>;
+  /** Values that must not be in a report, whoever prints them. */
+  readonly secrets: readonly string[];
 }
 
 export interface Migrations extends CommandPlace {
@@ -116,7 +118,11 @@ async function placeOf(
   database: string,
 ): Promise<CommandPlace> {
   const env = await plainValues(source, part.env);
-  return { database, role: part.role, directory: resolve(source.directory, part.directory ?? ''), env };
+  const secrets = Object.entries(part.env).flatMap(([name, value]) =>
+    typeof value === 'string' ? [] : [env[name]!],
+  );
+  const directory = resolve(source.directory, part.directory ?? '');
+  return { database, role: part.role, directory, env, secrets };
 }
 
 async function plainValues(

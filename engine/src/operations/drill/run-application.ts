@@ -35,7 +35,8 @@ async function commandOf(
   more: Readonly<Record<string, string>> = {},
 ): Promise<Command> {
   const env = { ...more, ...place.env, DATABASE_URL: await urlOf(place) };
-  return new Command({ command, directory: place.directory, env, outer: options.env, clock: options.clock });
+  const { directory, secrets } = place;
+  return new Command({ command, directory, env, secrets, outer: options.env, clock: options.clock });
 }
 
 async function checkMigrations(input: ApplicationInput, migrations: Migrations): Promise<Outcome> {

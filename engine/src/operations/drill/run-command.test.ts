@@ -23,6 +23,15 @@ test('a command that ends – its status and what it printed; nothing of its gro
   assert.ok(await gone(Number(command.lines[0])));
 });
 
+test('an application that prints its environment – its secrets are not in what is kept', async () => {
+  const env = { KEY: 'geheim', LONGER: 'geheimnis', OTHER: 'plain' };
+  const secrets = ['geheim', 'geheimnis', ''];
+  const command = new Command({ ...options, env, secrets, command: 'echo "$KEY $LONGER $OTHER"' });
+  await command.endsWithin(60_000, new AbortController().signal);
+  await command.stop();
+  assert.deepEqual(command.lines, ['*** *** plain']);
+});
+
 test('a daemon that leaves the group – ends with the command, too', async () => {
   const command = new Command({ ...options, command: `setsid sleep 1000 & echo "$!"; exec sleep 1000` });
   for (let i = 0; i < 200 && command.lines.length === 0; i++) await sleep(50);

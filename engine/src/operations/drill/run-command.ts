@@ -21,6 +21,8 @@ export interface CommandOptions {
   readonly directory: string;
   /** All that it gets, beside where programs are. */
   readonly env: Readonly<Record<string, string>>;
+  /** Hidden in what it prints. */
+  readonly secrets?: readonly string[];
   /** Ours: `PATH` and the like are taken from it. */
   readonly outer: Environment;
   readonly clock: Clock;
@@ -35,14 +37,17 @@ export class Command {
   /** In the environment of all that it starts. */
   readonly #mark = randomHex(16);
   readonly #clock: Clock;
+  readonly #secrets: readonly string[];
   readonly #ended: Promise<void>;
   readonly #killAtExit = () => this.#signal('SIGKILL');
   #said = '';
   #over = false;
   #outcome = '';
 
-  constructor({ command, directory, env, outer, clock }: CommandOptions) {
+  constructor({ command, directory, env, secrets = [], outer, clock }: CommandOptions) {
     this.#clock = clock;
+    // The longest first: one may hold another.
+    this.#secrets = secrets.filter((secret) => secret !== '').sort((a, b) => b.length - a.length);
     const basics = Object.fromEntries(
       passed.flatMap((name) => (outer[name] === undefined ? [] : [[name, outer[name]]])),
     );
@@ -81,9 +86,10 @@ export class Command {
     return this.#over && this.#child.exitCode === 0;
   }
 
-  /** The last lines that it printed. */
+  /** The last lines that it printed, without its secrets. */
   get lines(): string[] {
-    return this.#said
+    return this.#secrets
+      .reduce((said, secret) => said.replaceAll(secret, '***'), this.#said)
       .split('\n')
       .map((line) => line.trimEnd())
       .filter((line) => line !== '')

@@ -118,6 +118,7 @@ test('what was not checked – is told by the names of checks, not by words in t
   const bare = missing('restore', 'row counts', 'assertion: no http errors');
   assert.match(bare, /The application was not started/);
   assert.doesNotMatch(bare, /No assertions/);
+  assert.match(bare, /Unlogged tables, .* were not compared/);
   assert.match(missing('application', 'GET /sql', 'row counts'), /No assertions/);
   assert.match(
     missing('restore', 'consistency', 'amcheck'),
