@@ -12,10 +12,14 @@ import { type Fixture, makeFixture, query, startRestored } from './backup-fixtur
 import { startTestServer, type TestMajor, type TestServer, testServerUser } from './pg-server.ts';
 import { startWalStream } from './wal-stream.ts';
 
-const settings = { wal_keep_size: '64MB', wal_level: 'replica', hot_standby: 'on' };
+export const standbySettings = { wal_keep_size: '64MB', wal_level: 'replica', hot_standby: 'on' };
 
 /** A standby, made of a restore of our own: the newest state, on the primary's timeline, following it. */
-async function startStandby(fixture: Fixture, primary: TestServer, manifest: Manifest): Promise<TestServer> {
+export async function startStandby(
+  fixture: Fixture,
+  primary: TestServer,
+  manifest: Manifest,
+): Promise<TestServer> {
   const directory = join(fixture.home, `standby-${primary.port}`);
   await fixture.restoreTo(manifest, { directory, newTimeline: false });
   const conf = join(directory, 'postgresql.auto.conf');
@@ -27,7 +31,7 @@ async function startStandby(fixture: Fixture, primary: TestServer, manifest: Man
   await writeFile(signal, '');
   const user = await testServerUser();
   if (user) for (const file of [conf, signal]) await chown(file, user.uid, user.gid);
-  return startTestServer({ major: primary.major, dataDir: directory, config: settings });
+  return startTestServer({ major: primary.major, dataDir: directory, config: standbySettings });
 }
 
 async function lsnOf(server: TestServer, expression: string): Promise<bigint> {
@@ -74,7 +78,11 @@ const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 /** `crash`: the primary is not shut down in order, and has WAL that its standby never got. */
 export async function failOverAndBack(major: TestMajor, { crash }: { crash: boolean }): Promise<void> {
   await using fixture = await makeFixture();
-  await using first = await startTestServer({ major, initdbArgs: ['--wal-segsize=1'], config: settings });
+  await using first = await startTestServer({
+    major,
+    initdbArgs: ['--wal-segsize=1'],
+    config: standbySettings,
+  });
   let n = 0;
   const add = async (server: TestServer, count: number) => {
     for (let i = 0; i < count; i++) await query(server, `insert into log values (${++n})`);
