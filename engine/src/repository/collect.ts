@@ -43,34 +43,70 @@ export async function planCollect(
   options: { graceMs: number },
 ): Promise<CollectPlan> {
   const { driver } = repository;
+  using seen = await lookAround(repository, options);
+  const { marks, situation } = seen;
+  const [mark, remove] = [new PackList(), new PackList()];
+  const wait = new WaitingPacks(situation);
+  const kept = { packs: 0, bytes: 0 };
+  const rightlyMarked = new NumberSet();
+  for await (const { pack, action, age, known } of judgePacks(driver, seen)) {
+    if (known !== undefined) rightlyMarked.add(known);
+    if (action === 'mark') mark.add(pack);
+    else if (action === 'remove') remove.add(pack);
+    else if (action === 'wait') wait.add(pack, age);
+    else {
+      kept.packs++;
+      kept.bytes += pack.size;
+    }
+  }
+  const unmark = marks.select((number) => !rightlyMarked.has(number));
+  const parts = await planSuperseded(driver, situation);
+  return { mark, remove, wait, unmark, parts, kept };
+}
+
+interface Situation {
+  readonly leases: readonly LeaseFacts[];
+  readonly now: number;
+  readonly graceMs: number;
+}
+
+interface Seen extends Disposable {
+  readonly situation: Situation;
+  /** Packs that manifests name. */
+  readonly named: PackIds;
+  readonly marks: PackList;
+}
+
+/** Throws REPOSITORY_DAMAGED. */
+async function lookAround(repository: Repository, { graceMs }: { graceMs: number }): Promise<Seen> {
+  const { driver } = repository;
   const now = (await driver.now()).getTime();
   // Leases before manifests: a backup that commits in between is then seen by one or the other.
   const leases = await liveLeases(driver);
   await assertNothingLost(repository);
   const named = await namedPacks(repository);
   const marks = await readMarks(driver);
-  const [mark, remove] = [new PackList(), new PackList()];
-  const wait = new WaitingPacks({ leases, now, graceMs: options.graceMs });
-  const kept = { packs: 0, bytes: 0 };
-  const rightlyMarked = new NumberSet();
+  return { situation: { leases, now, graceMs }, named, marks, [Symbol.dispose]: () => named.free() };
+}
+
+type Judged = { readonly pack: SizedPack; readonly age: Age; readonly known: number | undefined } & {
+  readonly action: 'keep' | 'mark' | 'wait' | 'remove';
+};
+
+/** Every pack of the store. `known`: the number of its mark. */
+async function* judgePacks(
+  driver: StorageDriver,
+  { situation, named, marks }: Seen,
+): AsyncGenerator<Judged, void, void> {
   for await (const object of driver.list(packsPrefix)) {
     const pack = { id: object.name.split('/')[2] ?? '', size: object.size };
-    if (named.has(pack.id)) {
-      kept.packs++;
-      kept.bytes += pack.size;
-      continue;
-    }
-    const known = marks.numberOf(pack.id);
-    if (known !== undefined) rightlyMarked.add(known);
+    const keep = named.has(pack.id);
+    const known = keep ? undefined : marks.numberOf(pack.id);
     const from = known === undefined ? object.modified.getTime() : marks.sizeOf(known);
     const age = { from, marked: known !== undefined };
-    if (wait.reasonFor(age) !== undefined) wait.add(pack, age);
-    else if (known === undefined) mark.add(pack);
-    else remove.add(pack);
+    const waits = !keep && reasonToWait(situation, age) !== undefined;
+    yield { pack, age, known, action: keep ? 'keep' : waits ? 'wait' : age.marked ? 'remove' : 'mark' };
   }
-  const unmark = marks.select((number) => !rightlyMarked.has(number));
-  const parts = await planSuperseded(driver, { now, graceMs: options.graceMs });
-  return { mark, remove, wait, unmark, parts, kept };
 }
 
 interface Age {
@@ -81,27 +117,17 @@ interface Age {
 
 /** The reason of each is put into words when it is asked for. */
 class WaitingPacks implements Iterable<SizedPack & { readonly reason: string }> {
-  readonly #facts: { leases: readonly LeaseFacts[]; now: number; graceMs: number };
+  readonly #situation: Situation;
   readonly #packs = new PackList();
   readonly #ages = new NumberList();
   readonly #marked = new NumberSet();
 
-  constructor(facts: { leases: readonly LeaseFacts[]; now: number; graceMs: number }) {
-    this.#facts = facts;
+  constructor(situation: Situation) {
+    this.#situation = situation;
   }
 
   get length(): number {
     return this.#packs.length;
-  }
-
-  /** Undefined: it need not wait. */
-  reasonFor({ from, marked }: Age): string | undefined {
-    const { leases, now, graceMs } = this.#facts;
-    const holder = leases.find((lease) => lease.began.getTime() <= from + 1000);
-    if (holder) return `run ${holder.run} (${holder.kind}) is alive since ${holder.began.toISOString()}`;
-    const left = graceMs - (now - from);
-    if (left <= 0) return undefined;
-    return `${marked ? 'marked' : 'written'} less than the grace time ago (${Math.ceil(left / 1000)} s left)`;
   }
 
   add(pack: SizedPack, { from, marked }: Age): void {
@@ -112,7 +138,8 @@ class WaitingPacks implements Iterable<SizedPack & { readonly reason: string }> 
 
   *[Symbol.iterator](): Generator<SizedPack & { readonly reason: string }, void, void> {
     for (let number = 0; number < this.length; number++) {
-      const reason = this.reasonFor({ from: this.#ages.at(number), marked: this.#marked.has(number) });
+      const age = { from: this.#ages.at(number), marked: this.#marked.has(number) };
+      const reason = reasonToWait(this.#situation, age);
       yield { ...this.#packs.at(number), reason: reason ?? '' };
     }
   }
@@ -120,6 +147,15 @@ class WaitingPacks implements Iterable<SizedPack & { readonly reason: string }> 
   toJSON(): unknown[] {
     return [...this];
   }
+}
+
+/** Undefined: it need not wait. */
+function reasonToWait({ leases, now, graceMs }: Situation, { from, marked }: Age): string | undefined {
+  const holder = leases.find((lease) => lease.began.getTime() <= from + 1000);
+  if (holder) return `run ${holder.run} (${holder.kind}) is alive since ${holder.began.toISOString()}`;
+  const left = graceMs - (now - from);
+  if (left <= 0) return undefined;
+  return `${marked ? 'marked' : 'written'} less than the grace time ago (${Math.ceil(left / 1000)} s left)`;
 }
 
 /** What a lost manifest named is not known, and it may be brought back: nothing may be removed meanwhile. */
@@ -146,17 +182,29 @@ export async function applyCollect(
   for (const { id } of plan.unmark) await driver.remove(trashName(id));
   for (const pack of plan.mark) await putOnce(driver, trashName(pack.id), []);
   await liveLeases(driver, { removeDead: true });
-  // Plan again: with no grace time what was just marked can go at once, and a commit since the first plan is seen.
-  const fresh = await planCollect(repository, options);
-  const removed = new PackList();
-  for (const pack of fresh.remove) {
-    if (plan.mark.numberOf(pack.id) === undefined && plan.remove.numberOf(pack.id) === undefined) continue;
+  // Once more: with no grace time what was just marked can go at once, and a commit since the first plan is seen.
+  const goes = await removableNow(repository, plan, options);
+  for (const { id } of goes) {
     // The pack before its mark: a mark without a pack is harmless, a pack without a mark would only wait again.
-    await driver.remove(packName(pack.id));
-    await driver.remove(trashName(pack.id));
-    removed.add(pack);
+    await driver.remove(packName(id));
+    await driver.remove(trashName(id));
   }
-  return { marked: plan.mark.length, removed, parts: await removeSuperseded(repository, plan.parts) };
+  return { marked: plan.mark.length, removed: goes, parts: await removeSuperseded(repository, plan.parts) };
+}
+
+/** Of what is in the plan. */
+async function removableNow(
+  repository: Repository,
+  plan: CollectPlan,
+  options: { graceMs: number },
+): Promise<PackList> {
+  using seen = await lookAround(repository, options);
+  const removable = new PackList();
+  for await (const { pack, action } of judgePacks(repository.driver, seen)) {
+    const planned = plan.mark.numberOf(pack.id) ?? plan.remove.numberOf(pack.id);
+    if (action === 'remove' && planned !== undefined) removable.add(pack);
+  }
+  return removable;
 }
 
 async function namedPacks(repository: Repository): Promise<PackIds> {

@@ -49,6 +49,11 @@ export class PackIds {
     return idBytes.toString('hex');
   }
 
+  /** Nobody may use it any more: its memory is given back now, not when it is seen to be garbage. */
+  free(): void {
+    for (const words of [...this.#blocks, this.#table]) freeBytes(words);
+  }
+
   #wordsAt(number: number): Uint32Array {
     const at = 4 * (number % blockLength);
     return this.#blocks[Math.floor(number / blockLength)]!.subarray(at, at + 4);

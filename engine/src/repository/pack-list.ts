@@ -66,6 +66,11 @@ export class PackList implements Iterable<SizedPack> {
     return new PackList({ ids: this.#ids, sizes: this.#sizes, chosen });
   }
 
+  /** Nobody may use it any more: see PackIds. */
+  free(): void {
+    this.#ids.free();
+  }
+
   *#numbers(): Generator<number, void, void> {
     if (this.#chosen) yield* this.#chosen;
     else for (let number = 0; number < this.#ids.length; number++) yield number;

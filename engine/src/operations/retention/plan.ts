@@ -85,6 +85,8 @@ export async function planRetentionOf(
   const kinds = [...new Set(state.backups.map(({ kind }) => kind))].sort();
   const plans = kinds.map((kind) => planKind(state, kind, { settings, logOf, tooFew }));
   const log = planLog(state, plans, { settings, tooFew });
+  // Of a plan only WAL is still asked for.
+  state.packs.free();
   return { id: idOf(database, plans, log.remove), database, now: state.now, kinds: plans, log };
 }
 

@@ -38,6 +38,8 @@ export interface DatabaseState {
   readonly histories: ReadonlyMap<string, Uint8Array>;
   /** Of each kind the newest run that is over, where it has left no backup. */
   readonly badRuns: ReadonlyMap<string, BadRun>;
+  /** Of all backups. */
+  readonly packs: PackList;
 }
 
 /** The kind of a backup whose manifest cannot be read. */
@@ -68,7 +70,7 @@ export async function readState(repository: Repository, database: string): Promi
   const histories = await logFiles(repository, database);
   backups.sort((a, b) => a.made.getTime() - b.made.getTime() || (a.id < b.id ? -1 : 1));
   const bad = await badRuns(repository, database, newestCommitted(backups));
-  return { database, now, backups, pieces, histories, badRuns: bad };
+  return { database, now, backups, pieces, histories, badRuns: bad, packs };
 }
 
 function newestCommitted(backups: readonly KnownBackup[]): Map<string, Date> {
