@@ -29,6 +29,8 @@ interface ForeignKey {
   readonly columns: readonly string[];
   readonly parentColumns: readonly string[];
   readonly operators: readonly string[];
+  /** Of the parent's columns where the child's have others, as `collate x`; else empty. */
+  readonly collations: readonly string[];
   /** Can be joined without looking up each row on its own. */
   readonly joinable: boolean;
 }
@@ -48,6 +50,10 @@ const foreignKeyQuery = `
       join pg_attribute on attrelid = k.confrelid and attnum = num) as "parentColumns",
     (select array_agg(format('operator(%I.%s)', n.nspname, o.oprname) order by ord)
       from unnest(k.conpfeqop) with ordinality x(op, ord) join pg_operator o on o.oid = op join pg_namespace n on n.oid = o.oprnamespace) as operators,
+    (select array_agg(case when p.attcollation <> c.attcollation then coalesce(format(' collate %I.%I', n.nspname, l.collname), '') else '' end order by ord)
+      from unnest(k.conkey, k.confkey) with ordinality x(own, other, ord)
+      join pg_attribute c on c.attrelid = k.conrelid and c.attnum = own join pg_attribute p on p.attrelid = k.confrelid and p.attnum = other
+      left join pg_collation l on l.oid = p.attcollation left join pg_namespace n on n.oid = l.collnamespace) as collations,
     (select bool_and(o.oprcanhash or o.oprcanmerge) from unnest(k.conpfeqop) op join pg_operator o on o.oid = op) as joinable
   from pg_constraint k join pg_class r on r.oid = k.conrelid join pg_namespace rn on rn.oid = r.relnamespace
     join pg_class f on f.oid = k.confrelid join pg_namespace fn on fn.oid = f.relnamespace
@@ -125,7 +131,9 @@ class Findings {
         .join('; '),
     );
     const columns = key.columns.map((column) => `c.${column}`);
-    const same = key.parentColumns.map((column, i) => `p.${column} ${key.operators[i]} ${columns[i]}`);
+    const same = key.parentColumns.map(
+      (column, i) => `p.${column} ${key.operators[i]} ${columns[i]}${key.collations[i]}`,
+    );
     const given = columns.map((column) => `${column} is not null`).join(' and ');
     const part = columns.map((column) => `${column} is not null`).join(' or ');
     const orphan = `${given} and not exists (select from ${key.parent} p where ${same.join(' and ')})`;
