@@ -157,6 +157,10 @@ function commonColumns(then: TableModel, today: TableModel, { changes, problems 
     } else if (!old || old.generated) changes.push(...addedColumn(name, column, problems));
     else if (typeClass(old.base) === typeClass(column.base)) {
       columns.push(column.name);
+      if (today.key?.includes(column.name) && tellsApartOtherwise(old, column))
+        problems.push(
+          `${name}.${column.name} is compared by the collation ${column.collation} now, and was by ${old.collation}: give it its old one back for the rescue`,
+        );
       if (printsOtherwise(old, column))
         changes.push(
           `${name}.${column.name} was ${old.type} and is ${column.type} now: values are rounded or padded`,
@@ -206,6 +210,10 @@ function typeClass(type: string): string {
 /** Of these types length and precision change what is stored, without an error. */
 function printsOtherwise({ base: old }: ColumnModel, { base: now }: ColumnModel): boolean {
   return old !== now && /^(numeric|timestamp|time|interval|character(?! varying))/.test(now);
+}
+
+function tellsApartOtherwise(old: ColumnModel, now: ColumnModel): boolean {
+  return old.collation !== now.collation && !(old.exact && now.exact);
 }
 
 /** Now's key, if it was one before, too. */

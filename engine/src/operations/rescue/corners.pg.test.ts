@@ -336,11 +336,14 @@ test('columns and tables have other names, schemas or types now – the plan nam
   await using l = await lab(`create schema app;
     create table things (id int primary key, org int references organizations on delete cascade);
     create table parts (id int primary key, org int references organizations on delete cascade);
-    insert into things values (1, 1); insert into parts values (1, 1);`);
+    create collation ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+    create table words (word text primary key, org int references organizations on delete cascade);
+    insert into words values ('Demo', 1); insert into things values (1, 1); insert into parts values (1, 1);`);
   const live = await l.client('live');
   const lost = await l.content('live');
   await live.query(`alter table conversations rename title to heading; alter table users rename id to ident;
     alter table log set schema app; alter table events rename to happenings; alter table things alter id type text;
+    alter table words alter word type text collate ci;
     alter table messages drop constraint messages_author_fkey;
     create table whole (like parts including all) partition by list (id); alter table whole attach partition parts default`);
   const plan = await l.plan();
@@ -350,11 +353,12 @@ test('columns and tables have other names, schemas or types now – the plan nam
     /^public.users.id is called ident now: give it its old name back for the rescue$/m,
     /^public.log, whose rows may belong to .*, is called app.log now/m,
     /^public.events, whose rows .*, is called public.happenings now/m,
+    /^public.words.word is compared by the collation public.ci now, and was by pg_catalog."default": /m,
     /^public.parts, whose rows .*, is a partition of another table now: detach it/m,
     /^public.things.id was integer and is text now$/m,
   ])
     assert.match(problems, message);
-  assert.equal(plan.problems.length, 6);
+  assert.equal(plan.problems.length, 7);
   await live.query(`alter table organizations set schema app`);
   await assert.rejects(l.plan(), {
     code: 'USAGE',
@@ -362,7 +366,7 @@ test('columns and tables have other names, schemas or types now – the plan nam
   });
   await live.query(`alter table app.organizations set schema public; alter table app.log set schema public; alter table happenings rename to events;
     alter table things alter id type int using id::int; alter table conversations rename heading to title; alter table users rename ident to id;
-    alter table whole detach partition parts`);
+    alter table words alter word type text; alter table whole detach partition parts`);
   assert.deepEqual((await l.plan()).problems, []);
   same(await l.content('live'), lost);
 });

@@ -42,6 +42,7 @@ function columnOf(name: string, fixed: boolean): ColumnModel {
     equality: { operator: '=', left: null, right: null, collation: null },
     hashable: false,
     collation: null,
+    exact: true,
     notNull: false,
     hasDefault: false,
     generated: false,

@@ -78,6 +78,7 @@ const columnsQuery = `
     format_type(coalesce(b.oid, a.atttypid), -1) as plain,
     (select format('%I.%I', cn.nspname, co.collname) from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace
       where co.oid = a.attcollation) as collation,
+    not exists (select from pg_collation co where co.oid = a.attcollation and not co.collisdeterministic) as exact,
     a.attnotnull as "notNull", a.atthasdef and a.attgenerated = '' as "hasDefault", a.attgenerated <> '' as generated,
     a.attidentity as identity,
     coalesce(

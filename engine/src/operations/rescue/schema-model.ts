@@ -34,6 +34,8 @@ export interface ColumnModel {
   readonly hashable: boolean;
   /** Quoted; null of a type that has none. */
   readonly collation: string | null;
+  /** False when the collation takes different texts for equal, e.g. ignores case. */
+  readonly exact: boolean;
   readonly notNull: boolean;
   readonly hasDefault: boolean;
   /** Computed by the server from others: never written, never compared. */

@@ -113,6 +113,7 @@ function stagedTable(present: SchemaModel, exported: ExportedTable, rowsIn: stri
       equality: asText,
       hashable: false,
       collation: null,
+      exact: true,
       notNull: false,
       hasDefault: false,
       generated: false,
