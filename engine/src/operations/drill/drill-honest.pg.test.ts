@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type Fixture, makeFixture, query, smallDisk, startRestored } from '../../../test/backup-fixture.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
+import { systemClock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { resolveConnection } from '../../postgres/index.ts';
@@ -118,6 +119,17 @@ test('a disk with room for the restore and not for its server – the drill ends
   });
   assert.deepEqual(await readdir(disk.path), []);
   assert.deepEqual(await fixture.repository.proofs(manifest.id), []);
+});
+
+test('a host whose clock is a year ahead – its report is no proof, and says why', async () => {
+  const manifest = await fixture.takeBackup(server);
+  const clock = { ...systemClock, now: () => new Date(Date.now() + 365 * 86_400_000) };
+  const report = await fixture.drillIt(manifest, { clock });
+  assert.equal(report.verdict, 'partly proven');
+  assert.deepEqual(
+    report.checks.filter(({ state }) => state !== 'passed').map(({ name, detail }) => `${name}: ${detail}`),
+    ["clock: the clock of this host is 365 d ahead of the store's: the times in this report are wrong"],
+  );
 });
 
 test('a repository that cannot be written – is proven all the same; the report is only shown', async () => {

@@ -9,7 +9,7 @@ import type { Clock } from '../../base/clock.ts';
 import { asHelvinoError, interrupted } from '../../base/errors.ts';
 import { formatTime } from '../../base/format.ts';
 import type { Progress } from '../../base/progress.ts';
-import { type BackupFacts, backupFacts, majorOf, methodOf } from '../../catalog/index.ts';
+import { type BackupFacts, backupFacts, formatAge, majorOf, methodOf } from '../../catalog/index.ts';
 import {
   type ConnectionParams,
   connectSql,
@@ -95,6 +95,9 @@ export async function drill(given: DrillOptions): Promise<DrillReport> {
   const options: RunOptions = { ...given, repository, meter };
   const run = drillOf(options);
   const foretold = await foretell({ ...options, ...options.evidence, walBytes: run.recorder.walBytes });
+  const apart = await clocksApart(given);
+  if (apart !== undefined)
+    await run.recorder.check('clock', async () => ({ state: 'unproven', detail: apart }));
   await sweepScratch({ parent: options.parent });
   const scratch = await createScratch({ parent: options.parent, purpose: 'drill' });
   // A check of a large table would go on for hours: with the server it ends at once.
@@ -115,6 +118,21 @@ export async function drill(given: DrillOptions): Promise<DrillReport> {
   const report = { ...run.recorder.report(), ...foretold };
   await document(given, report);
   return report;
+}
+
+/** More than clocks that are set are apart by. */
+const apartMs = 600_000;
+
+/**
+ * How far the clock of this host is from the store's, when that is too much: a report of another day is evidence of nothing.
+ * A store that cannot be written may not say its time.
+ */
+async function clocksApart({ repository, clock }: DrillOptions): Promise<string | undefined> {
+  const store = await repository.driver.now().catch(() => undefined);
+  const ahead = store === undefined ? 0 : clock.now().getTime() - store.getTime();
+  if (Math.abs(ahead) <= apartMs) return undefined;
+  const where = ahead > 0 ? 'ahead of' : 'behind';
+  return `the clock of this host is ${formatAge(Math.abs(ahead) / 1000)} ${where} the store's: the times in this report are wrong`;
 }
 
 /** The drill of one kind of backup. */
