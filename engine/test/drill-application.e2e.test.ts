@@ -63,12 +63,12 @@ test('a migration that is not applied – the check of migrations says which; th
     `delete from _prisma_migrations where migration_name = (select max(migration_name) from _prisma_migrations)`,
   );
   await lab.stream.upToNow();
-  await lab.plans(plan.replace('guide:', 'readyTimeout: 3s\n      guide:'));
+  await lab.plans(plan.replace('guide:', 'readyTimeout: 10s\n      guide:'));
   const { status, report } = await lab.drill('monthly');
   assert.deepEqual([status, report.verdict], [1, 'failed']);
   assert.match(
     said(report, 'migrations'),
     /^failed: migrations are missing: .*\nmigrations not applied: \d+/,
   );
-  assert.match(said(report, 'application'), /^failed: \/health did not answer within 3\.0 s: .*status 503/);
+  assert.match(said(report, 'application'), /^failed: \/health did not answer within 10 s: .*status 503/);
 });
