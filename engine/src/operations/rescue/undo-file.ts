@@ -60,11 +60,8 @@ function inverseRows({ table, changes, own, number, ...rest }: StagedTable): str
   const one: StagedTable = { table, changes, own, number, ...rest };
   const [s, o] = [`pg_temp.hv_s_${number} s`, `pg_temp.hv_o_${number} o`];
   const before = own.map((_, index) => `o.x${index}`).join(', ');
+  if (table.key === undefined) return inverseOfEqual(one, before);
   const removed = `select 'i', null, o.n, ${before} from ${o} where o.op = 'd'`;
-  if (table.key === undefined) {
-    const content = changes.columns.map((_, index) => `s.c${index}`).join(', ');
-    return [`select 'd', ${stagedHash(one)}, s.n, ${content} from ${s} where s.op = 'i'`, removed];
-  }
   const key = own.map((name) => (table.key!.includes(name) ? `s.c${changes.columns.indexOf(name)}` : 'null'));
   const same = own.length === changes.columns.length;
   const hash = same ? stagedHash(one) : rowHash(own.map((name) => column('t', name)));
@@ -73,6 +70,25 @@ function inverseRows({ table, changes, own, number, ...rest }: StagedTable): str
     `select 'd', ${hash}, null, ${key.join(', ')} from ${s} ${join} where s.op = 'i'`,
     `select 'u', ${hash}, null, ${before} from ${s} join ${o} on o.sid = s.ctid ${join} where s.op = 'u'`,
     removed,
+  ];
+}
+
+/**
+ * Without a key: of equal rows those are to go that are beyond what was there and stayed, and what went comes back beyond those. What the
+ * file called their numbers need not be so any more, if others have removed or added an equal one since.
+ */
+function inverseOfEqual(one: StagedTable, before: string): string[] {
+  const { number, changes } = one;
+  const content = changes.columns.map((_, index) => `s.c${index}`).join(', ');
+  const count = (name: string, rows: string) =>
+    `left join (select h, count(*) as ${name} from (${rows}) x group by h) ${name} using (h)`;
+  const came = `select ${stagedHash(one)} as h, s.* from pg_temp.hv_s_${number} s where s.op = 'i'`;
+  const went = `select o.* from pg_temp.hv_o_${number} o where o.op = 'd'`;
+  const counts = [count('there', `table pg_temp.hv_l_${number}`), count('gone', went), count('new', came)];
+  const stayed = `coalesce(there.there, 0) - coalesce(gone.gone, 0)`;
+  return [
+    `select 'd', h, ${stayed} + row_number() over (partition by h), ${content} from (${came}) s ${counts.join(' ')}`,
+    `select 'i', null, ${stayed} + coalesce(new.new, 0) + row_number() over (partition by h), ${before} from (${went}) o ${counts.join(' ')}`,
   ];
 }
 
