@@ -4,8 +4,9 @@
 # Arguments go to both verbs, e.g. --database shop. When anything changes in between, nothing is done (exit status 75).
 set -euo pipefail
 
-HELVINO="${HELVINO:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/engine/bin/helvino.mjs}"
-PATH="$PATH:/usr/local/bin:/usr/bin:/bin"
+home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+HELVINO="${HELVINO:-$home/engine/bin/helvino.mjs}"
+PATH="$PATH:/usr/local/bin:/usr/bin:/bin:$home/node_modules/node/bin"
 
 shown=$("$HELVINO" --quiet retention preview "$@")
 printf '%s\n' "$shown"

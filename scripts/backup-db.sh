@@ -12,9 +12,10 @@ DB_PORT="${DB_PORT:-5432}"
 BACKUP_DIR="${BACKUP_DIR:-/var/backups/helvino/postgres}"
 RETENTION_DAYS="${RETENTION_DAYS:-30}"
 # Optional: DB_PASSWORD (else ~/.pgpass), GPG_RECIPIENT (encrypts: .sql.gz.gpg), S3_TARGET (s3://bucket/prefix/, wants aws).
-HELVINO="${HELVINO:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/engine/bin/helvino.mjs}"
-# cron's own PATH is short.
-PATH="$PATH:/usr/local/bin:/usr/bin:/bin"
+home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+HELVINO="${HELVINO:-$home/engine/bin/helvino.mjs}"
+# cron's own PATH is short. Last the Node.js that `npm ci` brings, for machines without one.
+PATH="$PATH:/usr/local/bin:/usr/bin:/bin:$home/node_modules/node/bin"
 
 export PGHOST="$DB_HOST" PGPORT="$DB_PORT" PGUSER="$DB_USER"
 [ -z "${DB_PASSWORD:-}" ] || export PGPASSWORD="$DB_PASSWORD"

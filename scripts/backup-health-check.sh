@@ -6,8 +6,9 @@ set -uo pipefail
 BACKUP_DIR="${BACKUP_DIR:-/var/backups/helvino/postgres}"
 MAX_AGE_HOURS="${MAX_AGE_HOURS:-36}"
 MIN_SIZE_KB="${MIN_SIZE_KB:-1024}"
-HELVINO="${HELVINO:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/engine/bin/helvino.mjs}"
-PATH="$PATH:/usr/local/bin:/usr/bin:/bin"
+home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+HELVINO="${HELVINO:-$home/engine/bin/helvino.mjs}"
+PATH="$PATH:/usr/local/bin:/usr/bin:/bin:$home/node_modules/node/bin"
 
 worst=0
 problem() { # STATUS TEXT

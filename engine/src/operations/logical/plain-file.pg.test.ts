@@ -168,6 +168,7 @@ test('recipients – exactly the address, one key only, one that can encrypt', {
       env: own,
     });
   try {
+    await make('gone@helvino.test', 'encr', 'seconds=1');
     await make('devops@helvino.test', 'encr');
     await make('ops@helvino.test', 'encr');
     await make('signer@helvino.test', 'sign');
@@ -184,6 +185,10 @@ test('recipients – exactly the address, one key only, one that can encrypt', {
     await assert.rejects(dump('names', { gpgRecipient: 'signer@helvino.test', env: own }), {
       code: 'KEY_MISSING',
       message: /cannot encrypt/,
+    });
+    await assert.rejects(dump('names', { gpgRecipient: 'gone@helvino.test', env: own }), {
+      code: 'KEY_MISSING',
+      message: /has expired/,
     });
     assert.equal((await readdir(join(home, 'names'))).length, 1);
   } finally {
