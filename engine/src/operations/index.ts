@@ -36,7 +36,7 @@ export {
   verifyReport,
   writeReport,
 } from './drill/report/index.ts';
-export type { DrillReport } from './drill/report.ts';
+export { type DrillReport, recoveryTime } from './drill/report.ts';
 export { runPlan } from './drill/run-plan.ts';
 export {
   type FindResult,

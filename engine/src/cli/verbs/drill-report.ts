@@ -13,6 +13,7 @@ import {
   type ReportFormat,
   readPublicKey,
   readSigningKey,
+  recoveryTime,
   reportFormats,
   signingKeyFile,
   verifyBundle,
@@ -64,7 +65,7 @@ function listText(drills: readonly KnownDrill[]): string[] {
   if (drills.length === 0) return ['no drill yet: prove a backup with `helvino drill`'];
   const rows = drills.map(({ signed, signature, retests }) => {
     const { report } = signed.document;
-    const rto = report.measured?.rtoSeconds ?? report.recoverySeconds;
+    const rto = recoveryTime(report);
     const { prediction } = report;
     const off = prediction && rto ? `${Math.round(predictionError(prediction.rtoSeconds, rto) * 100)} %` : '';
     return [

@@ -125,6 +125,11 @@ export interface DrillReport {
   readonly fingerprint?: Partial<DrillFingerprint>;
 }
 
+/** Reports of old versions say only when the server took connections. Undefined when the service did not come back. */
+export function recoveryTime({ measured, recoverySeconds }: DrillReport): number | undefined {
+  return measured ? measured.rtoSeconds : recoverySeconds;
+}
+
 /** No check failed and none is missing: proven. Nothing that did not run counts as passed. */
 export function verdictOf(checks: readonly Check[]): Verdict {
   if (checks.some((check) => check.state === 'failed')) return 'failed';

@@ -75,7 +75,7 @@ function summary(
   return {
     title: 'Evidence of backup and restore',
     subtitle: `Database ${database} · ${utc(period.from)} to ${utc(period.to)} · repository ${index.repository}`,
-    sentence: `In this period ${plural(backups.list.length, 'backup')} were made and ${plural(drills.list.length, 'restore drill')} run, of which ${proven} proved a backup. ${open === 0 ? 'Nothing is open.' : `${plural(open, 'point')} ${open === 1 ? 'asks' : 'ask'} for an explanation: see section 1.`}`,
+    sentence: `In this period ${plural(backups.list.length, 'backup')} ${backups.list.length === 1 ? 'was' : 'were'} made and ${plural(drills.list.length, 'restore drill')} run, of which ${proven} proved a backup. ${open === 0 ? 'Nothing is open.' : `${plural(open, 'point')} ${open === 1 ? 'asks' : 'ask'} for an explanation: see section 1.`}`,
     figures: [
       {
         label: 'Backups',

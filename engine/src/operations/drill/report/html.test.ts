@@ -95,6 +95,15 @@ test('a failed drill without a re-test – says that it waits for one', () => {
   assert.match(text, /Repeated by \| not yet/);
 });
 
+test('an application that did not answer – no recovery time, though the database was there', () => {
+  const measured = { bytesRead: 1 };
+  const report = open({ recoverySeconds: 4, measured, objectives: { rtoSeconds: 60 } });
+  assert.match(
+    reportMarkdown(report),
+    /Recovery time \(RTO\) \| 1 min 00 s \| not measured \| – \| not measured/,
+  );
+});
+
 test('a recovery point of which its check cannot say whether it was met – is not called missed', () => {
   const [name, state, seconds] = ['RPO', 'unproven', 0] as const;
   const report = open({

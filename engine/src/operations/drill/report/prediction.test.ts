@@ -121,4 +121,6 @@ test('records – phases where there are, checks of older ones; a drill that nev
     [470, 400, 50, 77],
   );
   assert.equal(measureOf(testReport({ recoverySeconds: undefined })), undefined);
+  // The database answered, the application did not.
+  assert.equal(measureOf(testReport({ measured: { bytesRead: 1 } })), undefined);
 });

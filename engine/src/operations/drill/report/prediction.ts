@@ -4,7 +4,7 @@
  * one odd drill does not turn it.
  */
 import { formatBytes } from '../../../base/format.ts';
-import type { DrillReport } from '../report.ts';
+import { type DrillReport, recoveryTime } from '../report.ts';
 
 /** What one drill says about speed. */
 export interface DrillMeasure {
@@ -51,7 +51,7 @@ const spread = 1.5;
 
 /** Undefined when the drill did not come so far that the database answered. */
 export function measureOf(report: DrillReport): DrillMeasure | undefined {
-  const seconds = report.measured?.rtoSeconds ?? report.recoverySeconds;
+  const seconds = recoveryTime(report);
   if (seconds === undefined || seconds <= 0 || report.bytes <= 0) return undefined;
   const phase = (name: string) => report.phases?.find((one) => one.name === name);
   const check = (name: string) => report.checks.find((one) => one.name === name)?.seconds;

@@ -4,7 +4,7 @@
  */
 import { formatBytes, formatDuration, plural } from '../../../base/format.ts';
 import { formatAge } from '../../../catalog/index.ts';
-import type { Check, DrillReport } from '../report.ts';
+import { type Check, type DrillReport, recoveryTime } from '../report.ts';
 import type { ReportDocument, SignedReport } from './document.ts';
 import { notChecked } from './not-checked.ts';
 import { predictionError } from './prediction.ts';
@@ -130,8 +130,6 @@ function verdictOf(report: DrillReport): ReportView['verdict'] {
   }
 }
 
-const rtoOf = (report: DrillReport) => report.measured?.rtoSeconds ?? report.recoverySeconds;
-
 function figuresOf({ report }: ReportDocument): ReportView['figures'] {
   const passed = report.checks.filter(({ state }) => state === 'passed').length;
   const figure = (label: string, { measured, objective, tone }: Measurement) => ({
@@ -173,7 +171,9 @@ interface Measurement {
 function measurement(report: DrillReport, name: 'RTO' | 'RPO'): Measurement {
   const { objectives = {}, measured = {}, checks } = report;
   const [took, objective] =
-    name === 'RTO' ? [rtoOf(report), objectives.rtoSeconds] : [measured.rpoSeconds, objectives.rpoSeconds];
+    name === 'RTO'
+      ? [recoveryTime(report), objectives.rtoSeconds]
+      : [measured.rpoSeconds, objectives.rpoSeconds];
   const state = checks.find((check) => check.name === name)?.state;
   const tone = state ? states[state] : toneOf(took, objective);
   return { measured: took, objective, tone };
@@ -277,7 +277,7 @@ function grouped(digits: string): string {
 
 function objectives(report: DrillReport): Block[] {
   const { prediction } = report;
-  const rto = rtoOf(report);
+  const rto = recoveryTime(report);
   const row = (name: string, { measured, objective, tone }: Measurement): Cell[] => {
     const open = measured === undefined ? 'not measured' : 'not known';
     const words = { good: 'met', bad: 'missed', open, plain: 'no objective is set' };
