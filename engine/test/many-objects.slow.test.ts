@@ -9,6 +9,8 @@ import { promisify } from 'node:util';
 
 const child = fileURLToPath(new URL('./many-objects-child.ts', import.meta.url));
 const [few, many] = [1000, 1_000_000];
+/** Threads take their own memory in their first second: what uses them is compared with a run that lasts as long. */
+const someForThreads = 10_000;
 /** Reading every byte takes its time. */
 const manyRead = 300_000;
 /** MiB that an operation may take more with a million objects than with a thousand. */
@@ -26,7 +28,6 @@ const operations = [
   'find',
   'lifecycle',
   'recovery',
-  'restore',
   'verify',
 ];
 
@@ -51,19 +52,20 @@ describe('a million packs that ten backups name, and a million pieces of WAL wit
 
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'hv-many-'));
-    for (const count of [few, manyRead, many]) await run('prepare', count);
+    for (const count of [few, someForThreads, manyRead, many]) await run('prepare', count);
   });
 
   after(() => rm(folder, { recursive: true, force: true }));
 
-  for (const [operation, count] of [
-    ...operations.map((one) => [one, many] as const),
-    ['read-data', manyRead] as const,
+  for (const [operation, base, count] of [
+    ...operations.map((operation) => [operation, few, many] as const),
+    ['restore', someForThreads, many] as const,
+    ['read-data', someForThreads, manyRead] as const,
   ]) {
-    test(`${operation} – takes hardly more memory than with a thousand`, async () => {
-      const base = await growth(operation, few);
-      const more = (await growth(operation, count)) - base;
-      console.log(`${operation}: ${more} MiB more than the ${base} MiB with a thousand`);
+    test(`${operation} – takes hardly more memory with ${count} than with ${base}`, async () => {
+      const least = await growth(operation, base);
+      const more = (await growth(operation, count)) - least;
+      console.log(`${operation}: ${more} MiB more than the ${least} MiB with ${base}`);
       assert.ok(more <= limit, `${operation} took ${more} MiB more`);
     });
   }
