@@ -84,8 +84,10 @@ class FakeStream {
     this.done = this.#ended.promise;
   }
 
-  sendStatus(positions: WalPositions): void {
+  sendStatus({ replyRequested, ...positions }: WalPositions & { replyRequested?: boolean }): void {
     this.#server.told.push(positions);
+    if (replyRequested)
+      setImmediate(() => this.#server.stream === this && !this.#server.dead && this.#sink.ready());
   }
 
   async stop(): Promise<void> {

@@ -185,7 +185,7 @@ for (const [what, when] of [
     else await run.clock.pass(100);
     assert.ok(when(server));
     server.dead = true;
-    await run.clock.pass(60_000);
+    await run.clock.pass(30_000);
     run.reading.stop();
     await run.clock.pass(4000);
     assert.equal(run.outcome(), undefined, 'it may still answer');
@@ -193,9 +193,49 @@ for (const [what, when] of [
     assert.deepEqual(run.outcome(), { end: undefined });
   });
 
+for (const seconds of [0, 3])
+  test(`a server that is dead, ${seconds > 0 ? 'between two visits' : 'while it streams'} – SERVER_GONE after a minute of silence, not before`, async () => {
+    const server = new FakeWalServer(1000n);
+    const run = begin(server);
+    await run.load(seconds);
+    await run.clock.pass(100);
+    server.dead = true;
+    await run.clock.pass(59_000);
+    assert.equal(run.outcome(), undefined);
+    await run.clock.pass(12_000);
+    const thrown = run.outcome()?.thrown;
+    assert.ok(thrown instanceof HelvinoError && thrown.code === 'SERVER_GONE');
+  });
+
+test('a server that has nothing to say, and a sink that is not ready for long – nobody is taken for dead', async () => {
+  const server = new FakeWalServer(1000n);
+  let room: (() => void) | undefined;
+  let isFull = false;
+  const sink = {
+    wal: () => undefined,
+    ready: () =>
+      isFull
+        ? new Promise<void>((resolve) => {
+            room = resolve;
+          })
+        : undefined,
+  };
+  const run = begin(server, { sink });
+  await run.clock.pass(600_000);
+  assert.equal(run.outcome(), undefined, 'it was asked, and has answered');
+  isFull = true;
+  server.write(1000);
+  await run.clock.pass(600_000);
+  assert.equal(run.outcome(), undefined, 'nothing was read');
+  isFull = false;
+  room!();
+  await run.clock.pass(600_000);
+  assert.equal(run.outcome(), undefined);
+});
+
 test('stop before the start, and while a dead server does not begin – the reading ends', async () => {
   const server = new FakeWalServer(1000n);
-  for (const wait of [0, 60_000]) {
+  for (const wait of [0, 30_000]) {
     const run = begin(server);
     server.dead = wait > 0;
     if (wait > 0) await run.clock.pass(wait);

@@ -54,6 +54,10 @@ const busyRate = 256 << 10;
 const calmRate = 64 << 10;
 /** Milliseconds; a server that is told to end the stream and does not is dead. */
 const patienceMs = 5000;
+/** Milliseconds after which a silent server is asked for a sign of life, and after which it is dead: as long as it waits for us. */
+const askMs = 10_000;
+const silenceMs = 60_000;
+const nothing: WalPositions = { written: 0n, flushed: 0n, applied: 0n };
 
 export class WalReading {
   readonly #options: ReadingOptions;
@@ -66,11 +70,16 @@ export class WalReading {
   #serverEnd = 0n;
   #positions: WalPositions | undefined;
   #told: WalPositions | undefined;
+  /** When the server last said something. */
+  #heard: number;
+  /** Nothing is read until the sink is ready. */
+  #isHeld = false;
 
   constructor(options: ReadingOptions) {
     this.#options = options;
     this.#received = options.startLsn;
     this.#pace = new Pace(options.clock);
+    this.#heard = options.clock.monotonic();
   }
 
   /** The end of WAL on the server, as it last said. */
@@ -102,14 +111,34 @@ export class WalReading {
       );
     this.#stop.signal.addEventListener('abort', isLate, { once: true });
     try {
-      return await Promise.race([this.#read(), this.#late.promise]);
+      return await Promise.race([this.#read(), this.#late.promise, this.#silence(done.signal)]);
     } finally {
       done.abort();
     }
   }
 
+  /** A host that is gone closes nothing, and the operating system gives it a quarter of an hour. Throws SERVER_GONE. */
+  async #silence(signal: AbortSignal): Promise<never> {
+    const { clock } = this.#options;
+    for (;;) {
+      await clock.sleep(askMs, signal);
+      const silentMs = clock.monotonic() - this.#heard;
+      if (this.#isHeld || silentMs < askMs) continue;
+      if (silentMs > silenceMs)
+        throw new HelvinoError(
+          'SERVER_GONE',
+          `the server has said nothing for ${Math.round(silentMs / 1000)} s`,
+          {
+            hint: 'check the server, and the network',
+          },
+        );
+      this.#stream?.sendStatus({ ...(this.#positions ?? nothing), replyRequested: true });
+    }
+  }
+
   async #read(): Promise<End> {
     const { signal } = this.#stop;
+    this.#heard = this.#options.clock.monotonic();
     if (!signal.aborted) this.#mayLeave = await this.#options.mayLeave();
     let upTo: bigint | undefined;
     while (!signal.aborted) {
@@ -128,6 +157,7 @@ export class WalReading {
       await clock.sleep(restMs, signal).catch(() => undefined);
       if (signal.aborted) return undefined;
       const server = await replication.identify();
+      this.#heard = clock.monotonic();
       this.#serverEnd = server.xlogpos;
       // The end of a timeline is told only to whoever stays.
       if (server.timeline !== timeline) return undefined;
@@ -175,7 +205,7 @@ export class WalReading {
         ready: () => {
           const isSmall = this.#received - before < smallRead;
           before = this.#received;
-          return sink.ready() ?? this.#pause(stream, { upTo, isSmall });
+          return this.#hold(sink.ready()) ?? this.#pause(stream, { upTo, isSmall });
         },
       },
     );
@@ -210,6 +240,17 @@ export class WalReading {
       return undefined;
     }
     return clock.sleep(restMs, this.#stop.signal).catch(() => undefined);
+  }
+
+  /** Told after each read, with what the sink waits for. */
+  #hold(wait: Promise<void> | undefined): Promise<void> | undefined {
+    const { clock } = this.#options;
+    this.#heard = clock.monotonic();
+    this.#isHeld = wait !== undefined;
+    return wait?.finally(() => {
+      this.#heard = clock.monotonic();
+      this.#isHeld = false;
+    });
   }
 
   /** From now on what is told waits for the next visit. */
