@@ -205,6 +205,8 @@ test('a drill plan that cannot be run – refused when the file is read, with wh
     ['{ timeZone: Mars }', /is no time zone/],
     ['{ heartbeat: { table: t, maxAge: 1h } }', /give `table` and `column`, or `sql`/],
     ['{ skip: [restore] }', /skip/],
+    ['{ assertions: [{ name: a, sql: select 1, expect: {} }] }', /give `min`, `max`, or both/],
+    ['{ assertions: [{ name: a, sql: select 1, expect: { min: 2, max: 1 } }] }', /`min` not above `max`/],
     ['{ application: { command: x, http: [{ path: health }] } }', /a path begins with \//],
   ] as const)
     assert.match(message(plan(words)), wanted, words);

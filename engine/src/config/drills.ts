@@ -62,7 +62,12 @@ const assertion = z.strictObject({
       z.number(),
       z.boolean(),
       z.null(),
-      z.strictObject({ min: z.number().optional(), max: z.number().optional() }),
+      z
+        .strictObject({ min: z.number().optional(), max: z.number().optional() })
+        .refine(
+          ({ min, max }) => (min ?? max) !== undefined && (min ?? -Infinity) <= (max ?? Infinity),
+          'give `min`, `max`, or both, with `min` not above `max`: else it says nothing',
+        ),
     ])
     .default(true)
     .describe('The value, or `{ min, max }` for a number.'),
