@@ -16,6 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { smallDisk } from '../../../test/backup-fixture.ts';
 import { dumpMajor, makeShop, rowsOf, withoutPgDump } from '../../../test/logical-fixture.ts';
@@ -172,6 +173,8 @@ test('recipients – exactly the address, one key only, one that can encrypt', {
     await make('devops@helvino.test', 'encr');
     await make('ops@helvino.test', 'encr');
     await make('signer@helvino.test', 'sign');
+    // The first key's second, as gpg counts, whole ones.
+    await sleep(2000);
     const sealed = await dump('names', { gpgRecipient: 'ops@helvino.test', env: own });
     const told = await run('bash', ['-c', `gpg --batch --decrypt ${sealed.file} 2>&1 >/dev/null`], {
       env: own,
