@@ -35,6 +35,7 @@ export {
 export { verifyDirectoryChecksums } from './directory-checksums.ts';
 export { fingerprintDatabase, quoteIdentifier, type TableFingerprint } from './fingerprint.ts';
 export { IncrementalFileReader } from './incremental-file.ts';
+export { liftLimits } from './lift-limits.ts';
 export { initCluster, type LocalServer, startLocalServer } from './local-server.ts';
 export {
   formatLsn,

@@ -13,6 +13,7 @@ import {
   connectSql,
   createScratch,
   type DatabaseProperties,
+  liftLimits,
   programEnvironment,
   readDatabaseProperties,
   readSchemaFacts,
@@ -60,7 +61,7 @@ export async function dumpDatabase(database: SourceDatabase, context: DumpContex
   // A broken connection is noticed by the next query; without a listener it would end the process.
   client.on('error', () => undefined);
   try {
-    await client.query('set idle_in_transaction_session_timeout = 0');
+    await liftLimits(client);
     await client.query('begin isolation level repeatable read read only');
     const { rows } = await client.query<{ snapshot: string; time: Date }>(
       'select pg_export_snapshot() as snapshot, clock_timestamp() as time',

@@ -21,6 +21,9 @@ for (const major of testMajors) {
     await using fixture = await makeFixture();
     await using server = await startTestServer({ major });
     await makeShop(server);
+    // A limit for ordinary work, which the dump must not have.
+    if (major >= 17)
+      await rowsOf(server, 'postgres', "alter database shop set transaction_timeout = '200ms'");
     for (const format of ['custom', 'directory', 'plain'] as const) {
       const manifest = await takeDump(fixture, server, { format, binDirs: extraDirs });
       assert.match(logicalFacts(manifest).tool, new RegExp(`^pg_dump ${major}\\.`));

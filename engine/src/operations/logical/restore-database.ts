@@ -13,6 +13,7 @@ import {
   type ConnectionParams,
   connectSql,
   findClientPrograms,
+  liftLimits,
   quoteIdentifier,
   readDatabaseProperties,
 } from '../../postgres/index.ts';
@@ -101,21 +102,16 @@ export async function connectAside(
   for (const aside of new Set(['postgres', connection.database, 'template1'])) {
     if (aside === avoid) continue;
     try {
-      const client = await connectSql(withoutLimits(connection), { database: aside, signal });
+      const client = await connectSql(connection, { database: aside, signal });
       // A broken connection is noticed by the next query; without a listener it would end the process.
       client.on('error', () => undefined);
+      await liftLimits(client);
       return client;
     } catch (thrown) {
       failure ??= thrown;
     }
   }
   throw failure;
-}
-
-/** Loading takes hours: no limit that the role or the database has for its ordinary work may end what is done around it. */
-function withoutLimits(connection: ConnectionParams): ConnectionParams {
-  const limits = ['statement_timeout', 'lock_timeout', 'idle_session_timeout'].map((name) => `-c ${name}=0`);
-  return { ...connection, options: [connection.options, ...limits].filter(Boolean).join(' ') };
 }
 
 async function planWith(client: Client, options: RestoreDatabaseOptions): Promise<RestoreDatabasePlan> {
@@ -368,8 +364,9 @@ class RestoreRun {
         progress,
         signal,
       });
-    const there = await connectSql(withoutLimits(connection), { database: plan.temporary, signal });
+    const there = await connectSql(connection, { database: plan.temporary, signal });
     try {
+      await liftLimits(there);
       progress.phase('gathering statistics');
       await there.query('analyze');
       const tables = await dumpedTables(there, { content: false, progress, signal });

@@ -1,0 +1,14 @@
+import type { Client } from 'pg';
+import { query } from './sql.ts';
+
+/**
+ * Time limits that the role or the database has for its ordinary work do not hold in this session: dumps and restores take hours, and
+ * wait. Those that this version does not know are passed over.
+ */
+export async function liftLimits(client: Client): Promise<void> {
+  await query(
+    client,
+    `select set_config(name, '0', false) from pg_settings where name in ('statement_timeout', 'lock_timeout',
+       'idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`,
+  );
+}
