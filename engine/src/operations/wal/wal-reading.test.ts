@@ -51,6 +51,18 @@ function begin(server: FakeWalServer, overrides: Partial<ReadingOptions> = {}) {
   };
 }
 
+test('bursts on a calm server, of two seconds and less – one stream', async () => {
+  const server = new FakeWalServer(1000n);
+  const run = begin(server);
+  for (let i = 0; i < 5; i++) {
+    await run.load(1.5);
+    await run.clock.pass(2000);
+  }
+  assert.equal(server.starts.length, 1);
+  run.reading.stop();
+  await run.clock.pass(0);
+});
+
 test('a calm server – one stream; a busy one – visits, five a second; calm again – one stream', async () => {
   const server = new FakeWalServer(1000n);
   const run = begin(server);
@@ -59,7 +71,7 @@ test('a calm server – one stream; a busy one – visits, five a second; calm a
     await run.clock.pass(100);
   }
   assert.equal(server.starts.length, 1);
-  await run.load(3);
+  await run.load(5);
   const before = server.starts.length;
   await run.load(2);
   const visits = server.starts.length - before;
@@ -90,13 +102,13 @@ test('commits begin to wait while the server is visited – the stream stays fro
   const server = new FakeWalServer(1000n);
   let mayLeave = true;
   const run = begin(server, { mayLeave: async () => mayLeave });
-  await run.load(3);
+  await run.load(5);
   assert.equal(server.stream, undefined);
   mayLeave = false;
   await run.load(1);
   const before = server.starts.length;
   assert.ok(server.stream);
-  await run.load(3);
+  await run.load(5);
   assert.equal(server.starts.length, before);
   assert.ok(server.stream);
 });
@@ -104,7 +116,7 @@ test('commits begin to wait while the server is visited – the stream stays fro
 test('a standby is promoted between two visits, before the end of what it had sent – the end of its timeline', async () => {
   const server = new FakeWalServer(1000n);
   const run = begin(server, { standby: true });
-  await run.load(3);
+  await run.load(5);
   assert.equal(server.stream, undefined);
   assert.equal(run.received(), server.end);
   const switchLsn = server.end - 10n;
@@ -117,7 +129,7 @@ test('a standby is promoted between two visits, before the end of what it had se
 test('promoted twice, and once between asking and beginning – the end of the own timeline', async () => {
   const server = new FakeWalServer(1000n);
   const run = begin(server, { standby: true });
-  await run.load(3);
+  await run.load(5);
   const switchLsn = server.end - 10n;
   const identify = server.identify.bind(server);
   server.identify = async () => {
@@ -134,7 +146,7 @@ test('promoted twice, and once between asking and beginning – the end of the o
 test('a standby is promoted between two visits, at or after what it had sent – the rest, then the end', async () => {
   const server = new FakeWalServer(1000n);
   const run = begin(server, { standby: true });
-  await run.load(3);
+  await run.load(5);
   server.write(500);
   server.switches.set(1, server.end);
   server.timeline = 2;
@@ -146,7 +158,7 @@ test('a standby is promoted between two visits, at or after what it had sent –
 test('a standby that answers for less than it had sent – is waited for, between visits and at the start', async () => {
   const server = new FakeWalServer(1000n);
   const run = begin(server, { standby: true });
-  await run.load(3);
+  await run.load(5);
   const { end } = server;
   server.end -= 5000n;
   const before = server.starts.length;
@@ -181,7 +193,7 @@ for (const [what, when] of [
   test(`a dead server, ${what} – stop ends the reading within seconds`, async () => {
     const server = new FakeWalServer(1000n);
     const run = begin(server);
-    if (what === 'between two visits') await run.load(3);
+    if (what === 'between two visits') await run.load(5);
     else await run.clock.pass(100);
     assert.ok(when(server));
     server.dead = true;
@@ -193,7 +205,7 @@ for (const [what, when] of [
     assert.deepEqual(run.outcome(), { end: undefined });
   });
 
-for (const seconds of [0, 3])
+for (const seconds of [0, 5])
   test(`a server that is dead, ${seconds > 0 ? 'between two visits' : 'while it streams'} – SERVER_GONE after a minute of silence, not before`, async () => {
     const server = new FakeWalServer(1000n);
     const run = begin(server);

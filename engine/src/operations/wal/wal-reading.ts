@@ -52,6 +52,8 @@ const smallRead = 16 << 10;
 /** Bytes of WAL a second from which on a server is busy, and to which a busy one must come down: some hundred commits. */
 const busyRate = 256 << 10;
 const calmRate = 64 << 10;
+/** Judgements in a row: a burst, say the page images of one new table after a checkpoint, makes no busy server. */
+const busyFor = 3;
 /** Milliseconds; a server that is told to end the stream and does not is dead. */
 const patienceMs = 5000;
 /** Milliseconds after which a silent server is asked for a sign of life, and after which it is dead: as long as it waits for us. */
@@ -273,6 +275,7 @@ class Pace {
   /** Where the server was at the last judgement. What was there before the first is not its pace, however much it is. */
   #last: { readonly at: number; readonly end: bigint } | undefined;
   #busy = false;
+  #fast = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -284,7 +287,8 @@ class Pace {
     const seconds = (now - this.#last.at) / 1000;
     if (seconds < 1) return this.#busy;
     const rate = Number(end - this.#last.end) / seconds;
-    this.#busy = rate > (this.#busy ? calmRate : busyRate);
+    this.#fast = rate > (this.#busy ? calmRate : busyRate) ? this.#fast + 1 : 0;
+    this.#busy = this.#fast >= (this.#busy ? 1 : busyFor);
     this.#last = { at: now, end };
     return this.#busy;
   }
