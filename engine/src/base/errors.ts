@@ -43,14 +43,25 @@ export class HelvinoError extends Error {
   }
 }
 
-/** Any thrown value as a HelvinoError: ours pass through, anything else is a bug until a caller has classified it. */
+/**
+ * Any thrown value as a HelvinoError: ours pass through, what a PostgreSQL server answered is that, anything else is a bug until a caller
+ * has classified it.
+ */
 export function asHelvinoError(thrown: unknown): HelvinoError {
   if (thrown instanceof HelvinoError) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
+  const sqlstate = systemCode(thrown);
+  if (sqlstate !== undefined && /^[0-9A-Z]{5}$/.test(sqlstate) && hasSeverity(thrown))
+    return new HelvinoError('SERVER_ERROR', message, { cause: thrown, context: { sqlstate } });
   return new HelvinoError('INTERNAL', message, {
     cause: thrown,
     hint: 'this is a bug in Helvino; please report it',
   });
+}
+
+/** As pg's DatabaseError, which has the fields of https://www.postgresql.org/docs/current/protocol-error-fields.html */
+function hasSeverity(thrown: unknown): boolean {
+  return typeof (thrown as { severity?: unknown }).severity === 'string';
 }
 
 /** The `code` of a Node.js system error (`ENOSPC`, `ECONNREFUSED` …), or undefined. */
