@@ -6,7 +6,7 @@ import { findRecovery } from '../src/operations/restore/find-recovery.ts';
 import { type StreamOptions, streamWal } from '../src/operations/wal/stream.ts';
 import { formatLsn, parseLsn, resolveConnection } from '../src/postgres/index.ts';
 import { type Fixture, query, startRestored } from './backup-fixture.ts';
-import type { TestMajor } from './pg-server.ts';
+import type { TestMajor, TestServer } from './pg-server.ts';
 
 export interface TestStream extends AsyncDisposable {
   /** What it has said, oldest first: `warn: …`. */
@@ -80,8 +80,12 @@ export async function startWalStream(
   };
 }
 
-/** Restores to the latest moment that is stored, and counts the rows of the table `log`. */
-export async function rowsAtLatest(fixture: Fixture, major: TestMajor): Promise<number> {
+/** A server restored to the latest moment that is stored. */
+export async function serverAtLatest(
+  fixture: Fixture,
+  major: TestMajor,
+  config: Readonly<Record<string, string>> = {},
+): Promise<TestServer> {
   const { repository, identities } = fixture;
   const recovery = await findRecovery({
     repository,
@@ -91,7 +95,12 @@ export async function rowsAtLatest(fixture: Fixture, major: TestMajor): Promise<
     signal: new AbortController().signal,
   });
   const { directory } = await fixture.restoreTo(recovery.target.manifest, { recovery });
-  await using server = await startRestored(directory, major);
+  return startRestored(directory, major, config);
+}
+
+/** How many rows the table `log` has there. */
+export async function rowsAtLatest(fixture: Fixture, major: TestMajor): Promise<number> {
+  await using server = await serverAtLatest(fixture, major);
   return (await query<{ n: number }>(server, 'select count(*)::int as n from log')).rows[0]!.n;
 }
 

@@ -6,6 +6,8 @@
 
 /** Addresses, offsets in the file and lengths are multiples of it: right for every disk up to 4 KiB a sector. */
 export const directAlignment = 4096;
+/** Bytes; less is not worth a second descriptor. */
+export const leastDirect = 256 << 10;
 const wasmPage = 64 << 10;
 
 const aligned = new WeakSet<ArrayBufferLike>();

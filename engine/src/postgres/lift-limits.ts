@@ -2,7 +2,7 @@ import type { Client } from 'pg';
 import { query } from './sql.ts';
 
 /**
- * Time limits that the role or the database has for its ordinary work do not hold in this session: dumps and restores take hours, and
+ * Time limits that the role or the database has for its ordinary work do not hold in this session: dumps, restores and snapshots take hours, and
  * wait. Those that this version does not know are passed over.
  */
 export async function liftLimits(client: Client): Promise<void> {

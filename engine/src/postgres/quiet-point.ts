@@ -8,6 +8,7 @@
 import type { Client } from 'pg';
 import { systemClock } from '../base/clock.ts';
 import { tableList } from './fingerprint.ts';
+import { liftLimits } from './lift-limits.ts';
 import { formatLsn, parseLsn } from './lsn.ts';
 import { query, statements } from './sql.ts';
 
@@ -32,7 +33,6 @@ type QuietPointResult =
   | { readonly state: 'busy'; readonly reason: string };
 
 const position = `case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end::text as lsn`;
-const timeLimits = `'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'`;
 /** Every transaction that has a number holds this lock until after it is no longer seen as running. */
 const running = `from pg_locks where locktype = 'transactionid' and mode = 'ExclusiveLock' and granted`;
 
@@ -51,10 +51,7 @@ export async function takeQuietPoint(
         clients.delete(database);
         await client.end();
       } else {
-        await query(
-          client,
-          `select set_config(name, '0', false) from pg_settings where name in (${timeLimits})`,
-        );
+        await liftLimits(client);
       }
     }
     const lsn = await waitForQuiet([...clients.values()], options);

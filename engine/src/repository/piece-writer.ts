@@ -4,12 +4,10 @@
  * pages out of memory (docs/adr/0006). Small ones, and the ends of files, go through it.
  */
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
-import { alignedMemory, copyBytes, directAlignment, isAligned } from '../base/aligned-memory.ts';
+import { alignedMemory, copyBytes, directAlignment, isAligned, leastDirect } from '../base/aligned-memory.ts';
 import type { DecodedPiece } from './decoder-messages.ts';
 
 const maxFiles = 64;
-/** Less is not worth a second descriptor. */
-const leastDirect = 256 << 10;
 const scratchBytes = 1 << 20;
 
 interface OpenFile {

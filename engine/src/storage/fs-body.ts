@@ -1,15 +1,12 @@
 /** Bytes between buffers and files, without copies. */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { directAlignment, isAligned } from '../base/aligned-memory.ts';
+import { directAlignment, isAligned, leastDirect } from '../base/aligned-memory.ts';
 import type { FsHooks } from './fs-hooks.ts';
 import { noHooks } from './fs-hooks.ts';
 
 /** IOV_MAX of Linux, writev(2). */
 const mostPieces = 1024;
-
-/** Less is not worth a second descriptor. */
-const leastDirect = 256 << 10;
 
 /** Writes all pieces, one after the other, into an empty file. */
 export async function writeBody(

@@ -10,6 +10,7 @@ import fc from 'fast-check';
 import { HelvinoError } from '../../base/errors.ts';
 import { ChangesetReader, ChangesetWriter } from './changeset-file.ts';
 import type { ChangesetHeader } from './changeset-header.ts';
+import { noRows } from './diff.ts';
 import { forgeFile, packBlock } from './testing/forge.ts';
 import { hostileValue, replaceOne } from './testing/hostile.ts';
 
@@ -159,16 +160,7 @@ test('forged headers with a right SHA-256 – refused: what is said twice and di
       await refused(forged, why);
     assert.equal(({} as { polluted?: number }).polluted, undefined);
 
-    const rows = {
-      equal: 0,
-      missing: 0,
-      missingSince: 0,
-      changed: 0,
-      changedSince: 0,
-      changedBoth: 0,
-      added: 0,
-      addedSince: 0,
-    };
+    const rows = noRows;
     const shown = {
       table: 'public.t',
       keyed: true,

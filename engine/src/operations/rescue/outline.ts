@@ -2,7 +2,7 @@
 import { quoteIdentifier } from '../../postgres/index.ts';
 import { insertStatement, removeStatement, revertStatement } from './change-rows.ts';
 import type { TableChanges } from './changeset-header.ts';
-import type { ColumnModel, TableModel } from './schema-model.ts';
+import { type ColumnModel, type TableModel, textColumn } from './schema-model.ts';
 
 /** Of the table with this number. How its values compare is known when it is applied. */
 export function outlineOf(changes: TableChanges, number: number): string[] {
@@ -33,20 +33,6 @@ function tableOf({ schema, name, key, columns, fixed = [], partitioned }: TableC
 }
 
 function columnOf(name: string, fixed: boolean): ColumnModel {
-  return {
-    name,
-    number: undefined,
-    type: 'text',
-    base: 'text',
-    plain: 'text',
-    equality: { operator: '=', left: null, right: null, collation: null },
-    hashable: false,
-    collation: null,
-    exact: true,
-    notNull: false,
-    hasDefault: false,
-    generated: false,
-    identity: fixed ? 'always' : undefined,
-    sequence: undefined,
-  };
+  const equality = { operator: '=', left: null, right: null, collation: null };
+  return { ...textColumn(name, equality), identity: fixed ? 'always' : undefined };
 }

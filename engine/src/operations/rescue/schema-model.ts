@@ -45,6 +45,26 @@ export interface ColumnModel {
   readonly sequence: string | undefined;
 }
 
+/** A column of which nothing is known but its name: its values are texts. */
+export function textColumn(name: string, equality: ComparisonModel): ColumnModel {
+  return {
+    name,
+    number: undefined,
+    type: 'text',
+    base: 'text',
+    plain: 'text',
+    equality,
+    hashable: false,
+    collation: null,
+    exact: true,
+    notNull: false,
+    hasDefault: false,
+    generated: false,
+    identity: undefined,
+    sequence: undefined,
+  };
+}
+
 /** What no two rows may share, beside the key: by its expressions, as SQL over the table's columns. */
 export interface UniqueModel {
   readonly name: string;

@@ -2,12 +2,11 @@ import assert from 'node:assert/strict';
 import { readFile, rm } from 'node:fs/promises';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Fixture, makeFixture, query, startRestored, withClient } from '../../../test/backup-fixture.ts';
+import { type Fixture, makeFixture, query, withClient } from '../../../test/backup-fixture.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
-import { startWalStream } from '../../../test/wal-stream.ts';
+import { serverAtLatest, startWalStream } from '../../../test/wal-stream.ts';
 import { systemClock } from '../../base/clock.ts';
 import { resolveConnection } from '../../postgres/index.ts';
-import { findRecovery } from '../restore/find-recovery.ts';
 import { checkServer } from '../setup/check-server.ts';
 import { walAlarms } from './alarms.ts';
 import { readSourceState } from './source-state.ts';
@@ -47,17 +46,8 @@ async function numbersAtLatest({
   fixture: Fixture;
   major: 14 | 18;
 }): Promise<Set<number>> {
-  const { repository, identities } = fixture;
-  const recovery = await findRecovery({
-    repository,
-    identities,
-    database: 'main',
-    target: { kind: 'latest' },
-    signal: new AbortController().signal,
-  });
-  const { directory } = await fixture.restoreTo(recovery.target.manifest, { recovery });
   // Not the copy's: it would wait for us, too.
-  await using restored = await startRestored(directory, major, { synchronous_standby_names: '' });
+  await using restored = await serverAtLatest(fixture, major, { synchronous_standby_names: '' });
   const { rows } = await query<{ n: number }>(restored, 'select n from log');
   return new Set(rows.map(({ n }) => n));
 }

@@ -19,6 +19,7 @@ import {
   type SchemaModel,
   type TableModel,
   tableName,
+  textColumn,
 } from '../schema-model.ts';
 import { pinSettings, rollback } from '../session.ts';
 import type { PlanOptions, PlanSummary } from '../types.ts';
@@ -104,22 +105,7 @@ function stagedTable(present: SchemaModel, exported: ExportedTable, rowsIn: stri
     const own = today.columns.find((one) => one.name === name);
     if (own && !own.generated) return { ...own, number: undefined, type, base: comparable(base, own) };
     dropped.add(name);
-    return {
-      name,
-      number: undefined,
-      type,
-      base: 'text',
-      plain: 'text',
-      equality: asText,
-      hashable: false,
-      collation: null,
-      exact: true,
-      notNull: false,
-      hasDefault: false,
-      generated: false,
-      identity: undefined,
-      sequence: undefined,
-    };
+    return { ...textColumn(name, asText), type };
   });
   const keyed = today.key?.every((name) => columns.some((one) => one.name === name) && !dropped.has(name));
   return { exported, dropped, model: { ...today, key: keyed ? today.key : undefined, columns, rowsIn } };

@@ -1,5 +1,8 @@
 /** What someone may write into a file that they know is read back. */
+import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import type { Client } from 'pg';
+import { HelvinoError } from '../../../base/errors.ts';
 
 /** Written by these statements, if anything of a file were run as SQL. */
 export const canary = 'hv_canary';
@@ -48,6 +51,19 @@ export const hostileValue: fc.Arbitrary<unknown> = fc.oneof(
   fc.dictionary(fc.constantFrom('__proto__', 'id', 'x', 'toString'), strings),
   fc.array(strings, { maxLength: 3 }),
 );
+
+/** Refused by us, in order: neither a crash of ours nor of the server. */
+export function assertRefused(thrown: unknown): void {
+  if (!(thrown instanceof HelvinoError)) throw thrown;
+  assert.notEqual(thrown.code, 'INTERNAL', String(thrown.stack));
+  assert.notEqual(thrown.code, 'SERVER_GONE', String(thrown.stack));
+}
+
+/** Nothing of a file was run as SQL. */
+export async function assertNoCanary(client: Client): Promise<void> {
+  const { rows } = await client.query(`select relname from pg_class where relname like '${canary}%'`);
+  assert.deepEqual(rows, []);
+}
 
 /** A copy in which the nth value, counted through all objects and arrays, is another; undefined takes it out. */
 export function replaceOne<T>(value: T, n: number, other: unknown): T {
