@@ -23,10 +23,9 @@ import {
   type Repository,
 } from '../repository/index.ts';
 import {
-  firstVersionsOf,
+  loadS3,
   openFsDriver,
-  openS3Driver,
-  S3Archive,
+  type S3Archive,
   type S3Options,
   type StorageDriver,
   withLimit,
@@ -48,6 +47,7 @@ export async function openStorage(
 ): Promise<StorageDriver> {
   if (storage.type === 's3') {
     const options = await s3OptionsOf(storage, surroundings);
+    const { firstVersionsOf, openS3Driver } = await loadS3();
     const current = await openS3Driver(options);
     const driver = storage.versions === 'first' ? firstVersionsOf(current, options) : current;
     const keepMs = (storage.objectLock?.keep ?? surroundings.lockSeconds ?? defaultLockSeconds) * 1000;
@@ -158,7 +158,10 @@ export async function openArchive(
   storage: RepositoryConfig['storage'],
   surroundings: Surroundings,
 ): Promise<S3Archive> {
-  if (storage.type === 's3') return new S3Archive(await s3OptionsOf(storage, surroundings));
+  if (storage.type === 's3') {
+    const { S3Archive } = await loadS3();
+    return new S3Archive(await s3OptionsOf(storage, surroundings));
+  }
   throw new HelvinoError(
     'CONFIG_INVALID',
     `${storage.path} is a folder: only buckets on S3 have archive classes`,

@@ -4,6 +4,7 @@
  * can ever be used for two messages.
  */
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto';
+import { copyBytes } from '../base/aligned-memory.ts';
 
 export const tagLength = 16;
 export const contentHashLength = 16;
@@ -36,6 +37,63 @@ export function seal(key: Uint8Array, plain: Uint8Array, aad: Uint8Array, number
   const body = cipher.update(plain);
   cipher.final();
   return [body, cipher.getAuthTag()];
+}
+
+/**
+ * As `seal`, laid into `into` at `at`, the tag behind the text; returns the length of both. In slices that the C library gives
+ * out of memory that it has: a result at once would be new memory each time.
+ */
+export function sealInto(
+  { key, aad, number = 0 }: { key: Uint8Array; aad: Uint8Array; number?: number },
+  plain: Uint8Array,
+  into: Uint8Array,
+  at: number,
+): number {
+  const cipher = createCipheriv(algorithm, key, nonceOf(number));
+  cipher.setAAD(aad);
+  copySlices(cipher, plain, into, at);
+  cipher.final();
+  into.set(cipher.getAuthTag(), at + plain.length);
+  return plain.length + tagLength;
+}
+
+/** As `unseal`, laid into `into`: how many bytes, or undefined. What is in `into` then is not to be used. */
+export function unsealInto(
+  { key, aad, number = 0 }: { key: Uint8Array; aad: Uint8Array; number?: number },
+  sealed: Uint8Array,
+  into: Uint8Array,
+): number | undefined {
+  if (sealed.length < tagLength) return undefined;
+  const length = sealed.length - tagLength;
+  const decipher = createDecipheriv(algorithm, key, nonceOf(number));
+  decipher.setAAD(aad);
+  decipher.setAuthTag(sealed.subarray(length));
+  copySlices(decipher, sealed.subarray(0, length), into, 0);
+  try {
+    decipher.final();
+  } catch {
+    return undefined;
+  }
+  return length;
+}
+
+/** Below what the C library maps anew each time (128 KiB). */
+const sliceLength = 96 << 10;
+
+function copySlices(
+  cipher: { update(bytes: Uint8Array): Buffer },
+  from: Uint8Array,
+  into: Uint8Array,
+  at: number,
+): void {
+  for (let done = 0; done < from.length; ) {
+    const slice = cipher.update(from.subarray(done, done + sliceLength));
+    copyBytes(slice, into, at + done);
+    done += slice.length;
+    // Given back now: the garbage collector would let hundreds of them wait.
+    if (slice.buffer instanceof ArrayBuffer && slice.buffer.byteLength === slice.length)
+      slice.buffer.transfer(0);
+  }
 }
 
 /** The plain bytes, or undefined when the bytes, the key, the number or the place is not the right one. */

@@ -4,11 +4,10 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { HelvinoError, systemCode } from '../base/errors.ts';
+import { ChunkOpener } from './chunk-opener.ts';
 import { ContentHasher, deriveKey } from './crypto.ts';
 import type { ChunkProblem, DecodeChunk, DecodeJob, FromDecoder } from './decoder-messages.ts';
-import { freeBytes } from './free-bytes.ts';
 import { packCapacity } from './pack-builder.ts';
-import { openChunk } from './pack-format.ts';
 import { PieceWriter } from './piece-writer.ts';
 
 interface Setup {
@@ -21,6 +20,7 @@ const setup = workerData as Setup;
 const hashers = new Map([...setup.contentKeys].map(([id, key]) => [id, new ContentHasher(key)]));
 const packKeys = new Map<string, Buffer>();
 const writer = new PieceWriter();
+const opener = new ChunkOpener();
 
 parentPort!.on('message', (job: DecodeJob) => {
   const problems: ChunkProblem[] = [];
@@ -41,7 +41,6 @@ parentPort!.on('message', (job: DecodeJob) => {
         };
       }
     }
-    freeBytes(plain);
     if (failure) break;
   }
   const { cached } = writer;
@@ -49,6 +48,7 @@ parentPort!.on('message', (job: DecodeJob) => {
   parentPort!.postMessage({ job: job.job, problems, written, cached, failure } satisfies FromDecoder);
 });
 
+/** Valid until the next call. */
 function open(chunk: DecodeChunk, sealed: Uint8Array, problems: ChunkProblem[]): Uint8Array | undefined {
   const { pack, index, keyId } = chunk;
   const hasher = chunk.hashKeyId === undefined ? undefined : hashers.get(chunk.hashKeyId);
@@ -60,7 +60,7 @@ function open(chunk: DecodeChunk, sealed: Uint8Array, problems: ChunkProblem[]):
   if (key === undefined) return undefined;
   try {
     const made = chunk.origin ?? chunk;
-    const plain = openChunk(
+    const plain = opener.open(
       packKey(made.pack, key),
       { pack: made.pack, index: made.index, raw: chunk.raw },
       sealed,

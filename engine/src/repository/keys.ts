@@ -6,12 +6,15 @@
  *   recovery recipient (age, X25519: https://age-encryption.org/v1).
  * - A *recovery identity* opens both. It is kept elsewhere.
  */
-import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
+import type { Encrypter } from 'age-encryption';
 import { HelvinoError } from '../base/errors.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { ContentHasher, deriveKey, keyIdOf } from './crypto.ts';
 import { descriptorName, sealingName } from './layout.ts';
 import { readBack } from './read-back.ts';
+
+/** Only what seals or opens keys waits for it. */
+const loadAge = () => import('age-encryption');
 
 const ringLine = /^helvino-catalog-key-1:([A-Za-z0-9_-]{43})$/;
 
@@ -69,14 +72,17 @@ export function contentKeyOf(catalogKey: Uint8Array): Buffer {
 }
 
 export async function createIdentity(): Promise<string> {
+  const { generateX25519Identity } = await loadAge();
   return generateX25519Identity();
 }
 
 export async function recipientOf(identity: string): Promise<string> {
+  const { identityToRecipient } = await loadAge();
   return identityToRecipient(identity);
 }
 
 export async function checkRecipient(recipient: string): Promise<void> {
+  const { Encrypter } = await loadAge();
   try {
     new Encrypter().addRecipient(recipient);
   } catch (cause) {
@@ -104,6 +110,7 @@ export async function openIdentities(text: string, place: string): Promise<Ident
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '' && !line.startsWith('#'));
+  const { Decrypter, identityToRecipient } = await loadAge();
   const decrypter = new Decrypter();
   const recipients: string[] = [];
   try {
@@ -158,6 +165,7 @@ export async function sealStream(
 }
 
 async function encrypterFor(recipients: readonly string[]): Promise<Encrypter> {
+  const { Encrypter } = await loadAge();
   const encrypter = new Encrypter();
   for (const recipient of recipients) {
     await checkRecipient(recipient);

@@ -4,7 +4,8 @@ import type { FromLogSealer, SealLogJob } from './log-sealer-messages.ts';
 import { sealLogPiece } from './log-store.ts';
 
 parentPort!.on('message', ({ job, name, bytes, keys }: SealLogJob) => {
-  const sealed = new Uint8Array(sealLogPiece(bytes, name, keys));
-  const message: FromLogSealer = { job, sealed };
-  parentPort!.postMessage(message, [sealed.buffer]);
+  // It has its memory for itself.
+  const { buffer } = sealLogPiece(bytes, name, keys);
+  const message: FromLogSealer = { job, sealed: new Uint8Array(buffer) };
+  parentPort!.postMessage(message, [buffer]);
 });

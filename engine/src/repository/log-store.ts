@@ -20,7 +20,7 @@
  */
 import { HelvinoError } from '../base/errors.ts';
 import type { StorageDriver } from '../storage/index.ts';
-import { contentHashLength, deriveKey, newSalt, seal, tagLength, unseal } from './crypto.ts';
+import { contentHashLength, deriveKey, newSalt, sealInto, tagLength, unseal } from './crypto.ts';
 import { catalogKeyOf, damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
 import { type CatalogRing, contentHasherOf } from './keys.ts';
 import { compress, decompress } from './pack-format.ts';
@@ -162,21 +162,25 @@ function conflict(name: string): HelvinoError {
   });
 }
 
-/** The object's bytes. */
+/** The object's bytes, in memory of their own. */
 export function sealLogPiece(
   bytes: Uint8Array,
   name: string,
   keys: SealKeys & { readonly level?: number },
-): Buffer {
+): Buffer<ArrayBuffer> {
   const { catalogKey, catalogKeyId, dataKey, dataKeyId, level = 1 } = keys;
   const start = Buffer.concat([magic, Buffer.from(dataKeyId + catalogKeyId, 'hex'), newSalt()]);
   const salt = start.subarray(24);
   const aad = Buffer.concat([start, Buffer.from(name)]);
-  const body = Buffer.concat(seal(deriveKey(dataKey, salt, 'wal'), compress(bytes, level), aad));
+  const packed = compress(bytes, level);
+  const bodyAt = startLength + headLength;
+  const piece = Buffer.allocUnsafeSlow(bodyAt + packed.length + tagLength);
+  sealInto({ key: deriveKey(dataKey, salt, 'wal'), aad }, packed, piece, bodyAt);
   const hasher = contentHasherOf(catalogKey);
-  const hashes = Buffer.concat([hasher.hash(bytes), hasher.hash(body)]);
-  const head = seal(deriveKey(catalogKey, salt, 'wal head'), hashes, aad);
-  return Buffer.concat([start, ...head, body]);
+  const hashes = Buffer.concat([hasher.hash(bytes), hasher.hash(piece.subarray(bodyAt))]);
+  piece.set(start);
+  sealInto({ key: deriveKey(catalogKey, salt, 'wal head'), aad }, hashes, piece, startLength);
+  return piece;
 }
 
 /** `history`: of a timeline; `labels`: of a backup; `gaps`: why a part of the log is missing; `cluster`: whose log it is. */

@@ -4,8 +4,7 @@
  */
 import { copyBytes, directAlignment } from '../base/aligned-memory.ts';
 import type { ContentHasher } from './crypto.ts';
-import { deriveKey, seal, tagLength } from './crypto.ts';
-import { freeBytes } from './free-bytes.ts';
+import { deriveKey, sealInto } from './crypto.ts';
 import {
   chunkPlace,
   compress,
@@ -76,18 +75,9 @@ export class PackBuilder {
     const index = this.#chunks.length;
     const packed = compress(plain, this.#level);
     const codec = packed.length < plain.length ? 1 : 0;
-    const [body, tag] = seal(
-      this.#key,
-      codec === 1 ? packed : plain,
-      chunkPlace(this.#header.subarray(8, 24), index),
-      index,
-    );
     const offset = this.#length;
-    const stored = body.length + tagLength;
-    copyBytes(body, this.#buffer, offset);
-    this.#buffer.set(tag, offset + body.length);
-    freeBytes(packed);
-    freeBytes(body);
+    const place = { key: this.#key, aad: chunkPlace(this.#header.subarray(8, 24), index), number: index };
+    const stored = sealInto(place, codec === 1 ? packed : plain, this.#buffer, offset);
     this.#length += stored;
     const storedHash = this.#hasher.hash(this.#buffer.subarray(offset, offset + stored));
     this.#chunks.push({ stored, raw: plain.length, codec, storedHash, segments });

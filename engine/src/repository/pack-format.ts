@@ -15,12 +15,13 @@
  *       pack id, 8 bytes key id, uint number that it was sealed under; 16 bytes content hash of the stored bytes, uint
  *       segments, each: uint length, 16 bytes content hash of the segment
  */
-import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { zstdDecompressSync } from 'node:zlib';
 import { HelvinoError } from '../base/errors.ts';
 import { contentHashLength, deriveKey, seal, tagLength, unseal } from './crypto.ts';
 import { freeBytes } from './free-bytes.ts';
 import { packName } from './layout.ts';
 import { BinaryReader, BinaryWriter } from './varint.ts';
+import { Compressor } from './zstd.ts';
 import { plainLengthOf } from './zstd-frame.ts';
 
 const magic = Buffer.from('HVPACK1\n');
@@ -193,19 +194,16 @@ export function damagedPack(packId: string, why: string): HelvinoError {
   });
 }
 
-/** zstd at `level`. */
+/** What larger inputs would leave behind is not worth keeping. */
+const largestKept = 17 << 20;
+const compressors = new Map<number, Compressor>();
+
+/** zstd at `level`. The result is valid until the next call in this thread. */
 export function compress(plain: Uint8Array, level: number): Buffer {
-  // One output buffer of the right size: growing it in steps costs a tenth of the time.
-  const chunkSize = plain.length + (plain.length >> 8) + 1024;
-  const params: Record<number, number> = { [constants.ZSTD_c_compressionLevel]: level };
-  // Tables that stay in the processor's first cache: level 1 a sixth faster, a fortieth larger; below a fifth and a twelfth.
-  if (level <= 1) {
-    params[constants.ZSTD_c_hashLog] = level === 1 ? 13 : 12;
-    params[constants.ZSTD_c_windowLog] = level === 1 ? 17 : 16;
-    // Matches that are worth finding are long in tables and indexes: a quarter faster, a twentieth larger.
-    if (level < 1) params[constants.ZSTD_c_minMatch] = 7;
-  }
-  return zstdCompressSync(plain, { chunkSize, params });
+  if (plain.length > largestKept) return new Compressor(level).compress(plain);
+  const compressor = compressors.get(level) ?? new Compressor(level);
+  compressors.set(level, compressor);
+  return compressor.compress(plain);
 }
 
 /** For one output buffer of the right size, and a byte more by which its end is seen. */

@@ -54,9 +54,8 @@ export class PieceWriter {
     let done = 0;
     try {
       while (done < whole) {
-        const length = Math.min(scratchBytes, whole - done);
-        copyBytes(bytes.subarray(done, done + length), this.#scratch, 0);
-        const wrote = writeSync(file.direct, this.#scratch, 0, length, piece.at + done);
+        const [from, at, length] = this.#aligned(bytes, done, whole);
+        const wrote = writeSync(file.direct, from, at, length, piece.at + done);
         done += wrote;
         if (wrote % directAlignment !== 0 || wrote === 0) break;
       }
@@ -65,6 +64,14 @@ export class PieceWriter {
       file.direct = null;
     }
     return done;
+  }
+
+  /** Memory, offset and length of what comes next: as it is, or copied to where O_DIRECT takes it. */
+  #aligned(bytes: Uint8Array, done: number, whole: number): [Uint8Array, number, number] {
+    if (isAligned(bytes)) return [bytes, done, whole - done];
+    const length = Math.min(scratchBytes, whole - done);
+    copyBytes(bytes.subarray(done, done + length), this.#scratch!, 0);
+    return [this.#scratch!, 0, length];
   }
 
   #holds(fd: number, at: number, bytes: Uint8Array): boolean {

@@ -1,5 +1,5 @@
 import { after, test } from 'node:test';
-import { openS3Driver } from './index.ts';
+import { openS3Driver } from './s3.ts';
 import type { S3Options } from './s3-options.ts';
 import { registerStorageContract } from './testing/contract.ts';
 import { type BucketKind, startS3Server } from './testing/s3-server.ts';

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { systemClock } from '../base/clock.ts';
-import { openS3Driver, type StorageDriver, withRetry } from './index.ts';
+import { type StorageDriver, withRetry } from './index.ts';
+import { openS3Driver } from './s3.ts';
 import { hasCode, namesOf, patterned, pieces, text } from './testing/contract-tools.ts';
 import { type Fate, type ProxiedRequest, S3Proxy, s3Refusal } from './testing/s3-proxy.ts';
 import { type S3TestServer, startS3Server } from './testing/s3-server.ts';

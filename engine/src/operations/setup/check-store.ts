@@ -1,6 +1,6 @@
 /** Looks at the store with the eyes of someone who has stolen the credentials of backups. */
 import type { RepositoryConfig } from '../../config/index.ts';
-import { probeS3, type S3Rights } from '../../storage/index.ts';
+import { loadS3, type S3Rights } from '../../storage/index.ts';
 import { type Surroundings, s3OptionsOf } from '../open.ts';
 import type { Finding } from './check-server.ts';
 
@@ -12,6 +12,7 @@ export async function checkStore(
   surroundings: Surroundings,
 ): Promise<Finding[]> {
   if (storage.type !== 's3' || storage.versions === 'first') return [];
+  const { probeS3 } = await loadS3();
   const rights = await probeS3(await s3OptionsOf(storage, surroundings));
   return [{ name: 'stolen credentials', ...judge(rights) }];
 }

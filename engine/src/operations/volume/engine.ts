@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import Docker from 'dockerode';
+import type Docker from 'dockerode';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
 import { randomHex } from '../../base/ids.ts';
 
@@ -31,6 +31,8 @@ export interface VolumeUser {
 /** `place`: as in DOCKER_HOST, which is what is used when it is undefined. Throws ENGINE, CONFIG_INVALID. */
 export async function openEngine(place: string | undefined, env: Environment): Promise<Engine> {
   const where = place ?? (env.DOCKER_HOST || 'unix:///var/run/docker.sock');
+  // Loaded here: it takes longer than all of ours.
+  const { default: Docker } = await import('dockerode');
   const docker = new Docker(await connectionOptions(where, env));
   const { Version: version } = await asked(where, docker.version());
   return { docker, place: where, version };
