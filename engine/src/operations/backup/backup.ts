@@ -21,9 +21,8 @@ import { chooseParent, type Parent, type WantedKind } from './choose-parent.ts';
 import { commitBackup } from './commit.ts';
 import { Ingest } from './ingest.ts';
 import { openPool } from './open-pool.ts';
-import { readRelations } from './relations.ts';
 import { readSource, type SourceFacts, serverTime } from './source.ts';
-import { type FingerprintMode, SourceFingerprint } from './source-fingerprint.ts';
+import { type FingerprintMode, SourceFingerprint, type SourceTables } from './source-fingerprint.ts';
 import { transfer } from './transfer.ts';
 
 export interface BackupOptions {
@@ -83,41 +82,53 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   cleanup.defer(() => index.close());
 
   // 4. The data, then the WAL up to a point at which the source's content is known.
+  const connecting = openReplication(options.connection, { signal });
+  cleanup.defer(() => quietly(connecting.then((opened) => opened.close())));
+  connecting.catch(() => undefined);
   const pool = await openPool(options);
   cleanup.defer(() => pool.close());
-  const connection = await openReplication(options.connection, { signal });
-  cleanup.defer(() => quietly(connection.close()));
+  const connection = await connecting;
   const ingest = new Ingest(pool, index);
   const fingerprint = new SourceFingerprint(options, source);
   cleanup.defer(() => quietly(fingerprint.close()));
   const context = { options, source, parent, pool, ingest, index, fingerprint };
   const transferred = await transfer(connection, context);
-  const ended = await timeOf(options);
 
-  // 5. What helps to prove and to explain the backup later.
-  progress.phase('reading table names and contents of the source');
-  const relations = await readRelations(options.connection, source);
-  await storeNamesForLog(options, source, transferred.timeline);
-  const tables = await fingerprint.tables(progress, signal);
+  // 5. What helps to prove and to explain the backup later, while the last of the data becomes durable.
+  ingest.flush();
+  const [ended, tables] = await Promise.all([
+    timeOf(options),
+    readTables(context, transferred.timeline),
+    pool.finish(),
+  ]);
 
   // 6. Everything durable, everything checked, then the manifest.
   progress.phase('finishing');
-  ingest.flush();
-  await pool.finish();
   signal.throwIfAborted();
-  const { schemas } = fingerprint;
   // Awaited here: what follows a bare return runs after the lease is gone.
   return await commitBackup({
     ...context,
     id,
     started,
     transferred,
-    relations,
     tables,
-    schemas,
     lease,
     ended,
   });
+}
+
+async function readTables(
+  {
+    options,
+    source,
+    fingerprint,
+  }: { options: BackupOptions; source: SourceFacts; fingerprint: SourceFingerprint },
+  timeline: number,
+): Promise<SourceTables> {
+  const { progress, signal } = options;
+  progress.phase('reading table names and contents of the source');
+  await storeNamesForLog(options, source, timeline);
+  return await fingerprint.tables(progress, signal);
 }
 
 /** By the server's clock. */

@@ -19,9 +19,8 @@ import {
 import type { BackupOptions } from './backup.ts';
 import type { Parent } from './choose-parent.ts';
 import type { Ingest } from './ingest.ts';
-import type { NamedFile } from './relations.ts';
 import type { SourceFacts } from './source.ts';
-import type { SourceSchema, SourceTables } from './source-fingerprint.ts';
+import type { SourceTables } from './source-fingerprint.ts';
 import type { Transferred } from './transfer.ts';
 
 export interface CommitContext {
@@ -31,9 +30,7 @@ export interface CommitContext {
   readonly source: SourceFacts;
   readonly parent: Parent | undefined;
   readonly transferred: Transferred;
-  readonly relations: readonly NamedFile[];
   readonly tables: SourceTables;
-  readonly schemas: readonly SourceSchema[];
   readonly pool: EncoderPool;
   readonly ingest: Ingest;
   readonly index: WorkIndex;
@@ -54,9 +51,9 @@ export async function commitBackup(context: CommitContext): Promise<Manifest> {
     parent: parent?.manifest,
   });
   const sections = {
-    relations: await writer.addSection(context.relations),
+    relations: await writer.addSection(context.transferred.relations),
     tables: await writer.addSection(context.tables.tables),
-    schema: await writer.addSection(context.schemas),
+    schema: await writer.addSection(context.transferred.schemas),
   };
   await writer.flush();
   const fresh = [...pool.stored, ...(compaction?.stored ?? [])];

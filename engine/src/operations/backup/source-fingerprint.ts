@@ -9,8 +9,6 @@ import {
   fingerprintDatabase,
   formatLsn,
   type QuietPoint,
-  readSchemaFacts,
-  type SchemaFacts,
   type TableFingerprint,
   takeQuietPoint,
 } from '../../postgres/index.ts';
@@ -29,39 +27,11 @@ export interface SourceTables {
   readonly tables: readonly DatabaseFingerprint[];
 }
 
-/** What a database consists of, as a backup keeps it (the section `schema`). */
-export type SourceSchema = { readonly database: string } & (SchemaFacts | { readonly unproven: string });
-
-/** Read and kept for each database on its own: a drill compares them. Never throws but when it is interrupted. */
-async function readSchemas(
-  { connection, signal }: BackupOptions,
-  databases: readonly string[],
-): Promise<SourceSchema[]> {
-  const schemas: SourceSchema[] = [];
-  for (const database of databases) {
-    signal.throwIfAborted();
-    try {
-      const client = await connectSql(connection, { database });
-      try {
-        schemas.push({ database, ...(await readSchemaFacts(client)) });
-      } finally {
-        await client.end();
-      }
-    } catch (thrown) {
-      signal.throwIfAborted();
-      schemas.push({ database, unproven: (thrown as Error).message });
-    }
-  }
-  return schemas;
-}
-
 export class SourceFingerprint {
   readonly #options: BackupOptions;
   readonly #source: SourceFacts;
   #point: QuietPoint | undefined;
   #reason: string | undefined;
-  /** Of every database that the role can connect to, as of that position, or shortly after it. */
-  schemas: readonly SourceSchema[] = [];
 
   constructor(options: BackupOptions, source: SourceFacts) {
     this.#options = options;
@@ -70,13 +40,6 @@ export class SourceFingerprint {
 
   /** The WAL position of the snapshots; undefined when there is none, with the reason kept. */
   async takePoint(): Promise<bigint | undefined> {
-    const lsn = await this.#takePoint();
-    // At once, since definitions are not as of a snapshot.
-    this.schemas = await readSchemas(this.#options, this.#source.databases);
-    return lsn;
-  }
-
-  async #takePoint(): Promise<bigint | undefined> {
     const { fingerprint, connection, signal, progress } = this.#options;
     if (fingerprint === 'off') return this.#without('fingerprint is off in the configuration');
     progress.phase('waiting for a quiet moment of the source');

@@ -17,11 +17,12 @@ import { TarReader } from '../../tar/index.ts';
 import type { BackupOptions } from './backup.ts';
 import { captureWal } from './capture-wal.ts';
 import type { Parent } from './choose-parent.ts';
+import { describeSource, type SourceDescription } from './describe-source.ts';
 import type { Ingest } from './ingest.ts';
 import type { SourceFacts } from './source.ts';
 import type { SourceFingerprint } from './source-fingerprint.ts';
 
-export interface Transferred {
+export interface Transferred extends SourceDescription {
   readonly timeline: number;
   readonly startLsn: bigint;
   readonly stopLsn: bigint;
@@ -64,6 +65,9 @@ export async function transfer(
   const offered = await offerParent(connection, context, warn);
   const { incremental, slot, ...base } = await receiveBest(connection, context, { offered, warn });
   const quiet = await context.fingerprint.takePoint();
+  // At once, since definitions are not as of a snapshot; the WAL comes meanwhile.
+  const describing = describeSource(options, source.databases);
+  describing.catch(() => undefined);
   const walEnd = quiet !== undefined && quiet > base.stopLsn ? quiet : base.stopLsn;
   options.progress.phase('receiving the WAL that the backup needs');
   await historyFile(connection, base.timeline, ingest);
@@ -77,7 +81,7 @@ export async function transfer(
   };
   await captureWal(connection, { span, ingest, pool: context.pool });
   const kind = incremental ? 'changed-pages' : context.parent ? 'changed-chunks' : 'all';
-  return { ...base, walEnd, transfer: kind, warnings };
+  return { ...base, ...(await describing), walEnd, transfer: kind, warnings };
 }
 
 /** A temporary slot keeps the WAL from the backup's start on; it goes with the connection, and with any error on it. */

@@ -7,7 +7,7 @@ import {
   type SchemaFacts,
 } from '../../postgres/index.ts';
 import type { Manifest, Repository } from '../../repository/index.ts';
-import type { SourceSchema } from '../backup/source-fingerprint.ts';
+import type { SourceSchema } from '../backup/describe-source.ts';
 import { forEachDatabase } from './check-databases.ts';
 import { type Check, findings } from './report.ts';
 
