@@ -1,7 +1,9 @@
 import { globalOptions } from '../src/cli/program.ts';
 import type { Verb, VerbOption } from '../src/cli/verb.ts';
-import { verbs } from '../src/cli/verbs/index.ts';
+import { loadVerbs } from '../src/cli/verbs/index.ts';
 import { code, markdownTable, pageHead } from './markdown.ts';
+
+const verbs = await loadVerbs();
 
 export function cliPage(): string {
   return [

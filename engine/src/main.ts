@@ -10,10 +10,11 @@ import { printable } from './base/format.ts';
 import {
   buildProgram,
   createContext,
+  firstWord,
   type GlobalOptions,
+  loadVerbs,
   type ParsedCommand,
   parseArguments,
-  verbs,
 } from './cli/index.ts';
 import { processEnvironment } from './config/index.ts';
 
@@ -65,6 +66,7 @@ async function run(argv: readonly string[]): Promise<number> {
   let parsed: ParsedCommand | undefined;
   try {
     const write = (text: string) => process.stdout.write(text);
+    const verbs = await loadVerbs(firstWord(argv));
     const program = buildProgram({ verbs, version, write }, (command) => {
       parsed = command;
     });

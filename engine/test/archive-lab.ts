@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { archiveClient, archiveCommand, writeArchiveClient } from '../src/operations/index.ts';
+import { archiveClient, archiveCommand, writeArchiveClient } from '../src/operations/wal/index.ts';
 import { formatCatalogRing } from '../src/repository/index.ts';
 import { type FaultPlan, faultPlanToEnv } from '../src/storage/testing/faulty-driver.ts';
 import type { Fixture } from './backup-fixture.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { DrillReport } from '../src/operations/index.ts';
+import type { DrillReport } from '../src/operations/drill/index.ts';
 import { query } from './backup-fixture.ts';
 import { helvinoJson } from './cli.ts';
 import { startTestServer, type TestServer } from './pg-server.ts';

@@ -6,7 +6,7 @@
 import { systemClock } from '../src/base/clock.ts';
 import { asHelvinoError } from '../src/base/errors.ts';
 import type { Progress } from '../src/base/progress.ts';
-import { receiveWal } from '../src/operations/index.ts';
+import { receiveWal } from '../src/operations/wal/index.ts';
 import { resolveConnection } from '../src/postgres/index.ts';
 import { openRepository, parseCatalogRing } from '../src/repository/index.ts';
 import { openFsDriver } from '../src/storage/index.ts';

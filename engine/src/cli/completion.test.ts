@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { completionScript } from './completion.ts';
-import { verbs } from './verbs/index.ts';
+import { loadVerbs } from './verbs/index.ts';
+
+const verbs = await loadVerbs();
 
 /** What bash would offer after these words. */
 function offers(...words: string[]): string[] {

@@ -1,5 +1,5 @@
 /** What verbs that write to several copies have in common. */
-import { copyLog } from '../operations/index.ts';
+import { copyLog } from '../operations/copies/index.ts';
 import type { Mirrors } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import type { HostAccess } from './open.ts';

@@ -1,6 +1,6 @@
 /** What verbs that make or show evidence begin with: the signing key of this host. */
 import { HelvinoError } from '../base/errors.ts';
-import { type EvidenceOptions, readSigningKey, signingKeyFile } from '../operations/index.ts';
+import { type EvidenceOptions, readSigningKey, signingKeyFile } from '../operations/drill/report/index.ts';
 import type { CliContext } from './context.ts';
 import type { ReadAccess } from './open.ts';
 

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HelvinoError } from '../base/errors.ts';
-import { buildProgram, type ParsedCommand, parseArguments } from './program.ts';
+import { buildProgram, firstWord, type ParsedCommand, parseArguments } from './program.ts';
 import type { Verb } from './verb.ts';
-import { verbs } from './verbs/index.ts';
+import { loadVerbs, verbWords } from './verbs/index.ts';
+
+const verbs = await loadVerbs();
 
 async function parse(line: string): Promise<{ parsed: ParsedCommand | undefined; output: string }> {
   let parsed: ParsedCommand | undefined;
@@ -122,3 +124,29 @@ test('a verb that is a group, too – sub-verbs, and its own argument and option
   assert.deepEqual(await ask('try list --json'), ['try list', undefined, undefined, true]);
   assert.deepEqual(await ask('--json try list --side'), ['try list', true, undefined, true]);
 });
+
+test('the table of verbs – each is found by its first word, and nothing else is loaded for it', async () => {
+  for (const word of new Set(verbWords)) {
+    const own = verbs.filter(({ name }) => name.split(' ')[0] === word).map(({ name }) => name);
+    assert.ok(own.length > 0, word);
+    assert.deepEqual(
+      (await loadVerbs(word)).map(({ name }) => name),
+      own,
+    );
+  }
+  assert.equal((await loadVerbs('no-such-verb')).length, verbs.length);
+});
+
+for (const [line, word] of [
+  ['backup --full', 'backup'],
+  ['--json --config helvino.yaml wal status', 'wal'],
+  ['--config=x.yaml list', 'list'],
+  ['--version', 'version'],
+  ['--help', undefined],
+  ['', undefined],
+  ['help backup', 'help'],
+] as const) {
+  test(`"${line}" – the verbs of ${word}`, () => {
+    assert.equal(firstWord(line.split(' ').filter(Boolean)), word);
+  });
+}

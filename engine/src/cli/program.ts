@@ -19,6 +19,17 @@ export const globalOptions = [
   { flags: '--quiet', description: 'no progress, only warnings' },
 ] as const;
 
+/** The first word of a verb in what was typed; `version` for its option. */
+export function firstWord(argv: readonly string[]): string | undefined {
+  for (let i = 0; i < argv.length; i++) {
+    const word = argv[i]!;
+    if (word === '--config') i++;
+    else if (word === '--version') return 'version';
+    else if (!word.startsWith('-')) return word;
+  }
+  return undefined;
+}
+
 interface ProgramInput {
   readonly verbs: readonly Verb[];
   readonly version: string;

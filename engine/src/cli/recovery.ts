@@ -1,6 +1,6 @@
 /** The options that say how far to recover, which `restore`, `open` and `drill` share. */
 import { HelvinoError } from '../base/errors.ts';
-import { findRecovery, parseTarget, type Recovery } from '../operations/index.ts';
+import { findRecovery, parseTarget, type Recovery } from '../operations/restore/index.ts';
 import type { Identities } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import { neededDatabase, type ReadAccess } from './open.ts';

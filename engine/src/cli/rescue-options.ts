@@ -1,6 +1,6 @@
 /** Options that the verbs of rescue share with `import`, and what they mean. */
 import { type DatabaseConfig, parseDuration } from '../config/index.ts';
-import type { applyRescue, PlanOptions, RescueRoot } from '../operations/index.ts';
+import type { applyRescue, PlanOptions, RescueRoot } from '../operations/rescue/index.ts';
 import { databaseOption } from './open.ts';
 import { urlOptions } from './server.ts';
 import { type OptionValues, textOption } from './verb.ts';

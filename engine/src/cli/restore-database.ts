@@ -13,7 +13,7 @@ import {
   planRestoreDatabase,
   type RestoreDatabaseResult,
   restoreDatabase,
-} from '../operations/index.ts';
+} from '../operations/logical/index.ts';
 import type { CliContext } from './context.ts';
 import { jobsOption } from './logical-backup.ts';
 import { chosenManifest, neededIdentities, openToRead, type ReadAccess } from './open.ts';

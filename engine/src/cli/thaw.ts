@@ -2,7 +2,8 @@
 import { HelvinoError } from '../base/errors.ts';
 import { formatDuration, plural } from '../base/format.ts';
 import { parseDuration } from '../config/index.ts';
-import { openArchive, parsePlace, surroundingsOf, thawBackup } from '../operations/index.ts';
+import { openArchive, parsePlace, surroundingsOf } from '../operations/index.ts';
+import { thawBackup } from '../operations/lifecycle/index.ts';
 import type { Manifest } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import type { ReadAccess } from './open.ts';

@@ -2,7 +2,8 @@
 import { HelvinoError } from '../base/errors.ts';
 import { formatBytes, formatDuration, plural } from '../base/format.ts';
 import { volumeFacts } from '../catalog/index.ts';
-import { recordRun, volumeBackup } from '../operations/index.ts';
+import { recordRun } from '../operations/runs/index.ts';
+import { volumeBackup } from '../operations/volume/index.ts';
 import type { Manifest } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import { openAsHost } from './open.ts';

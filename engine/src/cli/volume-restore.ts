@@ -1,7 +1,7 @@
 /** `helvino restore --to-volume`: its options, and what it prints. */
 import { formatBytes, formatDuration } from '../base/format.ts';
 import { parseDuration } from '../config/index.ts';
-import { planRestoreVolume, restoreVolume } from '../operations/index.ts';
+import { planRestoreVolume, restoreVolume } from '../operations/volume/index.ts';
 import type { CliContext } from './context.ts';
 import { chosenManifest, neededIdentities, openToRead } from './open.ts';
 import { thawFirst } from './thaw.ts';

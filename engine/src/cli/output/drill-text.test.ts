@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { DrillReport } from '../../operations/index.ts';
+import type { DrillReport } from '../../operations/drill/index.ts';
 import { drillText } from './drill-text.ts';
 
 test('what an application printed – does not steer the terminal', () => {

@@ -1,6 +1,6 @@
 /** A drill's report for people. */
 import { formatBytes, formatDuration, formatTime, printable } from '../../base/format.ts';
-import type { DrillReport } from '../../operations/index.ts';
+import type { DrillReport } from '../../operations/drill/index.ts';
 import { table } from './table.ts';
 
 export function drillText(report: DrillReport): string[] {

@@ -1,5 +1,5 @@
 /** Findings about a server for people. */
-import type { Finding } from '../../operations/index.ts';
+import type { Finding } from '../../operations/setup/index.ts';
 
 export function findingsText(findings: readonly Finding[]): string[] {
   const words = { good: 'good   ', advice: 'advice ', missing: 'MISSING' } as const;

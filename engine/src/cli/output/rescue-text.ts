@@ -1,6 +1,6 @@
 /** What `helvino rescue` prints. */
 import { formatBytes, formatDuration, plural, printable } from '../../base/format.ts';
-import type { ApplyResult, PlanSummary, ShownFile, ShownRow } from '../../operations/index.ts';
+import type { ApplyResult, PlanSummary, ShownFile, ShownRow } from '../../operations/rescue/index.ts';
 import { type Column, table } from './table.ts';
 
 type Shown = Pick<

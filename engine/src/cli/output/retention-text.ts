@@ -1,6 +1,6 @@
 /** A retention plan for people. */
 import { formatBytes, formatTime, plural } from '../../base/format.ts';
-import type { KindPlan, RetentionPlan } from '../../operations/index.ts';
+import type { KindPlan, RetentionPlan } from '../../operations/retention/index.ts';
 import { formatLsn } from '../../postgres/index.ts';
 import { table } from './table.ts';
 

@@ -3,7 +3,7 @@ import { completionScript, shells } from '../completion.ts';
 import type { Verb } from '../verb.ts';
 
 /** `others`: all verbs; a function, since the table of verbs holds this one, too. */
-export function completionVerb(others: () => readonly Verb[]): Verb {
+export function completionVerb(others: () => Promise<readonly Verb[]>): Verb {
   return {
     name: 'completion',
     summary: 'print a completion script for a shell',
@@ -18,7 +18,7 @@ export function completionVerb(others: () => readonly Verb[]): Verb {
         throw new HelvinoError('USAGE', `"${shell}" is not a shell that is known`, {
           hint: `one of ${shells.join(', ')}`,
         });
-      const script = completionScript(known, others());
+      const script = completionScript(known, await others());
       return { data: { shell, script }, text: script.split('\n') };
     },
   };

@@ -6,11 +6,9 @@ import {
   type CopyPlan,
   type CopyReport,
   copy,
-  openConfigured,
-  openStorage,
   planCopy,
-  surroundingsOf,
-} from '../../operations/index.ts';
+} from '../../operations/copies/index.ts';
+import { openConfigured, openStorage, surroundingsOf } from '../../operations/index.ts';
 import { databaseOption } from '../open.ts';
 import { textOption, type Verb } from '../verb.ts';
 

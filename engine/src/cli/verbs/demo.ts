@@ -1,5 +1,5 @@
 import { formatBytes, formatDuration, formatTime } from '../../base/format.ts';
-import { type DemoAccident, type DemoResult, demo } from '../../operations/index.ts';
+import { type DemoAccident, type DemoResult, demo } from '../../operations/demo/index.ts';
 import { drillText } from '../output/drill-text.ts';
 import { table } from '../output/table.ts';
 import type { Verb } from '../verb.ts';

@@ -1,13 +1,7 @@
-import {
-  checkClock,
-  checkContainers,
-  checkProofs,
-  checkServer,
-  checkStore,
-  defaultSlot,
-  streamConnection,
-  surroundingsOf,
-} from '../../operations/index.ts';
+import { surroundingsOf } from '../../operations/index.ts';
+import { checkClock, checkProofs, checkServer, checkStore } from '../../operations/setup/index.ts';
+import { checkContainers } from '../../operations/volume/index.ts';
+import { defaultSlot, streamConnection } from '../../operations/wal/index.ts';
 import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { findingsText } from '../output/findings-text.ts';
 import type { Verb } from '../verb.ts';

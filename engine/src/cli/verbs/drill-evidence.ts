@@ -9,16 +9,16 @@ import {
   bundleName,
   collectEvidence,
   knownDrills,
-  listBackups,
   makeBundle,
   measureOf,
-  objectivesOf,
   openPoints,
-  parseMoment,
   predictRecovery,
   readSigningKey,
   signingKeyFile,
-} from '../../operations/index.ts';
+} from '../../operations/drill/report/index.ts';
+import { parseMoment } from '../../operations/find/index.ts';
+import { listBackups } from '../../operations/index.ts';
+import { objectivesOf } from '../../operations/retention/index.ts';
 import type { CliContext } from '../context.ts';
 import {
   copyOption,

@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
 import { formatDuration, formatTime } from '../../base/format.ts';
+import { recoveryTime } from '../../operations/drill/index.ts';
 import {
   chooseDrill,
   createSigningKey,
@@ -13,13 +14,12 @@ import {
   type ReportFormat,
   readPublicKey,
   readSigningKey,
-  recoveryTime,
   reportFormats,
   signingKeyFile,
   verifyBundle,
   verifyReport,
   writeReport,
-} from '../../operations/index.ts';
+} from '../../operations/drill/report/index.ts';
 import { putPublicKey } from '../../repository/index.ts';
 import type { CliContext } from '../context.ts';
 import {

@@ -4,7 +4,7 @@ import { HelvinoError } from '../../base/errors.ts';
 import { formatTime } from '../../base/format.ts';
 import type { BackupMethod } from '../../catalog/index.ts';
 import { choosePlan, drillPlans } from '../../config/index.ts';
-import { type DrillReport, drill, runPlan } from '../../operations/index.ts';
+import { type DrillReport, drill, runPlan } from '../../operations/drill/index.ts';
 import type { Manifest } from '../../repository/index.ts';
 import type { CliContext } from '../context.ts';
 import { evidenceOf } from '../evidence.ts';

@@ -5,7 +5,7 @@ import {
   type FoundTransaction,
   findTransactions,
   parseMoment,
-} from '../../operations/index.ts';
+} from '../../operations/find/index.ts';
 import { formatLsn, type RelationChange } from '../../postgres/index.ts';
 import {
   copyOption,

@@ -1,14 +1,8 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { plural } from '../../base/format.ts';
 import { type ChosenDatabase, chooseDatabase, type LoadedConfig } from '../../config/index.ts';
-import {
-  heal,
-  mendDescriptor,
-  openConfigured,
-  openStorage,
-  planHeal,
-  surroundingsOf,
-} from '../../operations/index.ts';
+import { heal, mendDescriptor, planHeal } from '../../operations/copies/index.ts';
+import { openConfigured, openStorage, surroundingsOf } from '../../operations/index.ts';
 import { copyOption, databaseOption, identitiesOf, identityOption } from '../open.ts';
 import { textOption, type Verb } from '../verb.ts';
 

@@ -1,15 +1,8 @@
 import { formatBytes, formatDuration, formatTime } from '../../base/format.ts';
 import { formatAge, type Severity } from '../../catalog/index.ts';
 import { chooseDatabase, type LoadedConfig, parseDuration, parseSize } from '../../config/index.ts';
-import {
-  connectionOf,
-  type HealthReport,
-  health,
-  openConfigured,
-  surroundingsOf,
-  unknownHealth,
-  worst,
-} from '../../operations/index.ts';
+import { type HealthReport, health, unknownHealth, worst } from '../../operations/health/index.ts';
+import { connectionOf, openConfigured, surroundingsOf } from '../../operations/index.ts';
 import type { CliContext } from '../context.ts';
 import { databaseOption, otherCopies } from '../open.ts';
 import { facts } from '../output/table.ts';

@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import { shellWord } from '../../base/format.ts';
 import { chooseDatabase } from '../../config/index.ts';
-import { applyRescue, openExport, planImport, type RescuePolicies } from '../../operations/index.ts';
+import { openExport, planImport } from '../../operations/rescue/export/index.ts';
+import { applyRescue, type RescuePolicies } from '../../operations/rescue/index.ts';
 import type { CliContext } from '../context.ts';
 import { identityOption, neededIdentities } from '../open.ts';
 import { appliedText, planText } from '../output/rescue-text.ts';

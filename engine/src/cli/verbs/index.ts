@@ -1,71 +1,54 @@
-/** The table of verbs, in the order that the help shows them. */
+/**
+ * The table of verbs, in the order that the help shows them: the first word of each, and where it is. A command loads its own
+ * verbs only; all of them, with everything that they need, would take it several times as long to start.
+ */
 import type { Verb } from '../verb.ts';
-import { backupVerb } from './backup.ts';
-import { collectVerb } from './collect.ts';
-import { completionVerb } from './completion.ts';
-import { configVerbs } from './config.ts';
-import { copyVerb } from './copy.ts';
-import { demoVerb } from './demo.ts';
-import { doctorVerb } from './doctor.ts';
-import { drillPlansVerb, drillVerb } from './drill.ts';
-import { drillEvidenceVerbs } from './drill-evidence.ts';
-import { drillReportVerbs } from './drill-report.ts';
-import { exportVerb } from './export.ts';
-import { findVerb } from './find.ts';
-import { healVerb } from './heal.ts';
-import { healthVerb, statusVerb } from './health.ts';
-import { holdVerbs } from './hold.ts';
-import { importVerb } from './import.ts';
-import { initVerb } from './init.ts';
-import { keyVerbs } from './key.ts';
-import { lifecycleVerbs } from './lifecycle.ts';
-import { listVerb } from './list.ts';
-import { lockVerb } from './lock.ts';
-import { openVerb } from './open.ts';
-import { removeVerb } from './remove.ts';
-import { rescueVerbs } from './rescue.ts';
-import { restoreVerb } from './restore.ts';
-import { retentionVerbs } from './retention.ts';
-import { showVerb } from './show.ts';
-import { swapVerbs } from './swap.ts';
-import { verifyVerb } from './verify.ts';
-import { versionVerb } from './version.ts';
-import { walVerbs } from './wal.ts';
-import { walReceiveVerbs } from './wal-receive.ts';
 
-export const verbs: readonly Verb[] = [
-  demoVerb,
-  initVerb,
-  doctorVerb,
-  statusVerb,
-  healthVerb,
-  backupVerb,
-  ...walVerbs,
-  ...walReceiveVerbs,
-  listVerb,
-  showVerb,
-  drillVerb,
-  ...drillReportVerbs,
-  ...drillEvidenceVerbs,
-  drillPlansVerb,
-  restoreVerb,
-  ...swapVerbs,
-  openVerb,
-  findVerb,
-  ...rescueVerbs,
-  exportVerb,
-  importVerb,
-  verifyVerb,
-  ...retentionVerbs,
-  ...holdVerbs,
-  copyVerb,
-  healVerb,
-  lockVerb,
-  ...lifecycleVerbs,
-  collectVerb,
-  removeVerb,
-  ...keyVerbs,
-  ...configVerbs,
-  completionVerb(() => verbs),
-  versionVerb,
+type Loader = () => Promise<readonly Verb[]>;
+
+const table: readonly (readonly [word: string, load: Loader])[] = [
+  ['demo', async () => [(await import('./demo.ts')).demoVerb]],
+  ['init', async () => [(await import('./init.ts')).initVerb]],
+  ['doctor', async () => [(await import('./doctor.ts')).doctorVerb]],
+  ['status', async () => [(await import('./health.ts')).statusVerb]],
+  ['health', async () => [(await import('./health.ts')).healthVerb]],
+  ['backup', async () => [(await import('./backup.ts')).backupVerb]],
+  ['wal', async () => (await import('./wal.ts')).walVerbs],
+  ['wal', async () => (await import('./wal-receive.ts')).walReceiveVerbs],
+  ['list', async () => [(await import('./list.ts')).listVerb]],
+  ['show', async () => [(await import('./show.ts')).showVerb]],
+  ['drill', async () => [(await import('./drill.ts')).drillVerb]],
+  ['drill', async () => (await import('./drill-report.ts')).drillReportVerbs],
+  ['drill', async () => (await import('./drill-evidence.ts')).drillEvidenceVerbs],
+  ['drill', async () => [(await import('./drill.ts')).drillPlansVerb]],
+  ['restore', async () => [(await import('./restore.ts')).restoreVerb]],
+  ['swap', async () => (await import('./swap.ts')).swapVerbs],
+  ['open', async () => [(await import('./open.ts')).openVerb]],
+  ['find', async () => [(await import('./find.ts')).findVerb]],
+  ['rescue', async () => (await import('./rescue.ts')).rescueVerbs],
+  ['export', async () => [(await import('./export.ts')).exportVerb]],
+  ['import', async () => [(await import('./import.ts')).importVerb]],
+  ['verify', async () => [(await import('./verify.ts')).verifyVerb]],
+  ['retention', async () => (await import('./retention.ts')).retentionVerbs],
+  ['hold', async () => (await import('./hold.ts')).holdVerbs],
+  ['copy', async () => [(await import('./copy.ts')).copyVerb]],
+  ['heal', async () => [(await import('./heal.ts')).healVerb]],
+  ['lock', async () => [(await import('./lock.ts')).lockVerb]],
+  ['lifecycle', async () => (await import('./lifecycle.ts')).lifecycleVerbs],
+  ['collect', async () => [(await import('./collect.ts')).collectVerb]],
+  ['remove', async () => [(await import('./remove.ts')).removeVerb]],
+  ['key', async () => (await import('./key.ts')).keyVerbs],
+  ['config', async () => (await import('./config.ts')).configVerbs],
+  ['completion', async () => [(await import('./completion.ts')).completionVerb(loadVerbs)]],
+  ['version', async () => [(await import('./version.ts')).versionVerb]],
 ];
+
+/** The verbs that begin with a word; all when there is none, or no such verb. */
+export async function loadVerbs(word?: string): Promise<readonly Verb[]> {
+  const own = table.filter(([first]) => first === word);
+  const loaded = await Promise.all((own.length > 0 ? own : table).map(([, load]) => load()));
+  return loaded.flat();
+}
+
+/** For the test of the table. */
+export const verbWords: readonly string[] = table.map(([word]) => word);

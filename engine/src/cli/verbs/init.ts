@@ -7,7 +7,8 @@ import {
   parseStorage,
   type StorageInput,
 } from '../../config/index.ts';
-import { checkServer, connectionOf, init, surroundingsOf } from '../../operations/index.ts';
+import { connectionOf, surroundingsOf } from '../../operations/index.ts';
+import { checkServer, init } from '../../operations/setup/index.ts';
 import { parseConnectionString } from '../../postgres/index.ts';
 import { findingsText } from '../output/findings-text.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';

@@ -2,13 +2,13 @@ import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
 import { refuseExisting } from '../../base/refuse-existing.ts';
+import { listBackups } from '../../operations/index.ts';
 import {
   changeFutureRecipients,
   changeRecipients,
-  listBackups,
   renderKit,
   rotateCatalogKey,
-} from '../../operations/index.ts';
+} from '../../operations/keys/index.ts';
 import {
   createIdentity,
   formatCatalogRing,

@@ -1,11 +1,6 @@
 import { formatBytes, plural } from '../../base/format.ts';
-import {
-  applyLifecycle,
-  type LifecyclePlan,
-  openArchive,
-  planLifecycle,
-  surroundingsOf,
-} from '../../operations/index.ts';
+import { openArchive, surroundingsOf } from '../../operations/index.ts';
+import { applyLifecycle, type LifecyclePlan, planLifecycle } from '../../operations/lifecycle/index.ts';
 import type { CliContext } from '../context.ts';
 import {
   chosenManifest,

@@ -1,13 +1,7 @@
 import { formatBytes, formatTime } from '../../base/format.ts';
 import { kindOf, methodOf } from '../../catalog/index.ts';
-import {
-  CurrentFacts,
-  type ListedBackup,
-  listBackups,
-  type ProofState,
-  proofState,
-  proofText,
-} from '../../operations/index.ts';
+import { CurrentFacts, type ProofState, proofState, proofText } from '../../operations/drill/report/index.ts';
+import { type ListedBackup, listBackups } from '../../operations/index.ts';
 import {
   copyOption,
   databaseOption,

@@ -1,5 +1,5 @@
 import { formatTime, plural } from '../../base/format.ts';
-import { extendLocks } from '../../operations/index.ts';
+import { extendLocks } from '../../operations/lock/index.ts';
 import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { table } from '../output/table.ts';
 import type { Verb } from '../verb.ts';

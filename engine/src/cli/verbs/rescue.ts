@@ -13,7 +13,7 @@ import {
   showChanges,
   type TablePolicy,
   undoRescue,
-} from '../../operations/index.ts';
+} from '../../operations/rescue/index.ts';
 import type { CliContext } from '../context.ts';
 import { copyOption, databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
 import { appliedText, planText, rootText, showText } from '../output/rescue-text.ts';

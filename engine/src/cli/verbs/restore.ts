@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes, formatDuration, shellWord } from '../../base/format.ts';
 import { backupFacts } from '../../catalog/index.ts';
-import { type AfterRecovery, planRestore, restore } from '../../operations/index.ts';
+import { type AfterRecovery, planRestore, restore } from '../../operations/restore/index.ts';
 import {
   chosenManifest,
   copyOption,

@@ -7,7 +7,7 @@ import {
   applyRetention,
   planRetentionOf,
   type RetentionPlan,
-} from '../../operations/index.ts';
+} from '../../operations/retention/index.ts';
 import { formatLsn } from '../../postgres/index.ts';
 import { copyOption, databaseOption, openAsHost, otherCopies } from '../open.ts';
 import { retentionText } from '../output/retention-text.ts';

@@ -8,7 +8,7 @@ import {
   type KeptDatabase,
   listKept,
   undoSwap,
-} from '../../operations/index.ts';
+} from '../../operations/logical/index.ts';
 import type { CliContext } from '../context.ts';
 import { databaseOption } from '../open.ts';
 import { table } from '../output/table.ts';

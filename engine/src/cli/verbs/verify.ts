@@ -1,6 +1,6 @@
 import { formatBytes, plural } from '../../base/format.ts';
 import { chooseBackup } from '../../catalog/index.ts';
-import { recordVerification, type VerifyReport, verify } from '../../operations/index.ts';
+import { recordVerification, type VerifyReport, verify } from '../../operations/verify/index.ts';
 import { copyOption, databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
 import type { Verb } from '../verb.ts';
 

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { chooseDatabase, parseDuration } from '../../config/index.ts';
-import { archiveClient, archiveCommand, receiveWal, writeArchiveClient } from '../../operations/index.ts';
+import { archiveClient, archiveCommand, receiveWal, writeArchiveClient } from '../../operations/wal/index.ts';
 import { keepCopiesUp } from '../copies.ts';
 import { databaseOption, openAsHost } from '../open.ts';
 import { type OptionValues, textOption, type Verb, type VerbOption } from '../verb.ts';

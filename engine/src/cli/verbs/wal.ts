@@ -1,18 +1,17 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes, formatDuration, formatTime } from '../../base/format.ts';
 import { parseDuration } from '../../config/index.ts';
+import { openConfigured, surroundingsOf } from '../../operations/index.ts';
 import {
   defaultSlot,
-  openConfigured,
   readSourceState,
   type SourceState,
   streamWal,
-  surroundingsOf,
   type WalAlarm,
   type WalStatus,
   walAlarms,
   walStatus,
-} from '../../operations/index.ts';
+} from '../../operations/wal/index.ts';
 import { formatLsn, parseLsn } from '../../postgres/index.ts';
 import type { CliContext } from '../context.ts';
 import { keepCopiesUp } from '../copies.ts';

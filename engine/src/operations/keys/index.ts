@@ -1,0 +1,3 @@
+/** Keys: recipients, rotation, the recovery kit. */
+export { changeFutureRecipients, changeRecipients, rotateCatalogKey } from './change-keys.ts';
+export { renderKit } from './kit.ts';

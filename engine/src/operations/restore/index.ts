@@ -1,0 +1,5 @@
+/** Restores: target resolved and refused before anything is written; pg_control last. */
+export { findRecovery, type Recovery } from './find-recovery.ts';
+export type { AfterRecovery } from './finish.ts';
+export { planRestore, restore } from './restore.ts';
+export { parseTarget } from './target-words.ts';
