@@ -16,7 +16,7 @@ import {
   type ParsedCommand,
   parseArguments,
 } from './cli/index.ts';
-import { processEnvironment } from './config/index.ts';
+import { processEnvironment } from './config/env.ts';
 
 // What sockets bring is memory outside of the heap. By default each 16 MiB of it start a collection of the whole heap: half of the
 // processor time of reading from S3. So the collector counts it together with the heap.

@@ -4,7 +4,7 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import { HelvinoError } from '../base/errors.ts';
 import { printable } from '../base/format.ts';
 import { type Progress, silentProgress } from '../base/progress.ts';
-import { type Environment, type LoadedConfig, loadConfig } from '../config/index.ts';
+import type { Environment, LoadedConfig } from '../config/index.ts';
 import { ProgressDisplay, type TextStream } from './output/progress-display.ts';
 
 export interface GlobalOptions {
@@ -59,9 +59,19 @@ export function createContext(
       display?.clear();
       input.stdout.write(`${options.json ? JSON.stringify(event) : text.join('\n')}\n`);
     },
-    config: () => (loaded ??= loadConfig({ file: options.config, env, cwd })),
+    config: () => (loaded ??= loadWhenNeeded({ file: options.config, env, cwd })),
     confirm: (what, name, given) => confirm(input, { what, name, given }),
   };
+}
+
+/** The schema and the YAML reader are most of what `--version` would load. */
+async function loadWhenNeeded(options: {
+  file?: string;
+  env: Environment;
+  cwd: string;
+}): Promise<LoadedConfig> {
+  const { loadConfig } = await import('../config/index.ts');
+  return loadConfig(options);
 }
 
 /** --quiet and --json leave progress out, never a warning. */

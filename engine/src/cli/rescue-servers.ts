@@ -1,8 +1,8 @@
 /** The servers of `helvino rescue`: throw-away ones of the past, and the live one. */
 import type { Client } from 'pg';
 import { HelvinoError } from '../base/errors.ts';
-import { openServer } from '../operations/index.ts';
 import { findRecovery, parseTarget } from '../operations/restore/index.ts';
+import { openServer } from '../operations/throw-away/index.ts';
 import { type ConnectionParams, connectSql, resolveConnection } from '../postgres/index.ts';
 import type { Identities } from '../repository/index.ts';
 import type { CliContext } from './context.ts';

@@ -14,4 +14,3 @@ export {
   parsePlace,
   surroundingsOf,
 } from './open.ts';
-export { type OpenedServer, openServer } from './throw-away-server.ts';

@@ -2,7 +2,7 @@
 import { HelvinoError } from '../base/errors.ts';
 import { NumberSet } from '../base/number-set.ts';
 import { type ManifestSummary, PackList, type Repository, type SizedPack } from '../repository/index.ts';
-import { standingProof } from './drill/report/index.ts';
+import { standingProof } from './drill/proof/index.ts';
 import type { DrillReport } from './drill/report.ts';
 
 export interface ListedBackup {

@@ -12,7 +12,7 @@ import {
   type SecretSource,
   withDefaults,
 } from '../config/index.ts';
-import { type ConnectionParams, resolveConnection } from '../postgres/index.ts';
+import type { ConnectionParams } from '../postgres/index.ts';
 import {
   type CatalogRing,
   type CopyState,
@@ -188,6 +188,8 @@ export async function connectionOf(
   const secret =
     password &&
     (await readSecret(password, { env, directory, what: 'the password' })).text.replace(/\r?\n$/, '');
+  // Who only reads the repository starts without what speaks to servers.
+  const { resolveConnection } = await import('../postgres/index.ts');
   return resolveConnection({ url, service, overrides: { password: secret } }, env);
 }
 

@@ -1,6 +1,6 @@
 import { formatBytes, formatTime } from '../../base/format.ts';
 import { kindOf, methodOf } from '../../catalog/index.ts';
-import { CurrentFacts, type ProofState, proofState, proofText } from '../../operations/drill/report/index.ts';
+import { CurrentFacts, type ProofState, proofState, proofText } from '../../operations/drill/proof/index.ts';
 import { type ListedBackup, listBackups } from '../../operations/index.ts';
 import {
   copyOption,

@@ -1,7 +1,7 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { formatDuration } from '../../base/format.ts';
 import { parseDuration } from '../../config/index.ts';
-import { type OpenedServer, openServer } from '../../operations/index.ts';
+import { type OpenedServer, openServer } from '../../operations/throw-away/index.ts';
 import {
   chosenManifest,
   copyOption,

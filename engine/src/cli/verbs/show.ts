@@ -1,7 +1,7 @@
 import { formatBytes } from '../../base/format.ts';
 import { kindOf, methodOf } from '../../catalog/index.ts';
 import type { DrillReport } from '../../operations/drill/index.ts';
-import { CurrentFacts, type ProofState, proofState, proofText } from '../../operations/drill/report/index.ts';
+import { CurrentFacts, type ProofState, proofState, proofText } from '../../operations/drill/proof/index.ts';
 import type { FileEntry } from '../../repository/index.ts';
 import {
   chosenManifest,

@@ -12,7 +12,7 @@ import type { Identities, Repository } from '../../repository/index.ts';
 import { type FoundTransaction, findTransactions } from '../find/find.ts';
 import { type ApplyResult, applyRescue, planRescue } from '../rescue/index.ts';
 import { findRecovery } from '../restore/find-recovery.ts';
-import { openServer } from '../throw-away-server.ts';
+import { openServer } from '../throw-away/server.ts';
 import { streamWal } from '../wal/stream.ts';
 import { type DemoLoad, startLoad } from './demo-load.ts';
 import { withDemoClient } from './with-demo-client.ts';

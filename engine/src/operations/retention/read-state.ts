@@ -15,7 +15,7 @@ import {
   type Repository,
   type SizedPack,
 } from '../../repository/index.ts';
-import { standingProof } from '../drill/report/index.ts';
+import { standingProof } from '../drill/proof/index.ts';
 import type { DrillReport } from '../drill/report.ts';
 import { type BadRun, badRuns } from '../runs/last-runs.ts';
 

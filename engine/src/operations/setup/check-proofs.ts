@@ -2,13 +2,8 @@
 import { type BackupMethod, methodOf } from '../../catalog/index.ts';
 import type { LoadedConfig } from '../../config/index.ts';
 import type { Repository } from '../../repository/index.ts';
-import {
-  CurrentFacts,
-  proofState,
-  proofText,
-  readSigningKey,
-  signingKeyFile,
-} from '../drill/report/index.ts';
+import { CurrentFacts, proofState, proofText } from '../drill/proof/index.ts';
+import { readSigningKey, signingKeyFile } from '../drill/report/index.ts';
 import type { DrillReport } from '../drill/report.ts';
 import { listBackups } from '../list.ts';
 import type { Finding } from './check-server.ts';

@@ -2,8 +2,8 @@
 import { HelvinoError } from '../../../base/errors.ts';
 import { methodOf } from '../../../catalog/index.ts';
 import type { Manifest, Repository } from '../../../repository/index.ts';
+import { type Configured, fingerprintOf } from '../proof/fingerprint.ts';
 import type { DrillReport } from '../report.ts';
-import { type Configured, fingerprintOf } from './fingerprint.ts';
 import { keptReports } from './keep-report.ts';
 import { measureOf, predictRecovery } from './prediction.ts';
 

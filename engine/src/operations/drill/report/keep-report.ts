@@ -10,9 +10,9 @@ import {
   type Repository,
   type StoredReport,
 } from '../../../repository/index.ts';
+import type { Configured } from '../proof/fingerprint.ts';
 import type { DrillReport } from '../report.ts';
 import { makeSignedReport, openReport, type SignedReport } from './document.ts';
-import type { Configured } from './fingerprint.ts';
 import type { SigningKey } from './signing-key.ts';
 
 /** What the one who runs a drill signs with and is measured by. */

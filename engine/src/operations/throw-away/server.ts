@@ -3,9 +3,9 @@
  * Reads or writes on it touch nothing else.
  */
 import { join } from 'node:path';
-import type { Clock } from '../base/clock.ts';
-import type { Progress } from '../base/progress.ts';
-import { backupFacts, majorOf } from '../catalog/index.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Progress } from '../../base/progress.ts';
+import { backupFacts, majorOf } from '../../catalog/index.ts';
 import {
   createScratch,
   findBinaries,
@@ -13,10 +13,10 @@ import {
   giveUrl,
   startLocalServer,
   sweepScratch,
-} from '../postgres/index.ts';
-import type { Identities, Manifest, Repository } from '../repository/index.ts';
-import type { Recovery } from './restore/find-recovery.ts';
-import { restore } from './restore/restore.ts';
+} from '../../postgres/index.ts';
+import type { Identities, Manifest, Repository } from '../../repository/index.ts';
+import type { Recovery } from '../restore/find-recovery.ts';
+import { restore } from '../restore/restore.ts';
 
 export interface OpenOptions {
   readonly repository: Repository;

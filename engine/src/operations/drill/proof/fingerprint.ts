@@ -3,8 +3,8 @@ import { HelvinoError } from '../../../base/errors.ts';
 import { methodOf, physicalFacts } from '../../../catalog/index.ts';
 import type { ChosenDatabase, Config } from '../../../config/index.ts';
 import type { Manifest, Repository } from '../../../repository/index.ts';
+import { canonicalJson, sha256 } from '../report/canonical-json.ts';
 import type { DrillFingerprint } from '../report.ts';
-import { canonicalJson, sha256 } from './canonical-json.ts';
 
 export interface FingerprintSource {
   readonly repository: Repository;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { testReport } from '../report/report-fixture.ts';
 import { proofState, proofText, standingProof } from './proof-state.ts';
-import { testReport } from './report-fixture.ts';
 
 const fingerprint = { config: 'c1', keys: 'k1', schema: 's1', server: '18.4' };
 const every = 32 * 86_400;
