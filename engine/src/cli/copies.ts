@@ -1,5 +1,4 @@
 /** What verbs that write to several copies have in common. */
-import { copyLog } from '../operations/copies/index.ts';
 import type { Mirrors } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import type { HostAccess } from './open.ts';
@@ -25,8 +24,11 @@ export function copiesExit(mirrors: Mirrors | undefined): number {
  */
 export async function keepCopiesUp(host: HostAccess, context: CliContext): Promise<void> {
   const { mirrors } = host;
+  if (mirrors === undefined) return;
+  // Now, and not when a copy is behind: by then an upgrade may have changed the files.
+  const { copyLog } = await import('../operations/copies/index.ts');
   const { signal, clock, progress } = context;
-  while (mirrors !== undefined && !signal.aborted) {
+  while (!signal.aborted) {
     await clock.sleep(everyMs, signal).catch(() => undefined);
     for (const { name, state } of mirrors.states) {
       if (state === 'current' || signal.aborted) continue;

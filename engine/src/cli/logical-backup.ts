@@ -4,7 +4,7 @@ import { HelvinoError } from '../base/errors.ts';
 import { formatBytes, formatDuration, plural } from '../base/format.ts';
 import { logicalFacts } from '../catalog/index.ts';
 import { chooseDatabase, type LoadedConfig } from '../config/index.ts';
-import { dumpToFile, logicalBackup, type PlainFileResult } from '../operations/logical/index.ts';
+import type { PlainFileResult } from '../operations/logical/index.ts';
 import { recordRun } from '../operations/runs/index.ts';
 import type { Manifest } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
@@ -55,6 +55,7 @@ async function dumpIntoFolder(
       hint: 'run it once for each',
     });
   const binDir = chosen?.database.logical.binDir;
+  const { dumpToFile } = await loadDumps();
   const begun = context.clock.monotonic();
   const result = await dumpToFile({
     ...context,
@@ -67,6 +68,11 @@ async function dumpIntoFolder(
   });
   const seconds = (context.clock.monotonic() - begun) / 1000;
   return { data: { ...result, seconds }, text: fileText(result, seconds) };
+}
+
+/** A physical backup, which is the usual one, starts without them. */
+function loadDumps(): Promise<typeof import('../operations/logical/index.ts')> {
+  return import('../operations/logical/index.ts');
 }
 
 async function configIfAny(context: CliContext): Promise<LoadedConfig | undefined> {
@@ -111,6 +117,7 @@ export async function runLogicalBackup(
   const { backup: settings, logical } = host.database;
   const inConfig = (path: string) => resolve(host.loaded.directory, path);
   const named = listOption(options, 'dbname');
+  const { logicalBackup } = await loadDumps();
   const begun = context.clock.monotonic();
   const run = {
     ...context,

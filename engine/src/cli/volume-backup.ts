@@ -3,7 +3,6 @@ import { HelvinoError } from '../base/errors.ts';
 import { formatBytes, formatDuration, plural } from '../base/format.ts';
 import { volumeFacts } from '../catalog/index.ts';
 import { recordRun } from '../operations/runs/index.ts';
-import { volumeBackup } from '../operations/volume/index.ts';
 import type { Manifest } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import { openAsHost } from './open.ts';
@@ -31,6 +30,8 @@ export async function runVolumeBackup(
     throw new HelvinoError('USAGE', 'no volume was named', {
       hint: '--volume NAME, or volume.name in helvino.yaml; `docker volume ls` lists them',
     });
+  // A physical backup, which is the usual one, starts without it.
+  const { volumeBackup } = await import('../operations/volume/index.ts');
   const begun = context.clock.monotonic();
   const record = {
     ...context,

@@ -5,7 +5,7 @@
  */
 export type { DrillPlan } from './drills.ts';
 export { addDatabase, newConfigText, setRecipients } from './edit.ts';
-export { type Environment, environmentVariables, processEnvironment } from './env.ts';
+export { type Environment, environmentVariables } from './env.ts';
 export {
   type ChosenDatabase,
   chooseDatabase,

@@ -16,7 +16,7 @@ import type { DatabaseConfig, LoadedConfig } from '../../config/index.ts';
 import { type ConnectionParams, parseLsn } from '../../postgres/index.ts';
 import type { LogPiece, Repository } from '../../repository/index.ts';
 import { CurrentFacts, type ProofState, proofState, proofText, staleBecause } from '../drill/proof/index.ts';
-import { measureOf, predictRecovery } from '../drill/report/index.ts';
+import { measureOf, predictRecovery } from '../drill/report/prediction.ts';
 import type { DrillReport } from '../drill/report.ts';
 import { objectivesOf } from '../retention/plan.ts';
 import { type DatabaseState, type KnownBackup, readState, unknownKind } from '../retention/read-state.ts';

@@ -3,7 +3,7 @@ import { HelvinoError } from '../../../base/errors.ts';
 import { methodOf, physicalFacts } from '../../../catalog/index.ts';
 import type { ChosenDatabase, Config } from '../../../config/index.ts';
 import type { Manifest, Repository } from '../../../repository/index.ts';
-import { canonicalJson, sha256 } from '../report/canonical-json.ts';
+import { canonicalJson, sha256 } from '../canonical-json.ts';
 import type { DrillFingerprint } from '../report.ts';
 
 export interface FingerprintSource {

@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { HelvinoError } from '../../../base/errors.ts';
-import { canonicalJson } from './canonical-json.ts';
+import { canonicalJson } from '../canonical-json.ts';
 import { openReport, verifyReport } from './document.ts';
 import { signTest, testDocument, testReport } from './report-fixture.ts';
 import { createSigningKey, readPublicKey, readSigningKey, type SigningKey } from './signing-key.ts';

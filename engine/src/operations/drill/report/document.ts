@@ -5,8 +5,8 @@
 import { HelvinoError } from '../../../base/errors.ts';
 import { kindOf } from '../../../catalog/index.ts';
 import { type Manifest, newestReport, type Repository } from '../../../repository/index.ts';
+import { canonicalJson, sha256 } from '../canonical-json.ts';
 import type { DrillReport } from '../report.ts';
-import { canonicalJson, sha256 } from './canonical-json.ts';
 import { isSignedBy, type PublicKey, type SigningKey } from './signing-key.ts';
 
 export const documentFormat = 'helvino drill report 1';

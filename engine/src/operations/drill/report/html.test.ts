@@ -1,7 +1,7 @@
 /** Pages are text of a stranger's database: none of it may become markup, and none of it may be lost. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { canonicalJson } from './canonical-json.ts';
+import { canonicalJson } from '../canonical-json.ts';
 import { openReport } from './document.ts';
 import { reportHtml } from './html.ts';
 import { reportMarkdown } from './markdown.ts';

@@ -1,6 +1,7 @@
 /** A report of a drill for tests of this folder, with all that one can say. */
+
+import { canonicalJson } from '../canonical-json.ts';
 import type { DrillReport } from '../report.ts';
-import { canonicalJson } from './canonical-json.ts';
 import { documentFormat, openReport, type ReportDocument, type SignedReport } from './document.ts';
 import type { SigningKey } from './signing-key.ts';
 

@@ -13,7 +13,7 @@ import {
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { HelvinoError, systemCode } from '../../../base/errors.ts';
-import { sha256 } from './canonical-json.ts';
+import { sha256 } from '../canonical-json.ts';
 
 export interface PublicKey {
   /** SHA-256 of the key in DER (SubjectPublicKeyInfo), hexadecimal: what people compare. */

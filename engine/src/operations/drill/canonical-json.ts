@@ -3,7 +3,7 @@
  * https://www.rfc-editor.org/rfc/rfc8785 (which also takes numbers and strings as ECMAScript writes them, as is done here)
  */
 import { createHash } from 'node:crypto';
-import { HelvinoError } from '../../../base/errors.ts';
+import { HelvinoError } from '../../base/errors.ts';
 
 /** Members that are undefined are left out, as JSON.stringify does. Throws INTERNAL for what JSON cannot say. */
 export function canonicalJson(value: unknown): string {
