@@ -27,7 +27,7 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 };
 const env = processEnvironment();
 const interrupted = new AbortController();
-/** A Ctrl-C comes twice: from the terminal, and from the launcher that passes on what it got. */
+/** A Ctrl-C may come twice: from the terminal, and from a launcher on an older Node.js, which passes on what it got. */
 const sameSignalMs = 1000;
 let firstSignal = 0;
 
