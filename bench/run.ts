@@ -25,7 +25,7 @@ const usage = `node bench/run.ts [memory|wal|s3|rescue] [options], as root
   rescue          one organization's million rows back into ten million: --rounds, --scale (default 1)
   s3              backup to and restore from S3 beside the local disk: --rounds, --scale as below (default 0.5)
   wal             intake, lag, replay and search of WAL instead: --only of intake,lag,replay,find; --rounds, --scale of pgbench (default 20),
-                  --wal-mb N for intake and replay (default 1500), --find-mb N to search (default 10000), --seconds N of a round of load (default 20)
+                  --wal-mb N for intake and replay (default 1500), --find-mb N to search (default 10000), --seconds N of a turn of load (default 10)
   --dir DIR       where to work (default /var/tmp, of memory /dev/shm); needs about 6 times the database's size
   --rounds N      rounds of the comparison (default 3)
   --scale X       1 is a little over 3 GB (default)
@@ -165,7 +165,7 @@ function walOptions(values: Values, where: Pick<PartOptions, 'home' | 'account'>
     scale: Number(values.scale ?? (values.quick ? 5 : 20)),
     findBytes: Number(values['find-mb'] ?? (values.quick ? 200 : 10_000)) * 1e6,
     bytes: Number(values['wal-mb'] ?? (values.quick ? 200 : 1500)) * 1e6,
-    seconds: Number(values.seconds ?? (values.quick ? 5 : 20)),
+    seconds: Number(values.seconds ?? (values.quick ? 5 : 10)),
   };
 }
 

@@ -1,6 +1,7 @@
 /** Running programs, and waiting for them; everything that was started ends with the bench. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdir, readFile } from 'node:fs/promises';
 
 const running = new Set<ChildProcess>();
 let stopped: string | undefined;
@@ -61,6 +62,8 @@ export async function run(program: string, args: readonly string[], options: Run
 }
 
 export interface Launched {
+  /** Processor seconds until now, of all its processes that still run. */
+  cpu(): Promise<number>;
   /** Ends it with SIGTERM and waits; throws when it had ended before, with its output. */
   stop(): Promise<void>;
 }
@@ -84,6 +87,7 @@ export function launch(program: string, args: readonly string[], options: RunOpt
     running.delete(child);
   });
   return {
+    cpu: () => groupCpu(child.pid!),
     async stop() {
       if (ended) throw new Error(`${program} had ended:\n${output.slice(-3000)}`);
       // The whole group: runuser does not pass signals on.
@@ -92,6 +96,20 @@ export function launch(program: string, args: readonly string[], options: RunOpt
     },
   };
 }
+
+/** https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html */
+async function groupCpu(group: number): Promise<number> {
+  let ticks = 0;
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+    const fields = text?.slice(text.lastIndexOf(')') + 2).split(' ');
+    if (fields && Number(fields[2]) === group) ticks += Number(fields[11]) + Number(fields[12]);
+  }
+  return ticks / ticksPerSecond;
+}
+
+/** USER_HZ of Linux. */
+const ticksPerSecond = 100;
 
 /** As `run`, with the processor time of the program and its children, in seconds. */
 export async function measure(

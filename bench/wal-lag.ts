@@ -1,6 +1,7 @@
 /**
- * How far behind the stored WAL is while pgbench does all that it can, and how many transactions that costs: rounds without
- * a receiver, with Helvino, with pg_receivewal, in turns.
+ * How far behind the stored WAL is while pgbench does all that it can, and how many transactions that costs. A virtual machine
+ * is faster and slower by the minute, by more than a receiver costs: so turns are short, each with a receiver lies between two
+ * without one, and is compared with these two alone. Who watches the lag watches in every turn.
  *
  * Twice, where there are two processors: with everything on all of them, and `apart`: server and pgbench on the first, the
  * receiver on the others, as on a host of its own. The sender that the server runs for it stays with the server.
@@ -14,11 +15,20 @@ import { connect } from './data.ts';
 import { type Launched, launch, run, say } from './tools.ts';
 import { endOfWal, execute, HelvinoHome, pgbench, until, type WalOptions } from './wal-tools.ts';
 
-type Receiver = 'none' | 'helvino' | 'pg_receivewal';
+type Receiver = 'helvino' | 'pg_receivewal';
+
+/** A turn with a receiver. */
+interface Turn {
+  /** Transactions a second. */
+  readonly tps: number;
+  /** The mean of the turns before and after, without a receiver. */
+  readonly without: number;
+  /** Processor seconds of the receiver, a second. */
+  readonly cpu: number;
+}
 
 export interface Lag {
-  /** Transactions a second, a value a round. */
-  readonly tps: Readonly<Record<Receiver, number[]>>;
+  readonly turns: Readonly<Record<Receiver, Turn[]>>;
   /** Seconds between a byte's being on the server's disk and its being stored, sampled; of Helvino. */
   readonly seconds: number[];
   /** Bytes of WAL a second while Helvino received. */
@@ -55,48 +65,64 @@ async function measured(
   processors: Processors | undefined,
 ): Promise<Lag> {
   const { home, rounds, account, seconds, receiveWal } = options;
-  const order: readonly Receiver[] = receiveWal ? ['none', 'helvino', 'pg_receivewal'] : ['none', 'helvino'];
+  const order: readonly Receiver[] = receiveWal ? ['helvino', 'pg_receivewal'] : ['helvino'];
   await using _ = await pinned(cluster, processors?.server);
   const place = await HelvinoHome.make(join(home, 'lag'), cluster);
   const received = join(home, 'lag-received');
   await rm(received, { recursive: true, force: true });
   const folder = await ownFolder(received, account);
-  const start = (receiver: Receiver): Launched | undefined => {
+  const start = (receiver: Receiver): Launched => {
     if (receiver === 'helvino') return place.stream('lag_helvino', processors?.receiver);
-    if (receiver === 'none' || receiveWal === undefined) return undefined;
     const words = ['-h', cluster.socketDir, '-p', String(cluster.port), '-D', folder, '-S', 'lag_receivewal'];
-    return launch(receiveWal, words, {
-      as: 'postgres',
-      processors: processors?.receiver,
-    });
+    return launch(receiveWal!, words, { as: 'postgres', processors: processors?.receiver });
   };
   await execute(cluster, `select pg_create_physical_replication_slot('lag_receivewal', true)`);
-  const tps: Record<Receiver, number[]> = { none: [], helvino: [], pg_receivewal: [] };
+  const turns: Record<Receiver, Turn[]> = { helvino: [], pg_receivewal: [] };
   const samples: number[] = [];
   let bytes = 0;
+  const turn = { cluster, seconds, processors: processors?.server };
+  let before = await load(turn);
   for (let round = 0; round < rounds; round++) {
-    for (let turn = 0; turn < order.length; turn++) {
-      const receiver = order[(round + turn) % order.length]!;
+    for (const receiver of order) {
       const process = start(receiver);
-      if (process) await caughtUp(cluster);
-      await execute(cluster, 'checkpoint');
-      const before = await endOfWal(cluster);
-      const load = pgbench(cluster, ['-n', '-c', '8', '-j', '2', '-T', String(seconds)], processors?.server);
-      const watch = receiver === 'helvino' ? watched(cluster, load) : undefined;
-      tps[receiver].push(Number(/tps = ([\d.]+)/.exec(await load)![1]));
-      if (watch !== undefined) {
-        samples.push(...(await watch));
-        bytes += Number((await endOfWal(cluster)) - before);
+      await caughtUp(cluster);
+      const begun = await process.cpu();
+      const with_ = await load(turn);
+      const cpu = ((await process.cpu()) - begun) / seconds;
+      await process.stop();
+      const after = await load(turn);
+      turns[receiver].push({ tps: with_.tps, without: (before.tps + after.tps) / 2, cpu });
+      if (receiver === 'helvino') {
+        samples.push(...with_.lag);
+        bytes += with_.bytes;
       }
-      await process?.stop();
       say(
-        `load ${round + 1} ${processors ? 'apart ' : ''}${receiver}: ${tps[receiver].at(-1)!.toFixed(0)} tps`,
+        `load ${round + 1} ${processors ? 'apart ' : ''}${receiver}: ${with_.tps.toFixed(0)} tps between ${before.tps.toFixed(0)} and ${after.tps.toFixed(0)}`,
       );
+      before = after;
     }
   }
   for (const slot of ['lag_helvino', 'lag_receivewal'])
     await execute(cluster, `select pg_drop_replication_slot('${slot}')`);
-  return { tps, seconds: samples, rate: bytes / (rounds * seconds) };
+  return { turns, seconds: samples, rate: bytes / (rounds * seconds) };
+}
+
+/** One turn of pgbench, from a checkpoint on. */
+async function load({
+  cluster,
+  seconds,
+  processors,
+}: {
+  cluster: Cluster;
+  seconds: number;
+  processors: string | undefined;
+}): Promise<{ tps: number; lag: number[]; bytes: number }> {
+  await execute(cluster, 'checkpoint');
+  const before = await endOfWal(cluster);
+  const running = pgbench(cluster, ['-n', '-c', '8', '-j', '2', '-T', String(seconds)], processors);
+  const lag = await watched(cluster, running);
+  const tps = Number(/tps = ([\d.]+)/.exec(await running)![1]);
+  return { tps, lag, bytes: Number((await endOfWal(cluster)) - before) };
 }
 
 /** Keeps a server, with what it starts later, on some processors; disposing lets it go. */

@@ -47,25 +47,48 @@ function lagLines(
 }
 
 function partLines(
-  { tps, seconds, rate }: Lag,
+  { turns, seconds, rate }: Lag,
   { lines, parts, what }: LagTables & { readonly what: string },
 ): void {
-  const cost = (name: 'helvino' | 'pg_receivewal') => 100 * (1 - median(tps[name]) / median(tps.none));
   const sorted = [...seconds].sort((a, b) => a - b);
   const at = (share: number) => sorted[Math.floor((sorted.length - 1) * share)]!.toFixed(2);
   lines.push([`lag ${what}, p50`, `${at(0.5)} s`, '', '']);
   lines.push([`lag ${what}, p99`, `${at(0.99)} s`, '', '']);
-  const ours = cost('helvino');
-  lines.push([
-    `cost in transactions per second ${what}, helvino`,
-    `${ours.toFixed(1)} %`,
-    '< 3 %',
-    verdict(ours < 3),
-  ]);
-  if (tps.pg_receivewal.length > 0)
-    lines.push(['the same, pg_receivewal', `${cost('pg_receivewal').toFixed(1)} %`, '', '']);
-  for (const [name, values] of Object.entries(tps))
-    if (values.length > 0) parts.push([`pgbench ${what}, receiver: ${name}, tps`, ...numbers(values, 0)]);
+  for (const name of ['helvino', 'pg_receivewal'] as const) {
+    const all = turns[name];
+    if (all.length === 0) continue;
+    const costs = all.map(({ tps, without }) => 100 * (1 - tps / without));
+    const cost = median(costs);
+    const about =
+      name === 'helvino' ? `cost in transactions per second ${what}, helvino` : `the same, ${name}`;
+    lines.push([
+      about,
+      `${cost.toFixed(1)} %`,
+      ...(name === 'helvino' ? ['< 3 %', verdict(cost < 3)] : ['', '']),
+    ]);
+    parts.push([`cost ${what}, ${name}, %`, ...numbers(costs, 1)]);
+    parts.push([
+      `pgbench ${what}, ${name}, tps`,
+      ...numbers(
+        all.map(({ tps }) => tps),
+        0,
+      ),
+    ]);
+    parts.push([
+      'the same, without in the turns around',
+      ...numbers(
+        all.map(({ without }) => without),
+        0,
+      ),
+    ]);
+    parts.push([
+      `processor time of ${name}, % of one`,
+      ...numbers(
+        all.map(({ cpu }) => 100 * cpu),
+        1,
+      ),
+    ]);
+  }
   parts.push([`lag ${what}: ${seconds.length} samples at ${megabytes(rate)}/s of WAL`, '', '']);
 }
 
