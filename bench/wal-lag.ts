@@ -3,11 +3,12 @@
  * is faster and slower by the minute, by more than a receiver costs: so turns are short, each with a receiver lies between two
  * without one, and is compared with these two alone. Who watches the lag watches in every turn.
  *
- * Twice, where there are two processors: with everything on all of them, and `apart`: server and pgbench on the first, the
- * receiver on the others, as on a host of its own. The sender that the server runs for it stays with the server.
+ * Twice, where there are two processors: with everything on all of them and on one disk, and `apart`: server and pgbench on the
+ * first, the receiver on the others, with what it stores in memory, as on a host with a disk of its own. The sender that the
+ * server runs for it stays with the server.
  */
 
-import { readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type Cluster, ownFolder } from './cluster.ts';
@@ -64,7 +65,9 @@ async function measured(
   options: WalOptions & { readonly receiveWal: string | undefined },
   processors: Processors | undefined,
 ): Promise<Lag> {
-  const { home, rounds, account, seconds, receiveWal } = options;
+  const { rounds, account, seconds, receiveWal } = options;
+  await using own = await storageOf(options.home, processors);
+  const { home } = own;
   const order: readonly Receiver[] = receiveWal ? ['helvino', 'pg_receivewal'] : ['helvino'];
   await using _ = await pinned(cluster, processors?.server);
   const place = await HelvinoHome.make(join(home, 'lag'), cluster);
@@ -105,6 +108,18 @@ async function measured(
   for (const slot of ['lag_helvino', 'lag_receivewal'])
     await execute(cluster, `select pg_drop_replication_slot('${slot}')`);
   return { turns, seconds: samples, rate: bytes / (rounds * seconds) };
+}
+
+/** Where receivers store. */
+async function storageOf(
+  home: string,
+  processors: Processors | undefined,
+): Promise<AsyncDisposable & { readonly home: string }> {
+  if (processors === undefined) return { home, [Symbol.asyncDispose]: async () => undefined };
+  const folder = await mkdtemp('/dev/shm/helvino-bench-');
+  // pg_receivewal is another user's.
+  await chmod(folder, 0o755);
+  return { home: folder, [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) };
 }
 
 /** One turn of pgbench, from a checkpoint on. */

@@ -43,7 +43,10 @@ function lagLines(
 ): void {
   partLines(together, { ...tables, what: `at full pgbench load, ${server}` });
   if (apart)
-    partLines(apart, { ...tables, what: `at full load, ${server}, receiver on a processor of its own` });
+    partLines(apart, {
+      ...tables,
+      what: `at full load, ${server}, receiver on a processor and storage of its own`,
+    });
 }
 
 function partLines(
