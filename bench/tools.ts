@@ -1,7 +1,8 @@
 /** Running programs, and waiting for them; everything that was started ends with the bench. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
+import { processFields } from '../engine/src/base/process-state.ts';
 
 const running = new Set<ChildProcess>();
 let stopped: string | undefined;
@@ -100,9 +101,8 @@ export function launch(program: string, args: readonly string[], options: RunOpt
 /** https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html */
 async function groupCpu(group: number): Promise<number> {
   let ticks = 0;
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
-    const fields = text?.slice(text.lastIndexOf(')') + 2).split(' ');
+  for (const name of await readdir('/proc')) {
+    const fields = /^\d+$/.test(name) ? processFields(Number(name)) : undefined;
     if (fields && Number(fields[2]) === group) ticks += Number(fields[11]) + Number(fields[12]);
   }
   return ticks / ticksPerSecond;

@@ -184,7 +184,7 @@ function makePack(id: string, { ring, dataKey, dataKeyId }: Keys): Buffer {
   const header = encodeHeader({ id, keyId: dataKeyId, catalogKeyId: ring.currentId, kind: 'data' });
   const place = Buffer.from(id, 'hex');
   const plain = plainOf(id);
-  const sealed = Buffer.concat(seal(deriveKey(dataKey, place, 'chunk'), plain, chunkPlace(place, 0)));
+  const sealed = seal(deriveKey(dataKey, place, 'chunk'), plain, chunkPlace(place, 0));
   const hasher = contentHasherOf(ring.current);
   const segments = [{ length: packBytes, hash: hasher.hash(plain) }];
   const chunk = {

@@ -31,7 +31,7 @@ export function sealEnvelope(
 ): Buffer {
   const head = Buffer.concat([Buffer.from(magic), Buffer.from(ring.currentId, 'hex'), randomBytes(12)]);
   const key = deriveKey(ring.current, head.subarray(16), magic.trimEnd());
-  return Buffer.concat([head, ...seal(key, compress(plain, 3), Buffer.concat([head, Buffer.from(name)]))]);
+  return Buffer.concat([head, seal(key, compress(plain, 3), Buffer.concat([head, Buffer.from(name)]))]);
 }
 
 /** Throws REPOSITORY_DAMAGED or KEY_WRONG. */

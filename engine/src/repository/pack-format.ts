@@ -126,10 +126,10 @@ export function encodeDirectory(
     for (const segment of chunk.segments) out.uint(segment.length).raw(segment.hash);
   }
   const plain = compress(out.take(), 3);
-  const [body, tag] = seal(deriveKey(catalogKey, header.subarray(8, 24), 'directory'), plain, header);
+  const sealed = seal(deriveKey(catalogKey, header.subarray(8, 24), 'directory'), plain, header);
   const trailer = Buffer.alloc(4);
-  trailer.writeUInt32BE(body.length + tag.length);
-  return Buffer.concat([body, tag, trailer, endMagic]);
+  trailer.writeUInt32BE(sealed.length);
+  return Buffer.concat([sealed, trailer, endMagic]);
 }
 
 /** How many bytes the directory takes, from the last `trailerLength` bytes of a pack of `size` bytes. */
@@ -201,9 +201,8 @@ const compressors = new Map<number, Compressor>();
 /** zstd at `level`. The result is valid until the next call in this thread. */
 export function compress(plain: Uint8Array, level: number): Buffer {
   if (plain.length > largestKept) return new Compressor(level).compress(plain);
-  const compressor = compressors.get(level) ?? new Compressor(level);
-  compressors.set(level, compressor);
-  return compressor.compress(plain);
+  if (!compressors.has(level)) compressors.set(level, new Compressor(level));
+  return compressors.get(level)!.compress(plain);
 }
 
 /** For one output buffer of the right size, and a byte more by which its end is seen. */

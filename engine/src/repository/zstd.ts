@@ -101,15 +101,14 @@ export class Decompressor {
       return;
     }
     try {
-      checkLength(this.#work(constants.ZSTD_e_continue, frame, into), length);
+      this.#once(frame, into, length);
     } catch {
       // The frame before may have had no end, and this one was taken for it.
-      this.#begin();
-      this.#again(frame, into, length);
+      this.#once(frame, into, length);
     }
   }
 
-  #again(frame: Uint8Array, into: Uint8Array, length: number): void {
+  #once(frame: Uint8Array, into: Uint8Array, length: number): void {
     try {
       checkLength(this.#work!(constants.ZSTD_e_continue, frame, into), length);
     } catch (thrown) {
