@@ -29,6 +29,7 @@ export async function compare(options: PartOptions): Promise<Comparison> {
   const all = [pgBackRest(about), helvinoAt(1, about), pgBasebackup(about), helvinoAt(-5, about)];
   const backups = new Map(all.map((c) => [c.name, [] as Sample[]]));
   const restores = new Map(all.filter((c) => c.restore).map((c) => [c.name, [] as Sample[]]));
+  await warmUp(all);
   for (let round = 0; round < rounds; round++) {
     for (const contender of turn(all, round)) {
       const sample = await contender.backup();
@@ -45,6 +46,14 @@ export async function compare(options: PartOptions): Promise<Comparison> {
     }
   }
   return { bytes, backups, restores };
+}
+
+/** Once unmeasured: programs, their compiled code and the memory that the machine hands out are there for all alike. */
+async function warmUp(all: readonly Contender[]): Promise<void> {
+  for (const contender of all) {
+    await contender.backup();
+    await contender.restore?.(async () => undefined);
+  }
 }
 
 /** Each round begins with another. */

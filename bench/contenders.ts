@@ -25,10 +25,18 @@ export interface Contender {
   restore?(check: (dataDir: string) => Promise<void>): Promise<Sample>;
 }
 
+const child = fileURLToPath(new URL('./helvino-child.ts', import.meta.url));
+
+/** Before the clock runs, as the stanza of pgBackRest. */
+export async function newRepository(root: string): Promise<void> {
+  for (const end of ['', '.ring', '.identity']) await rm(root + end, { recursive: true, force: true });
+  await run(process.execPath, [child, JSON.stringify({ action: 'create', root } satisfies ChildJob)]);
+  await run('sync', []);
+}
+
 export async function helvino(
-  job: ChildJob,
+  job: ChildJob & { readonly action: 'backup' | 'restore' },
 ): Promise<ChildResult & { readonly seconds: number; readonly cpu: number }> {
-  const child = fileURLToPath(new URL('./helvino-child.ts', import.meta.url));
   const { seconds, cpu, output } = await measure(process.execPath, [child, JSON.stringify(job)]);
   return { seconds, cpu, ...(JSON.parse(output.trim().split('\n').at(-1)!) as ChildResult) };
 }
@@ -56,8 +64,7 @@ export function helvinoAt(level: number, { cluster, home }: { cluster: Cluster; 
   return {
     name: `helvino, level ${level}`,
     async backup() {
-      for (const end of ['', '.ring', '.identity']) await rm(root + end, { recursive: true, force: true });
-      await run('sync', []);
+      await newRepository(root);
       const { seconds, totals, peakMiB, cpu } = await helvino({
         action: 'backup',
         root,

@@ -21,8 +21,8 @@ import {
 import { openFsDriver } from '../engine/src/storage/index.ts';
 
 export interface ChildJob {
-  readonly action: 'backup' | 'restore';
-  /** Folder of the repository; made with keys beside it (`.ring`, `.identity`) when it has none. */
+  readonly action: 'create' | 'backup' | 'restore';
+  /** Folder of the repository; its keys are beside it (`.ring`, `.identity`). */
   readonly root: string;
   /** Of the server, for a backup. */
   readonly url?: string;
@@ -44,19 +44,20 @@ const name = 'bench';
 
 async function repositoryAt(root: string) {
   const driver = await openFsDriver({ root });
-  const ring = await readFile(`${root}.ring`, 'utf8').catch(() => undefined);
-  if (ring !== undefined) {
-    const identity = await readFile(`${root}.identity`, 'utf8');
-    const repository = await openRepository(driver, { ring: parseCatalogRing(ring, root) });
-    return { repository, identity, recipient: await recipientOf(identity.trim()) };
-  }
+  const ring = await readFile(`${root}.ring`, 'utf8');
+  const identity = await readFile(`${root}.identity`, 'utf8');
+  const repository = await openRepository(driver, { ring: parseCatalogRing(ring, root) });
+  return { repository, identity, recipient: await recipientOf(identity.trim()) };
+}
+
+async function create(root: string): Promise<void> {
   await mkdir(root, { recursive: true });
+  const driver = await openFsDriver({ root });
   const identity = await createIdentity();
   const recipient = await recipientOf(identity);
   const repository = await createRepository(driver, { recipients: [recipient] });
   await writeFile(`${root}.ring`, formatCatalogRing(repository.ring.keys), { mode: 0o600 });
   await writeFile(`${root}.identity`, identity, { mode: 0o600 });
-  return { repository, identity, recipient };
 }
 
 async function run(job: ChildJob): Promise<Manifest> {
@@ -100,11 +101,16 @@ async function run(job: ChildJob): Promise<Manifest> {
   return manifest;
 }
 
-const manifest = await run(JSON.parse(process.argv[2]!) as ChildJob);
-const status = await readFile('/proc/self/status', 'utf8');
-const result: ChildResult = {
-  totals: manifest.totals,
-  transfer: String(manifest.facts.transfer),
-  peakMiB: Number(/VmHWM:\s+(\d+) kB/.exec(status)![1]) / 1024,
-};
-process.stdout.write(`${JSON.stringify(result)}\n`);
+async function report(manifest: Manifest): Promise<void> {
+  const status = await readFile('/proc/self/status', 'utf8');
+  const result: ChildResult = {
+    totals: manifest.totals,
+    transfer: String(manifest.facts.transfer),
+    peakMiB: Number(/VmHWM:\s+(\d+) kB/.exec(status)![1]) / 1024,
+  };
+  process.stdout.write(`${JSON.stringify(result)}\n`);
+}
+
+const job = JSON.parse(process.argv[2]!) as ChildJob;
+if (job.action === 'create') await create(job.root);
+else await report(await run(job));

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { constants, zstdCompressSync } from 'node:zlib';
 import { type Cluster, newCluster, settle } from './cluster.ts';
 import { type PartOptions, warm } from './comparison.ts';
-import { freshFolder, helvino, type Sample } from './contenders.ts';
+import { freshFolder, helvino, newRepository, type Sample } from './contenders.ts';
 import { changeOnePercent, connect, fill } from './data.ts';
 import { run, say } from './tools.ts';
 
@@ -35,7 +35,7 @@ export async function incremental({ home, scale, rounds }: PartOptions): Promise
 
 async function oneRound(cluster: Cluster, home: string, round: number): Promise<IncrementalRound> {
   const root = join(await freshFolder(join(home, 'incremental')), 'repository');
-  await run('sync', []);
+  await newRepository(root);
   const before = await currentLsn(cluster);
   const full = await helvino({ action: 'backup', root, url: cluster.url, level: 1 });
   await changeOnePercent(cluster, round);

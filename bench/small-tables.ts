@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { newCluster, settle } from './cluster.ts';
 import type { PartOptions } from './comparison.ts';
-import { freshFolder, helvino } from './contenders.ts';
+import { freshFolder, helvino, newRepository } from './contenders.ts';
 import { manyTables } from './data.ts';
 import { say } from './tools.ts';
 
@@ -20,6 +20,7 @@ export async function smallTables({ home }: PartOptions, tables: number): Promis
   await using cluster = await newCluster();
   await manyTables(cluster, tables);
   await settle(cluster);
+  await newRepository(root);
   const { totals, ...backup } = await helvino({ action: 'backup', root, url: cluster.url, level: 1 });
   say(`${tables} tables: backup ${backup.seconds.toFixed(1)} s, ${backup.peakMiB.toFixed(0)} MiB`);
   const restore = await helvino({ action: 'restore', root, directory: join(place, 'restored') });

@@ -4,32 +4,28 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { ContentHasher } from './crypto.ts';
-import type { EncodeJob, FromEncoder, SegmentResult, ToEncoder } from './encoder-messages.ts';
+import type { EncodeJob, EncoderKeys, FromEncoder, SegmentResult, ToEncoder } from './encoder-messages.ts';
 import { PackBuilder, packCapacity } from './pack-builder.ts';
-import type { PackIdentity } from './pack-format.ts';
 
 interface Setup {
   readonly slots: SharedArrayBuffer;
   readonly slotSize: number;
   readonly packs: SharedArrayBuffer;
-  readonly identity: Omit<PackIdentity, 'id'>;
-  readonly key: Uint8Array;
-  readonly catalogKey: Uint8Array;
-  readonly contentKey: Uint8Array;
   readonly level: number;
 }
 
 const setup = workerData as Setup;
 const port = parentPort!;
-const hasher = new ContentHasher(setup.contentKey);
 const zeroes = Buffer.alloc(setup.slotSize);
 const waiting: EncodeJob[] = [];
+let keys: (EncoderKeys & { readonly hasher: ContentHasher }) | undefined;
 let builder: PackBuilder | undefined;
 let buffer = -1;
 let flushing = false;
 
 port.on('message', (message: ToEncoder) => {
-  if (message.type === 'job') waiting.push(message);
+  if (message.type === 'keys') keys = { ...message, hasher: new ContentHasher(message.contentKey) };
+  else if (message.type === 'job') waiting.push(message);
   else if (message.type === 'buffer') open(message);
   else flushing = true;
   drain();
@@ -38,10 +34,10 @@ port.on('message', (message: ToEncoder) => {
 function open(message: { buffer: number; packId: string }): void {
   buffer = message.buffer;
   builder = new PackBuilder({
-    ...setup,
-    hasher,
+    ...keys!,
+    level: setup.level,
     buffer: new Uint8Array(setup.packs, buffer * packCapacity, packCapacity),
-    identity: { ...setup.identity, id: message.packId },
+    identity: { ...keys!.identity, id: message.packId },
   });
 }
 
@@ -65,7 +61,7 @@ function encode(job: EncodeJob): void {
     if (zeroes.subarray(0, length).equals(bytes)) {
       results.push({ kind: 'zero', start: 0 });
     } else {
-      const hash = hasher.hash(bytes);
+      const hash = keys!.hasher.hash(bytes);
       if (old !== undefined && hash.equals(old)) {
         results.push({ kind: 'same', start: 0, hash });
       } else {

@@ -1,5 +1,14 @@
 /** What the encoder pool and its workers say to each other. Bulk data is in shared memory; messages carry references. */
 import type { PlacedChunk } from './pack-builder.ts';
+import type { PackIdentity } from './pack-format.ts';
+
+export interface EncoderKeys {
+  readonly type: 'keys';
+  readonly identity: Omit<PackIdentity, 'id'>;
+  readonly key: Uint8Array;
+  readonly catalogKey: Uint8Array;
+  readonly contentKey: Uint8Array;
+}
 
 export interface EncodeJob {
   readonly type: 'job';
@@ -9,7 +18,9 @@ export interface EncodeJob {
   readonly segments: readonly { readonly length: number; readonly old?: Uint8Array }[];
 }
 
+/** `keys` once, before all others. */
 export type ToEncoder =
+  | EncoderKeys
   | EncodeJob
   | { readonly type: 'buffer'; readonly buffer: number; readonly packId: string }
   | { readonly type: 'flush' };

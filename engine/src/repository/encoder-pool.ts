@@ -2,7 +2,8 @@
  * The encoder pool: the main thread lays plain bytes into slots, workers turn them into chunks of packs, full packs go to
  * the store. Memory is fixed: `slots` slots of 1 MiB, and two pack buffers more than workers, six more for a distant store.
  *
- * A caller takes a slot, fills it, submits it with its segments, and is told the outcome by a callback. Before it reads
+ * Workers start with the pool, before there are keys: that takes a tenth of a second, in which a run connects and makes its key.
+ * Then a caller takes a slot, fills it, submits it with its segments, and is told the outcome by a callback. Before it reads
  * more input it asks `congestion()`; when that is a promise it waits.
  */
 import { Worker } from 'node:worker_threads';
@@ -43,12 +44,15 @@ export interface StoredPack {
   readonly size: number;
 }
 
-export interface EncoderOptions {
-  readonly driver: StorageDriver;
+export interface DataKeys {
   readonly dataKey: Uint8Array;
   readonly dataKeyId: string;
   readonly catalogKey: Uint8Array;
   readonly catalogKeyId: string;
+}
+
+export interface EncoderOptions {
+  readonly driver: StorageDriver;
   /** zstd level. */
   readonly level: number;
   readonly workers: number;
@@ -61,6 +65,7 @@ type Done = (segments: EncodedSegment[]) => void;
 export class EncoderPool {
   readonly stored: StoredPack[] = [];
   readonly #options: EncoderOptions;
+  #dataKeyId: string | undefined;
   #slots: SharedArrayBuffer;
   #packs: SharedArrayBuffer;
   readonly #freeSlots: number[] = [];
@@ -81,6 +86,21 @@ export class EncoderPool {
     for (let i = 0; i < slotCount; i++) this.#freeSlots.push(i);
     for (let i = 0; i < bufferCount; i++) this.#freeBuffers.push(i);
     for (let i = 0; i < options.workers; i++) this.#start(i);
+  }
+
+  /** To be called once, before anything is submitted. */
+  begin({ dataKey, dataKeyId, catalogKey, catalogKeyId }: DataKeys): void {
+    this.#dataKeyId = dataKeyId;
+    for (const index of this.#workers.keys()) {
+      this.#send(index, {
+        type: 'keys',
+        identity: { keyId: dataKeyId, catalogKeyId, kind: 'data' },
+        key: dataKey,
+        catalogKey,
+        contentKey: contentKeyOf(catalogKey),
+      });
+    }
+    this.#supply();
   }
 
   /** Undefined when there is room; else a promise of it. Throws what went wrong in a worker or in the store. */
@@ -142,24 +162,18 @@ export class EncoderPool {
   }
 
   #start(index: number): void {
-    const { dataKey, dataKeyId, catalogKey, catalogKeyId, level } = this.#options;
     const worker = new Worker(new URL('./encode-worker.ts', import.meta.url), {
       resourceLimits: workerLimits,
       workerData: {
         slots: this.#slots,
         slotSize: maxChunk,
         packs: this.#packs,
-        identity: { keyId: dataKeyId, catalogKeyId, kind: 'data' },
-        key: dataKey,
-        catalogKey,
-        contentKey: contentKeyOf(catalogKey),
-        level,
+        level: this.#options.level,
       },
     });
     worker.on('message', (message: FromEncoder) => this.#receive(index, message));
     worker.on('error', (error) => this.#fail(error));
     this.#workers.push({ worker, queued: 0, wantsBuffer: true });
-    this.#supply();
   }
 
   #send(index: number, message: ToEncoder): void {
@@ -178,7 +192,7 @@ export class EncoderPool {
     this.#workers[index]!.queued--;
     this.#freeSlots.push(message.slot);
     const { placed } = message;
-    const chunk = placed && { pack: message.packId, keyId: this.#options.dataKeyId, ...placed };
+    const chunk = placed && { pack: message.packId, keyId: this.#dataKeyId!, ...placed };
     try {
       pending.done(message.results.map((r) => ({ ...r, chunk: r.kind === 'new' ? chunk : undefined })));
     } catch (thrown) {
@@ -195,7 +209,7 @@ export class EncoderPool {
       .put(packName(message.packId), [body, message.directory], { ifAbsent: true })
       .then(() => readBack(this.#options.driver, packName(message.packId), [body, message.directory]))
       .then(() => {
-        this.stored.push({ id: message.packId, keyId: this.#options.dataKeyId, size });
+        this.stored.push({ id: message.packId, keyId: this.#dataKeyId!, size });
         this.#freeBuffers.push(message.buffer);
         this.#supply();
       })

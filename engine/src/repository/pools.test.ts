@@ -43,8 +43,9 @@ describe('encoder and decoder pools', { timeout: 120_000 }, () => {
 
   function encoder(driver: StorageDriver = memory.driver, workers = 2): EncoderPool {
     const { current, currentId } = memory.repository.ring;
-    const keys = { dataKey, dataKeyId, catalogKey: current, catalogKeyId: currentId };
-    return new EncoderPool({ driver, ...keys, level: 1, workers });
+    const pool = new EncoderPool({ driver, level: 1, workers });
+    pool.begin({ dataKey, dataKeyId, catalogKey: current, catalogKeyId: currentId });
+    return pool;
   }
 
   function decoder(workers = 2): DecoderPool {

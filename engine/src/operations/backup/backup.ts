@@ -20,7 +20,7 @@ import { storeCatalogNames } from '../wal/catalog-names.ts';
 import { chooseParent, type Parent, type WantedKind } from './choose-parent.ts';
 import { commitBackup } from './commit.ts';
 import { Ingest } from './ingest.ts';
-import { openPool } from './open-pool.ts';
+import { giveRunKey, startPool } from './open-pool.ts';
 import { readSource, type SourceFacts, serverTime } from './source.ts';
 import { type FingerprintMode, SourceFingerprint, type SourceTables } from './source-fingerprint.ts';
 import { transfer } from './transfer.ts';
@@ -61,6 +61,8 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   const id = await newBackupId(repository, clock);
   await using cleanup = new AsyncDisposableStack();
   progress.phase('connecting');
+  const pool = startPool(options);
+  cleanup.defer(() => pool.close());
   const sql = await connectSql(options.connection, { signal });
   cleanup.defer(() => quietly(sql.end()));
 
@@ -72,6 +74,8 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   const uses = chosen ? [chosen.manifest.id] : [];
   const lease = await Lease.acquire(repository.driver, clock, { kind: 'backup', uses });
   cleanup.defer(() => lease.release());
+  // What it still stores is stored before the lease is gone.
+  cleanup.defer(() => pool.close());
   if (chosen) {
     await assertStillThere(repository, options.database, chosen);
     await options.mirrors?.needBackup(options.database, chosen.manifest.id);
@@ -85,8 +89,7 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   const connecting = openReplication(options.connection, { signal });
   cleanup.defer(() => quietly(connecting.then((opened) => opened.close())));
   connecting.catch(() => undefined);
-  const pool = await openPool(options);
-  cleanup.defer(() => pool.close());
+  await giveRunKey(pool, options);
   const connection = await connecting;
   const ingest = new Ingest(pool, index);
   const fingerprint = new SourceFingerprint(options, source);
@@ -96,9 +99,10 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
 
   // 5. What helps to prove and to explain the backup later, while the last of the data becomes durable.
   ingest.flush();
-  const [ended, tables] = await Promise.all([
+  const [ended, tables, description] = await Promise.all([
     timeOf(options),
     readTables(context, transferred.timeline),
+    transferred.description,
     pool.finish(),
   ]);
 
@@ -110,7 +114,7 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
     ...context,
     id,
     started,
-    transferred,
+    transferred: { ...transferred, ...description },
     tables,
     lease,
     ended,

@@ -18,6 +18,7 @@ import {
 } from '../../repository/index.ts';
 import type { BackupOptions } from './backup.ts';
 import type { Parent } from './choose-parent.ts';
+import type { SourceDescription } from './describe-source.ts';
 import type { Ingest } from './ingest.ts';
 import type { SourceFacts } from './source.ts';
 import type { SourceTables } from './source-fingerprint.ts';
@@ -29,7 +30,7 @@ export interface CommitContext {
   readonly started: Date;
   readonly source: SourceFacts;
   readonly parent: Parent | undefined;
-  readonly transferred: Transferred;
+  readonly transferred: Omit<Transferred, 'description'> & SourceDescription;
   readonly tables: SourceTables;
   readonly pool: EncoderPool;
   readonly ingest: Ingest;

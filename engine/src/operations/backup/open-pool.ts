@@ -9,16 +9,26 @@ interface PoolOptions {
   readonly level: number;
 }
 
+/** Its workers start at once; it takes data after `giveRunKey`. */
+export function startPool({ repository, level }: PoolOptions): EncoderPool {
+  const workers = Math.max(2, Math.min(8, availableParallelism()));
+  return new EncoderPool({ driver: repository.driver, level, workers });
+}
+
 /** A data key of its own for each run, sealed to the recipients before it is used, and forgotten after it. */
-export async function openPool({ repository, recipients, level }: PoolOptions): Promise<EncoderPool> {
+export async function giveRunKey(pool: EncoderPool, { repository, recipients }: PoolOptions): Promise<void> {
   const { key, keyId } = await repository.newDataKey(recipients);
-  return new EncoderPool({
-    driver: repository.driver,
-    dataKey: key,
-    dataKeyId: keyId,
-    catalogKey: repository.ring.current,
-    catalogKeyId: repository.ring.currentId,
-    level,
-    workers: Math.max(2, Math.min(8, availableParallelism())),
-  });
+  const { current, currentId } = repository.ring;
+  pool.begin({ dataKey: key, dataKeyId: keyId, catalogKey: current, catalogKeyId: currentId });
+}
+
+export async function openPool(options: PoolOptions): Promise<EncoderPool> {
+  const pool = startPool(options);
+  try {
+    await giveRunKey(pool, options);
+    return pool;
+  } catch (thrown) {
+    await pool.close();
+    throw thrown;
+  }
 }

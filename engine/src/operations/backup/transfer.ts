@@ -22,7 +22,7 @@ import type { Ingest } from './ingest.ts';
 import type { SourceFacts } from './source.ts';
 import type { SourceFingerprint } from './source-fingerprint.ts';
 
-export interface Transferred extends SourceDescription {
+export interface Transferred {
   readonly timeline: number;
   readonly startLsn: bigint;
   readonly stopLsn: bigint;
@@ -30,6 +30,8 @@ export interface Transferred extends SourceDescription {
   readonly transfer: 'all' | 'changed-chunks' | 'changed-pages';
   readonly tablespaces: readonly { oid: string; location: string }[];
   readonly warnings: readonly string[];
+  /** Under way, and never fails but when it is interrupted. */
+  readonly description: Promise<SourceDescription>;
 }
 
 export interface TransferContext {
@@ -66,8 +68,8 @@ export async function transfer(
   const { incremental, slot, ...base } = await receiveBest(connection, context, { offered, warn });
   const quiet = await context.fingerprint.takePoint();
   // At once, since definitions are not as of a snapshot; the WAL comes meanwhile.
-  const describing = describeSource(options, source.databases);
-  describing.catch(() => undefined);
+  const description = describeSource(options, source.databases);
+  description.catch(() => undefined);
   const walEnd = quiet !== undefined && quiet > base.stopLsn ? quiet : base.stopLsn;
   options.progress.phase('receiving the WAL that the backup needs');
   await historyFile(connection, base.timeline, ingest);
@@ -81,7 +83,7 @@ export async function transfer(
   };
   await captureWal(connection, { span, ingest, pool: context.pool });
   const kind = incremental ? 'changed-pages' : context.parent ? 'changed-chunks' : 'all';
-  return { ...base, ...(await describing), walEnd, transfer: kind, warnings };
+  return { ...base, walEnd, transfer: kind, warnings, description };
 }
 
 /** A temporary slot keeps the WAL from the backup's start on; it goes with the connection, and with any error on it. */
