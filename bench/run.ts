@@ -166,6 +166,7 @@ function walOptions(values: Values, where: Pick<PartOptions, 'home' | 'account'>
     findBytes: Number(values['find-mb'] ?? (values.quick ? 200 : 10_000)) * 1e6,
     bytes: Number(values['wal-mb'] ?? (values.quick ? 200 : 1500)) * 1e6,
     seconds: Number(values.seconds ?? (values.quick ? 5 : 10)),
+    warmSeconds: values.quick ? 2 : 40,
   };
 }
 

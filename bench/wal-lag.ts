@@ -1,7 +1,8 @@
 /**
  * How far behind the stored WAL is while pgbench does all that it can, and how many transactions that costs. A virtual machine
  * is faster and slower by the minute, by more than a receiver costs: so turns are short, each with a receiver lies between two
- * without one, and is compared with these two alone. Who watches the lag watches in every turn.
+ * without one, and is compared with these two alone. Who watches the lag watches in every turn. A receiver runs under load for a
+ * while before its turn: it is one for months, and what its start costs is another matter.
  *
  * Twice, where there are two processors: with everything on all of them and on one disk, and `apart`: server and pgbench on the
  * first, the receiver on the others, with what it stores in memory, as on a host with a disk of its own. The sender that the
@@ -89,6 +90,7 @@ async function measured(
     for (const receiver of order) {
       const process = start(receiver);
       await caughtUp(cluster);
+      await load({ ...turn, seconds: options.warmSeconds });
       const begun = await process.cpu();
       const with_ = await load(turn);
       const cpu = ((await process.cpu()) - begun) / seconds;

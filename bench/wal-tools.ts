@@ -18,6 +18,8 @@ export interface WalOptions {
   readonly findBytes: number;
   /** Of pgbench in a round of the lag. */
   readonly seconds: number;
+  /** Of pgbench before it, with the receiver. */
+  readonly warmSeconds: number;
 }
 
 export async function pgbench(

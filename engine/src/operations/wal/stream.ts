@@ -19,6 +19,7 @@ import {
 import { type LogPiece, LogSealer, listLog, putLogFile, type Repository } from '../../repository/index.ts';
 import { newestReadable } from '../backup/choose-parent.ts';
 import { readSource, type SourceFacts } from '../backup/source.ts';
+import { Bell } from './bell.ts';
 import { continuation } from './continuation.ts';
 import { RotatingDataKey } from './data-key.ts';
 import { gapWords, recordGap } from './gaps.ts';
@@ -60,6 +61,8 @@ export interface StreamOptions {
 
 const longestPauseMs = 30_000;
 const longestRestMs = 200;
+/** Of the interval: what comes right after a visit is stored after the next, and to fetch and to store takes the rest. */
+const visitShare = 0.8;
 
 /** Runs until the signal; then what has come is stored and the stream ended in order. Throws what trying again cannot mend. */
 export async function streamWal(given: StreamOptions): Promise<void> {
@@ -291,6 +294,7 @@ class StreamRun {
     const { index, timeline } = place;
     let report: (() => void) | undefined;
     const shipper = await this.#shipper(place, () => report?.());
+    const visited = new Bell();
     const reading = new WalReading({
       replication,
       slot,
@@ -308,6 +312,8 @@ class StreamRun {
       mayLeave: place.mayLeave,
       standby: place.source.inRecovery,
       restMs: Math.min(longestRestMs, intervalMs / 5),
+      visitMs: visitShare * intervalMs,
+      onVisited: () => visited.ring(),
       clock,
     });
     report = () => {
@@ -318,6 +324,7 @@ class StreamRun {
     const shipping = this.#shipEvery(shipper, {
       index,
       intervalMs,
+      visited,
       signal: AbortSignal.any([signal, ended.signal]),
     });
     this.#reading = reading;
@@ -360,14 +367,19 @@ class StreamRun {
   /** Rejects when the store fails: then the stream must end, and nothing more is confirmed. */
   async #shipEvery(
     shipper: SegmentShipper,
-    { index, intervalMs, signal }: { index: StreamIndex; intervalMs: number; signal: AbortSignal },
+    {
+      index,
+      intervalMs,
+      visited,
+      signal,
+    }: { index: StreamIndex; intervalMs: number; visited: Bell; signal: AbortSignal },
   ): Promise<void> {
     const { synchronous = false, clock } = this.#options;
     let before: bigint | undefined;
     while (!signal.aborted) {
       // A commit waits for us: store as soon as there is something; what comes meanwhile goes with the next part.
       if (synchronous && shipper.durable !== before) await shipper.arrival(signal);
-      else await clock.sleep(intervalMs, signal).catch(() => undefined);
+      else await visited.wait(clock, intervalMs, signal);
       if (signal.aborted) return;
       before = shipper.durable;
       await shipper.ship();

@@ -27,6 +27,7 @@ function begin(server: FakeWalServer, overrides: Partial<ReadingOptions> = {}) {
     mayLeave: async () => true,
     standby: false,
     restMs: 200,
+    visitMs: 800,
     clock,
     ...overrides,
   });
@@ -63,7 +64,7 @@ test('bursts on a calm server, of two seconds and less – one stream', async ()
   await run.clock.pass(0);
 });
 
-test('a calm server – one stream; a busy one – visits, five a second; calm again – one stream', async () => {
+test('a calm server – one stream; a busy one – visits, to fetch and to tell; calm again – one stream', async () => {
   const server = new FakeWalServer(1000n);
   const run = begin(server);
   for (let i = 0; i < 50; i++) {
@@ -75,15 +76,42 @@ test('a calm server – one stream; a busy one – visits, five a second; calm a
   const before = server.starts.length;
   await run.load(2);
   const visits = server.starts.length - before;
-  assert.ok(visits >= 8 && visits <= 11, `${visits} visits in two seconds`);
+  assert.ok(visits >= 3 && visits <= 5, `${visits} visits in two seconds`);
   assert.equal(server.stream, undefined, 'no stream runs between two visits');
   await run.clock.pass(3000);
   assert.ok(server.stream, 'a calm server is listened to');
   assert.equal(run.received(), server.end);
+  run.reading.sendStatus({ written: server.end, flushed: server.end, applied: server.end });
   assert.equal(server.told.at(-1)?.flushed, server.end);
   run.reading.stop();
   await run.clock.pass(0);
   assert.deepEqual(run.outcome(), { end: undefined });
+});
+
+test('a busy server – one store for each visit that was due, and the server hears of it at once', async () => {
+  const server = new FakeWalServer(1000n);
+  let due = 0;
+  const run = begin(server, { onVisited: () => due++ });
+  const store = async () => {
+    const flushed = run.received();
+    assert.ok(server.end - flushed <= 10_000n, 'all was fetched');
+    await run.clock.pass(100);
+    run.reading.sendStatus({ written: flushed, flushed, applied: flushed });
+    await run.clock.pass(10);
+    assert.equal(server.told.at(-1)?.flushed, flushed);
+  };
+  await run.load(5);
+  const before = due;
+  for (let i = 0; i < 400; i++) {
+    const seen = due;
+    server.write(10_000);
+    await run.clock.pass(10);
+    if (due > seen) await store();
+  }
+  const times = due - before;
+  assert.ok(times >= 4 && times <= 5, `${times} in four and a half seconds`);
+  run.reading.stop();
+  await run.clock.pass(0);
 });
 
 test('a calm server with much to catch up with – one stream', async () => {
@@ -115,7 +143,7 @@ test('commits begin to wait while the server is visited – the stream stays fro
 
 test('a standby is promoted between two visits, before the end of what it had sent – the end of its timeline', async () => {
   const server = new FakeWalServer(1000n);
-  const run = begin(server, { standby: true });
+  const run = begin(server, { standby: true, visitMs: 200 });
   await run.load(5);
   assert.equal(server.stream, undefined);
   assert.equal(run.received(), server.end);
@@ -128,7 +156,7 @@ test('a standby is promoted between two visits, before the end of what it had se
 
 test('promoted twice, and once between asking and beginning – the end of the own timeline', async () => {
   const server = new FakeWalServer(1000n);
-  const run = begin(server, { standby: true });
+  const run = begin(server, { standby: true, visitMs: 200 });
   await run.load(5);
   const switchLsn = server.end - 10n;
   const identify = server.identify.bind(server);
@@ -145,7 +173,7 @@ test('promoted twice, and once between asking and beginning – the end of the o
 
 test('a standby is promoted between two visits, at or after what it had sent – the rest, then the end', async () => {
   const server = new FakeWalServer(1000n);
-  const run = begin(server, { standby: true });
+  const run = begin(server, { standby: true, visitMs: 200 });
   await run.load(5);
   server.write(500);
   server.switches.set(1, server.end);
@@ -157,7 +185,7 @@ test('a standby is promoted between two visits, at or after what it had sent –
 
 test('a standby that answers for less than it had sent – is waited for, between visits and at the start', async () => {
   const server = new FakeWalServer(1000n);
-  const run = begin(server, { standby: true });
+  const run = begin(server, { standby: true, visitMs: 200 });
   await run.load(5);
   const { end } = server;
   server.end -= 5000n;

@@ -3,8 +3,8 @@
  *
  * A sender that streams is woken by each commit, and so is whoever reads from it: at thousands of commits a second both take
  * processor time from the server for WAL that is stored once an interval anyway. A sender that waits for its next command is
- * left in peace (from PostgreSQL 16 on; before, it costs half). So from a busy server the WAL is fetched several times a second,
- * all there is, and the stream ends in between. The slot keeps what was not confirmed, as always.
+ * left in peace (from PostgreSQL 16 on; before, it costs half). So from a busy server the WAL is fetched once an interval, all
+ * there is, then stored, and another visit tells that it is. The slot keeps what was not confirmed, as always.
  */
 import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
@@ -15,6 +15,7 @@ import {
   type WalSink,
   type WalStream,
 } from '../../postgres/index.ts';
+import { Bell } from './bell.ts';
 
 /** What is needed of a replication connection. */
 export interface WalServer extends Pick<ReplicationConnection, 'timelineHistory'> {
@@ -41,6 +42,10 @@ export interface ReadingOptions {
   readonly standby: boolean;
   /** The pause between two reads when all has come, in milliseconds. */
   readonly restMs: number;
+  /** The pause between two visits to a busy server, in milliseconds. */
+  readonly visitMs: number;
+  /** Told when all has come for which a visit was due: now is the time to store. */
+  readonly onVisited?: () => void;
   readonly clock: Clock;
 }
 
@@ -72,6 +77,10 @@ export class WalReading {
   #serverEnd = 0n;
   #positions: WalPositions | undefined;
   #told: WalPositions | undefined;
+  /** Something is to be told while no stream runs. */
+  readonly #news = new Bell();
+  /** The visit is due for what it fetches. */
+  #isDue = false;
   /** When the server last said something. */
   #heard: number;
   /** Nothing is read until the sink is ready. */
@@ -153,11 +162,14 @@ export class WalReading {
 
   /** Waits until another visit is due. How far it goes; undefined: it may last. */
   async #next(): Promise<bigint | undefined> {
-    const { replication, timeline, clock, restMs } = this.#options;
+    const { replication, timeline, clock, restMs, visitMs } = this.#options;
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      await clock.sleep(restMs, signal).catch(() => undefined);
+      const hasNews = await this.#news.wait(clock, this.#pace.wasBusy ? visitMs : restMs, signal);
       if (signal.aborted) return undefined;
+      // What was rung before has been told by the last visit.
+      if (hasNews && this.#positions === this.#told) continue;
+      this.#isDue = !hasNews;
       const server = await replication.identify();
       this.#heard = clock.monotonic();
       this.#serverEnd = server.xlogpos;
@@ -260,10 +272,12 @@ export class WalReading {
     this.#serverEnd = this.serverEnd;
     this.#stream = undefined;
     void stream.stop().catch(() => undefined);
+    if (this.#isDue) this.#options.onVisited?.();
   }
 
   #tell(): void {
-    if (!this.#stream || !this.#positions || this.#positions === this.#told) return;
+    if (!this.#positions || this.#positions === this.#told) return;
+    if (!this.#stream) return this.#news.ring();
     this.#told = this.#positions;
     this.#stream.sendStatus(this.#positions);
   }
@@ -279,6 +293,10 @@ class Pace {
 
   constructor(clock: Clock) {
     this.#clock = clock;
+  }
+
+  get wasBusy(): boolean {
+    return this.#busy;
   }
 
   isBusy(end: bigint): boolean {
