@@ -39,6 +39,8 @@ const snapshotSchema = z.object({
   databases: z.array(z.tuple([z.number().int(), z.string()])),
   schemas: z.array(z.tuple([z.number().int(), z.string()])),
   relations: z.array(relationSchema),
+  /** Partitions and other children of tables: oid, and the oid of the table that they are part of. Older snapshots have none. */
+  children: z.array(z.tuple([z.number().int(), z.number().int()])).default([]),
 });
 
 /** Positions are decimal, as JSON has no bigint. */
@@ -63,12 +65,18 @@ export async function takeCatalogSnapshot(client: Client): Promise<CatalogSnapsh
       `select oid::text, datname as name from pg_database`,
     );
     const relations = await relationRows(client);
+    // https://www.postgresql.org/docs/current/catalog-pg-inherits.html
+    const { rows: children } = await client.query<{ child: string; parent: string }>(
+      `select inhrelid::text as child, inhparent::text as parent from pg_inherits
+         join pg_class on pg_class.oid = inhrelid where relkind in ('r', 'p', 'f')`,
+    );
     return {
       ...facts,
       lsn: positions[0]!.lsn,
       databases: databases.map((row) => [Number(row.oid), row.name]),
       schemas: schemas.map((row) => [Number(row.oid), row.name]),
       relations,
+      children: children.map((row) => [Number(row.child), Number(row.parent)]),
     };
   } finally {
     await client.query('rollback').catch(() => undefined);

@@ -40,7 +40,7 @@ export const findVerb: Verb = {
     {
       flags: '--table <name...>',
       description:
-        'table, schema.table or database.schema.table; * for any text, as rows of a partitioned table are in its partitions',
+        'table, schema.table or database.schema.table, with its partitions; * for any text',
     },
     { flags: '--drops', description: 'dropped tables and databases' },
     { flags: '--truncates', description: 'truncated tables' },

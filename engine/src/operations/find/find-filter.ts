@@ -7,6 +7,8 @@ export interface FindFilter {
   readonly until?: number | undefined;
   /** `table`, `schema.table` or `database.schema.table`, `*` in it for anything; empty: any. */
   readonly tables: readonly string[];
+  /** Partitions of those, as `partitionKeys` names them. */
+  readonly partitions?: ReadonlySet<string> | undefined;
   readonly xid?: number | undefined;
   /** Of these, one has to hold; none given: any change will do. */
   readonly drops: boolean;
@@ -33,7 +35,7 @@ function hasKinds({ drops, truncates, deletesOver, updatesOver }: FindFilter): b
 }
 
 function changeMatches(change: RelationChange, filter: FindFilter): boolean {
-  if (filter.tables.length > 0 && !filter.tables.some((name) => isNamed(change, name))) return false;
+  if (filter.tables.length > 0 && !isOf(change, filter)) return false;
   if (!hasKinds(filter)) return true;
   const { drops, truncates, deletesOver, updatesOver } = filter;
   return (
@@ -44,8 +46,25 @@ function changeMatches(change: RelationChange, filter: FindFilter): boolean {
   );
 }
 
+function isOf(change: RelationChange, { tables, partitions }: FindFilter): boolean {
+  if (tables.some((name) => isNamed(change, name))) return true;
+  return partitions !== undefined && partitionKeys(change).some((key) => partitions.has(key));
+}
+
+/** By oid while it is there, which outlives its name; and by name, as what was found in WAL may be without an oid. */
+export function partitionKeys(table: Pick<RelationChange, 'database' | 'schema' | 'name' | 'oid'>): string[] {
+  const { database, schema, name, oid } = table;
+  return [
+    ...(oid === undefined ? [] : [JSON.stringify([database, oid])]),
+    ...(name === undefined || schema === undefined ? [] : [JSON.stringify([database, schema, name])]),
+  ];
+}
+
 /** While the schema is not known (it is newer than the last catalog snapshot), any will do: better one too many than a miss. */
-function isNamed({ database, schema, name, file, oid }: RelationChange, wanted: string): boolean {
+export function isNamed(
+  { database, schema, name, file, oid }: Pick<RelationChange, 'database' | 'schema' | 'name' | 'file' | 'oid'>,
+  wanted: string,
+): boolean {
   if (name === undefined) return wanted === String(oid) || wanted === String(file);
   const fits = fitting(wanted);
   if (fits(name)) return true;

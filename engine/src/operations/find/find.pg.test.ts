@@ -118,6 +118,45 @@ test('rows deleted, tables dropped and truncated while streaming – found with 
   await client.end();
 });
 
+test('a partitioned table – stands for its partitions at any depth, also those that are gone or detached by now', async () => {
+  await using server = await startTestServer(options);
+  await using fixture = await makeFixture();
+  const client = await connect(server);
+  await client.query(`create table visits (id int, day int) partition by range (day);
+    create table visits_1 partition of visits for values from (0) to (10);
+    create table visits_2 partition of visits for values from (10) to (20) partition by range (day);
+    create table deep partition of visits_2 for values from (10) to (20);
+    create table visits_other (id int); insert into visits_other values (1);
+    create table family (id int); create table child () inherits (family);
+    insert into visits select g, g % 20 from generate_series(1, 100) g; insert into child values (1)`);
+  await fixture.takeBackup(server);
+  const streaming = await stream(fixture, server);
+  await streaming.reach(client);
+  await client.query('delete from visits where day = 3');
+  await client.query('delete from visits where day = 13');
+  await client.query('delete from visits_other');
+  await client.query('delete from family');
+  await client.query('drop table visits_1');
+  await client.query('alter table visits detach partition visits_2');
+  await streaming.reach(client);
+  await streaming.stop();
+  await fixture.takeBackup(server);
+  await client.end();
+
+  const names = async (filter: Partial<FindFilter>) => {
+    const { transactions } = await search(fixture, { ...everything, ...filter });
+    return transactions.flatMap(({ changes }) => changes.map(({ name }) => name)).sort();
+  };
+  assert.deepEqual(await names({ tables: ['visits'], deletesOver: 0 }), ['deep', 'visits_1']);
+  assert.deepEqual(await names({ tables: ['public.visits_2'], deletesOver: 0 }), ['deep']);
+  assert.deepEqual(await names({ tables: ['visits'], drops: true }), ['visits_1']);
+  assert.deepEqual(await names({ tables: ['family'] }), ['child']);
+  assert.deepEqual(await names({ tables: ['visits_other'] }), ['visits_other']);
+  assert.deepEqual(await names({ tables: ['visit'] }), []);
+  const since = (Date.now() + 60_000) * 1000;
+  assert.deepEqual(await names({ tables: ['visits'], since }), []);
+});
+
 test('the index is gone, or the stream was killed – with the identity the same is found in the WAL itself', async () => {
   await using server = await startTestServer(options);
   await using fixture = await makeFixture();

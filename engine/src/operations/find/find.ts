@@ -23,6 +23,7 @@ import {
 } from '../../repository/index.ts';
 import { StoredLog } from '../wal/log-bytes.ts';
 import { type FindFilter, matches } from './find-filter.ts';
+import { partitionsOf } from './partitions.ts';
 import { readWal } from './read-wal.ts';
 import { type SearchStep, searchPlan } from './search-plan.ts';
 
@@ -79,8 +80,11 @@ export async function findTransactions(options: FindOptions): Promise<FindResult
 }
 
 async function search(options: FindOptions): Promise<FindResult> {
-  options.progress.phase('looking through the index of WAL');
-  return new Search(options, await LogIndex.read(options.repository.driver, options.database)).run();
+  const { repository, database, filter, progress } = options;
+  progress.phase('looking through the index of WAL');
+  const partitions = await partitionsOf(repository, database, filter);
+  const notes = await LogIndex.read(repository.driver, database);
+  return new Search({ ...options, filter: { ...filter, partitions } }, notes).run();
 }
 
 type Batches = Iterable<readonly IndexedTransaction[]> | AsyncIterable<readonly IndexedTransaction[]>;

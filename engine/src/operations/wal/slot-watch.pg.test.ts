@@ -42,3 +42,21 @@ test('a slot with little room – warns with what is left', async () => {
   await query(server, `alter system set max_slot_wal_keep_size = -1`, 'select pg_reload_conf()');
   await said(stream, /^info: the replication slot has room again$/);
 });
+
+test('a server that answers no more on the old connection – is asked on a new one', async () => {
+  await using server = await startTestServer({ major: 18, initdbArgs: ['--wal-segsize=1'] });
+  await using fixture = await makeFixture();
+  await using stream = await startWalStream(fixture, server, {
+    watch: { everyMs: 300, maxLag: 3600, minRoom: 1 << 30 },
+  });
+  const asking = `select pid from pg_stat_activity where query like '%pg_replication_slots%' and pid <> pg_backend_pid()`;
+  let pid: number | undefined;
+  while (pid === undefined) pid = (await query<{ pid: number }>(server, asking)).rows[0]?.pid;
+  process.kill(pid, 'SIGSTOP');
+  try {
+    await query(server, `alter system set max_slot_wal_keep_size = '64MB'`, 'select pg_reload_conf()');
+    await said(stream, /^warn: the replication slot helvino may be lost after/);
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+});

@@ -58,6 +58,9 @@ export function slotProblems(
   ];
 }
 
+/** A look takes no longer than the time of so many. */
+const looksPatience = 3;
+
 export class SlotWatch {
   readonly #options: SlotWatchOptions;
   readonly #limits: WatchLimits;
@@ -103,14 +106,29 @@ export class SlotWatch {
       // A connection that breaks between two looks is made again.
       if (!this.#client) client.on('error', () => undefined);
       this.#client = client;
-      const { rows } = await client.query<{ lsn: string }>(`select ${serverEndSql}::text as lsn`);
-      const [state] = await readSlots(client, slot);
-      this.#judge(BigInt(rows[0]!.lsn), state);
+      const { end, state } = await this.#ask(client, slot);
+      this.#judge(end, state);
       if (state === undefined || state.wal === 'lost') await this.#lost();
     } catch {
       // The stream itself tells of a server that is away.
       await this.#client?.end().catch(() => undefined);
       this.#client = undefined;
+    }
+  }
+
+  /** A host that is gone closes nothing: its connection is cut, or no look would ever follow. */
+  async #ask(client: Client, slot: string): Promise<{ end: bigint; state: SlotState | undefined }> {
+    const answered = new AbortController();
+    void this.#options.clock.sleep(looksPatience * this.#limits.everyMs, answered.signal).then(
+      () => client.connection.stream.destroy(),
+      () => undefined,
+    );
+    try {
+      const { rows } = await client.query<{ lsn: string }>(`select ${serverEndSql}::text as lsn`);
+      const [state] = await readSlots(client, slot);
+      return { end: BigInt(rows[0]!.lsn), state };
+    } finally {
+      answered.abort();
     }
   }
 
