@@ -24,7 +24,7 @@ import {
   StructureWriter,
   writeBlocks,
 } from '../src/repository/index.ts';
-import { sealLogPiece } from '../src/repository/log-store.ts';
+import { longestSealed, sealLogPiece } from '../src/repository/log-store.ts';
 import { chunkPlace, encodeDirectory, encodeHeader, headerLength } from '../src/repository/pack-format.ts';
 import { openFsDriver, type StorageDriver } from '../src/storage/index.ts';
 import { TestClock } from './repository-fixture.ts';
@@ -304,7 +304,8 @@ class MadeUp {
   #piece(name: string): Buffer {
     const { ring, dataKey, dataKeyId } = this.#keys;
     const keys = { catalogKey: ring.current, catalogKeyId: ring.currentId, dataKey, dataKeyId };
-    return sealLogPiece(Buffer.from(name), name, keys);
+    const bytes = Buffer.from(name);
+    return Buffer.from(sealLogPiece(bytes, name, keys, Buffer.alloc(longestSealed(bytes.length))));
   }
 }
 

@@ -71,7 +71,6 @@ export {
   logPieceKeyId,
   logPieceName,
   openLogFile,
-  openLogPiece,
   putLogFile,
   putLogPiece,
 } from './log-store.ts';
@@ -82,6 +81,7 @@ export { packCapacity } from './pack-builder.ts';
 export { PackIds } from './pack-ids.ts';
 export { PackList, type SizedPack } from './pack-list.ts';
 export { type PackContents, readPackContents } from './pack-reader.ts';
+export { PieceOpener } from './piece-opener.ts';
 export { readBack } from './read-back.ts';
 export { noteRemovedLog, type Removed, removedFrom } from './removed.ts';
 export { type BackupName, createRepository, openRepository, type Repository } from './repository.ts';

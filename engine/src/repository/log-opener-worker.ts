@@ -7,7 +7,9 @@ import { parentPort } from 'node:worker_threads';
 import { systemCode } from '../base/errors.ts';
 import { freeBytes } from './free-bytes.ts';
 import type { FromLogOpener, LogSlice, OpenLogJob } from './log-opener-messages.ts';
-import { openLogPiece } from './log-store.ts';
+import { PieceOpener } from './piece-opener.ts';
+
+const opener = new PieceOpener();
 
 parentPort!.on('message', (job: OpenLogJob) => {
   parentPort!.postMessage({ job: job.job, ...run(job) } satisfies FromLogOpener);
@@ -16,21 +18,17 @@ parentPort!.on('message', (job: OpenLogJob) => {
 function run({ name, sealed, dataKey, slices }: OpenLogJob): Omit<FromLogOpener, 'job'> {
   let plain: Uint8Array;
   try {
-    plain = openLogPiece(sealed, name, dataKey);
+    plain = opener.open(sealed, name, dataKey);
   } catch (thrown) {
     return { damage: thrown instanceof Error ? thrown.message : String(thrown) };
   } finally {
     freeBytes(sealed);
   }
-  try {
-    for (const slice of slices) {
-      const failure = write(slice, plain);
-      if (failure) return { failure };
-    }
-    return {};
-  } finally {
-    freeBytes(plain);
+  for (const slice of slices) {
+    const failure = write(slice, plain);
+    if (failure) return { failure };
   }
+  return {};
 }
 
 function write({ path, at, start, length }: LogSlice, plain: Uint8Array): FromLogOpener['failure'] {

@@ -7,9 +7,12 @@ export interface SealLogJob {
   /** Shared memory: read there, and not written here meanwhile. */
   readonly bytes: Uint8Array<SharedArrayBuffer>;
   readonly keys: SealKeys;
+  /** Where the sealed bytes go; with room for the longest. */
+  readonly memory: SharedArrayBuffer;
 }
 
 export interface FromLogSealer {
   readonly job: number;
-  readonly sealed: Uint8Array<ArrayBuffer>;
+  /** Of the sealed bytes. */
+  readonly length: number;
 }

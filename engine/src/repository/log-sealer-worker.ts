@@ -3,9 +3,7 @@ import { parentPort } from 'node:worker_threads';
 import type { FromLogSealer, SealLogJob } from './log-sealer-messages.ts';
 import { sealLogPiece } from './log-store.ts';
 
-parentPort!.on('message', ({ job, name, bytes, keys }: SealLogJob) => {
-  // It has its memory for itself.
-  const { buffer } = sealLogPiece(bytes, name, keys);
-  const message: FromLogSealer = { job, sealed: new Uint8Array(buffer) };
-  parentPort!.postMessage(message, [buffer]);
+parentPort!.on('message', ({ job, name, bytes, keys, memory }: SealLogJob) => {
+  const { length } = sealLogPiece(bytes, name, keys, new Uint8Array(memory));
+  parentPort!.postMessage({ job, length } satisfies FromLogSealer);
 });

@@ -6,10 +6,11 @@ import { Worker } from 'node:worker_threads';
 import type { StorageDriver } from '../storage/index.ts';
 import type { CatalogRing } from './keys.ts';
 import type { FromLogSealer, SealLogJob } from './log-sealer-messages.ts';
-import { putSealedPiece, type SealKeys } from './log-store.ts';
+import { longestSealed, putSealedPiece } from './log-store.ts';
+import { giveBack, takeMemory } from './sealing-memory.ts';
 
 interface Pending {
-  readonly resolve: (sealed: Uint8Array) => void;
+  readonly resolve: (length: number) => void;
   readonly reject: (reason: unknown) => void;
 }
 
@@ -35,15 +36,22 @@ export class LogSealer {
     { ring, dataKey, dataKeyId }: { ring: CatalogRing; dataKey: Uint8Array; dataKeyId: string },
   ): Promise<void> {
     const keys = { catalogKey: ring.current, catalogKeyId: ring.currentId, dataKey, dataKeyId };
-    await putSealedPiece(driver, name, { sealed: await this.#seal(name, bytes, keys), bytes, ring });
+    const memory = takeMemory(longestSealed(bytes.length));
+    // After a crash a worker may still write there: then it is not given back.
+    const length = await this.#seal({ name, bytes, keys, memory });
+    try {
+      await putSealedPiece(driver, name, { sealed: new Uint8Array(memory, 0, length), bytes, ring });
+    } finally {
+      giveBack(memory);
+    }
   }
 
-  #seal(name: string, bytes: Uint8Array<SharedArrayBuffer>, keys: SealKeys): Promise<Uint8Array> {
+  #seal(work: Omit<SealLogJob, 'job'>): Promise<number> {
     if (this.#crash !== undefined) return Promise.reject(this.#crash);
     const job = this.#jobs++;
     const at = job % this.#most;
     this.#workers[at] ??= this.#start();
-    const message: SealLogJob = { job, name, bytes, keys };
+    const message: SealLogJob = { job, ...work };
     return new Promise((resolve, reject) => {
       this.#pending.set(job, { resolve, reject });
       this.#workers[at]!.postMessage(message);
@@ -56,8 +64,8 @@ export class LogSealer {
 
   #start(): Worker {
     const worker = new Worker(new URL('./log-sealer-worker.ts', import.meta.url));
-    worker.on('message', ({ job, sealed }: FromLogSealer) => {
-      this.#pending.get(job)?.resolve(sealed);
+    worker.on('message', ({ job, length }: FromLogSealer) => {
+      this.#pending.get(job)?.resolve(length);
       this.#pending.delete(job);
     });
     worker.on('error', (error) => {

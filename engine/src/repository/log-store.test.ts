@@ -9,10 +9,10 @@ import {
   logFiles,
   logPieceKeyId,
   logPieceName,
-  openLogPiece,
   putLogFile,
   putLogPiece,
 } from './log-store.ts';
+import { PieceOpener } from './piece-opener.ts';
 
 const name = logPieceName('main', { line: 1, begin: 0x1000000n, end: 0x1000000n + 5000n });
 const plain = randomBytes(5000);
@@ -31,9 +31,29 @@ async function storedPiece() {
 test('a piece – opens with its data key, is checked without it', async () => {
   const { ring, sealed } = await storedPiece();
   assert.equal(logPieceKeyId(sealed, name), dataKeyId);
-  assert.deepEqual(Buffer.from(openLogPiece(sealed, name, dataKey)), plain);
+  assert.deepEqual(Buffer.from(new PieceOpener().open(sealed, name, dataKey)), plain);
   checkLogPiece(sealed, name, ring);
   assert.equal(sealed.includes(plain.subarray(0, 16)), false);
+});
+
+test('one opener for any pieces, good and damaged ones in turn – each opens as it is, damage is named', async () => {
+  const { repository, driver } = await memoryRepository();
+  const keys = { ring: repository.ring, dataKey, dataKeyId };
+  const opener = new PieceOpener();
+  for (const [i, length] of [70_000, 1, 300_000, 8192, 299_999, 70_000].entries()) {
+    const begin = BigInt(i + 2) << 24n;
+    const place = logPieceName('main', { line: 1, begin, end: begin + BigInt(length) });
+    const bytes = i % 2 === 0 ? randomBytes(length) : Buffer.alloc(length, `WAL ${i}`);
+    await putLogPiece(driver, place, bytes, keys);
+    const sealed = Buffer.from(await driver.get(place));
+    const damaged = Buffer.from(sealed);
+    damaged[damaged.length - 20]! ^= 1;
+    assert.throws(() => opener.open(damaged, place, dataKey), code('REPOSITORY_DAMAGED'));
+    assert.throws(() => opener.open(sealed, place, randomBytes(32)), code('REPOSITORY_DAMAGED'));
+    const longer = logPieceName('main', { line: 1, begin, end: begin + BigInt(length) + 1n });
+    assert.throws(() => opener.open(sealed, longer, dataKey), code('REPOSITORY_DAMAGED'));
+    assert.deepEqual(Buffer.from(opener.open(sealed, place, dataKey)), bytes, `${length} bytes`);
+  }
 });
 
 test('a piece that is there – the same content is accepted, under another data key and after a rotation of the catalog key, too', async () => {

@@ -23,9 +23,11 @@ import type { StorageDriver } from '../storage/index.ts';
 import { contentHashLength, deriveKey, newSalt, sealInto, tagLength, unseal } from './crypto.ts';
 import { catalogKeyOf, damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
 import { type CatalogRing, contentHasherOf } from './keys.ts';
-import { compress, decompress } from './pack-format.ts';
+import { compress } from './pack-format.ts';
 import { readBack } from './read-back.ts';
 import type { Repository } from './repository.ts';
+import { giveBack, takeMemory } from './sealing-memory.ts';
+import { longestCompressed } from './zstd.ts';
 
 const magic = Buffer.from('HVWALS2\n');
 const startLength = 40;
@@ -89,15 +91,15 @@ export async function putLogPiece(
   bytes: Uint8Array,
   keys: PieceKeys,
 ): Promise<void> {
-  await putSealedPiece(driver, name, {
-    sealed: sealLogPiece(bytes, name, {
-      ...sealKeysOf(keys),
-      level: keys.passing ? passingLevel : undefined,
-    }),
-    bytes,
-    ring: keys.ring,
-    passing: keys.passing,
-  });
+  const { ring, passing } = keys;
+  const memory = takeMemory(longestSealed(bytes.length));
+  try {
+    const level = passing ? passingLevel : undefined;
+    const sealed = sealLogPiece(bytes, name, { ...sealKeysOf(keys), level }, new Uint8Array(memory));
+    await putSealedPiece(driver, name, { sealed, bytes, ring, passing });
+  } finally {
+    giveBack(memory);
+  }
 }
 
 /** zstd's, of what soon gives way to a whole segment: made each second beside a busy server. */
@@ -162,19 +164,25 @@ function conflict(name: string): HelvinoError {
   });
 }
 
-/** The object's bytes, in memory of their own. */
+/** A sealed piece of so many plain bytes is no longer than that. */
+export function longestSealed(length: number): number {
+  return startLength + headLength + longestCompressed(length) + tagLength;
+}
+
+/** The object's bytes, at the beginning of `into`, which has room for the longest. */
 export function sealLogPiece(
   bytes: Uint8Array,
   name: string,
-  keys: SealKeys & { readonly level?: number },
-): Buffer<ArrayBuffer> {
+  keys: SealKeys & { readonly level?: number | undefined },
+  into: Uint8Array,
+): Uint8Array {
   const { catalogKey, catalogKeyId, dataKey, dataKeyId, level = 1 } = keys;
   const start = Buffer.concat([magic, Buffer.from(dataKeyId + catalogKeyId, 'hex'), newSalt()]);
   const salt = start.subarray(24);
   const aad = Buffer.concat([start, Buffer.from(name)]);
   const packed = compress(bytes, level);
   const bodyAt = startLength + headLength;
-  const piece = Buffer.allocUnsafeSlow(bodyAt + packed.length + tagLength);
+  const piece = into.subarray(0, bodyAt + packed.length + tagLength);
   sealInto({ key: deriveKey(dataKey, salt, 'wal'), aad }, packed, piece, bodyAt);
   const hasher = contentHasherOf(catalogKey);
   const hashes = Buffer.concat([hasher.hash(bytes), hasher.hash(piece.subarray(bodyAt))]);
@@ -246,16 +254,21 @@ function partsOf(
   return { start, head: whole.subarray(startLength, bodyAt), body: whole.subarray(bodyAt), aad };
 }
 
-/** The plain bytes. Throws REPOSITORY_DAMAGED. */
-export function openLogPiece(sealed: Uint8Array, name: string, dataKey: Uint8Array): Uint8Array {
+/** What opens the compressed bytes of a piece. Throws REPOSITORY_DAMAGED. */
+export function bodyOfPiece(
+  sealed: Uint8Array,
+  name: string,
+  dataKey: Uint8Array,
+): { key: Buffer; body: Buffer; aad: Buffer } {
   const { start, body, aad } = partsOf(sealed, name);
-  const packed = unseal(deriveKey(dataKey, start.subarray(24), 'wal'), body, aad);
-  if (packed === undefined) throw damagedObject(name, 'it was changed or cut');
+  return { key: deriveKey(dataKey, start.subarray(24), 'wal'), body, aad };
+}
+
+/** Plain bytes, as its name says. Throws REPOSITORY_DAMAGED. */
+export function lengthOfPiece(name: string): number {
   const place = parsePieceName(name);
-  const plain = decompress(packed, 1, place ? Number(place.end - place.begin) : largestPiece, name);
-  if (place && BigInt(plain.length) !== place.end - place.begin)
-    throw damagedObject(name, `it holds ${plain.length} bytes`);
-  return plain;
+  if (place === undefined) throw damagedObject(name, 'its name is none of a piece');
+  return Number(place.end - place.begin);
 }
 
 /** Checks every stored byte; needs no data key. Throws REPOSITORY_DAMAGED, KEY_WRONG. */

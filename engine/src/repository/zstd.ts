@@ -47,8 +47,8 @@ export function zstdParams(level: number): Params {
   return params;
 }
 
-/** One output buffer that takes any result: growing it in steps costs a tenth of the time. */
-function boundOf(length: number): number {
+/** One output buffer of it takes any result: growing it in steps costs a tenth of the time. */
+export function longestCompressed(length: number): number {
   return length + (length >> 8) + 1024;
 }
 
@@ -70,7 +70,7 @@ export class Compressor {
 
   /** The same frame as `zstdCompressSync`; a view that is valid until the next call. */
   compress(plain: Uint8Array): Buffer {
-    const most = boundOf(plain.length);
+    const most = longestCompressed(plain.length);
     if (this.#work === undefined) return zstdCompressSync(plain, { chunkSize: most, params: this.#params });
     if (this.#output.length < most) this.#output = Buffer.allocUnsafeSlow(most);
     return this.#output.subarray(0, this.#work(constants.ZSTD_e_end, plain, this.#output));

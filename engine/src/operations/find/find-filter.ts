@@ -62,7 +62,13 @@ export function partitionKeys(table: Pick<RelationChange, 'database' | 'schema' 
 
 /** While the schema is not known (it is newer than the last catalog snapshot), any will do: better one too many than a miss. */
 export function isNamed(
-  { database, schema, name, file, oid }: Pick<RelationChange, 'database' | 'schema' | 'name' | 'file' | 'oid'>,
+  {
+    database,
+    schema,
+    name,
+    file,
+    oid,
+  }: Pick<RelationChange, 'database' | 'schema' | 'name' | 'file' | 'oid'>,
   wanted: string,
 ): boolean {
   if (name === undefined) return wanted === String(oid) || wanted === String(file);

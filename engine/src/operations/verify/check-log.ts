@@ -13,7 +13,7 @@ import {
   logPieceKeyId,
   openLogFile,
   openLogNote,
-  openLogPiece,
+  PieceOpener,
   type Repository,
 } from '../../repository/index.ts';
 
@@ -38,6 +38,7 @@ export async function checkLog(
   const keys = {
     sealed: await repository.sealedKeys('data'),
     opened: new Map<string, Buffer>(),
+    opener: new PieceOpener(),
     lost: new Map<string, number>(),
   };
   let bytesRead = 0;
@@ -95,6 +96,7 @@ interface LogKeys {
   /** Ids of the data keys that are stored. */
   readonly sealed: ReadonlySet<string>;
   readonly opened: Map<string, Buffer>;
+  readonly opener: PieceOpener;
   /** Keys that are needed and not there, and by how many pieces. */
   readonly lost: Map<string, number>;
 }
@@ -102,7 +104,7 @@ interface LogKeys {
 async function faultOf(
   { repository, identities }: CheckLogOptions,
   { name }: LogPiece,
-  { sealed: stored, opened, lost }: LogKeys,
+  { sealed: stored, opened, opener, lost }: LogKeys,
 ): Promise<string | undefined> {
   let sealed: Uint8Array | undefined;
   let keyId = '';
@@ -122,6 +124,6 @@ async function faultOf(
   return whyNot(async () => {
     const key = opened.get(keyId) ?? (await repository.dataKey(keyId, identities));
     opened.set(keyId, key);
-    openLogPiece(bytes, name, key);
+    opener.open(bytes, name, key);
   }, damageCodes);
 }

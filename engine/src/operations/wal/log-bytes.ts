@@ -13,7 +13,7 @@ import {
   type LogPiece,
   LogPieces,
   logPieceKeyId,
-  openLogPiece,
+  PieceOpener,
   type Repository,
 } from '../../repository/index.ts';
 import { mapParallel } from '../../streams/index.ts';
@@ -78,7 +78,7 @@ export class StoredLog {
     return this.#pieces.lines;
   }
 
-  /** Bytes [from, to) of a timeline, in runs. Throws as `runs` and `fetch`, and REPOSITORY_DAMAGED. */
+  /** Bytes [from, to) of a timeline, in runs, each valid until the next is asked for. Throws as `runs` and `fetch`, and REPOSITORY_DAMAGED. */
   async *bytes(range: LogRange): AsyncGenerator<Uint8Array> {
     const fetching = mapParallel(this.runs(range), ahead, async (run) => {
       try {
@@ -87,7 +87,8 @@ export class StoredLog {
         throw isLoss(thrown) ? lostRun(thrown, run) : thrown;
       }
     });
-    for await (const fetched of fetching) for (const run of fetched) yield opened(run);
+    const opener = new PieceOpener();
+    for await (const fetched of fetching) for (const run of fetched) yield opened(opener, run);
   }
 
   /** The pieces that hold a range, in order. Throws STORAGE_NOT_FOUND when there is a gap. */
@@ -141,10 +142,10 @@ function* runsOf(cover: Iterable<LogPiece>, { from, to }: { from: bigint; to: bi
   }
 }
 
-function opened(run: FetchedRun): Uint8Array {
+function opened(opener: PieceOpener, run: FetchedRun): Uint8Array {
   const { piece, from, to, sealed, dataKey } = run;
   try {
-    const plain = openLogPiece(sealed, piece.name, dataKey);
+    const plain = opener.open(sealed, piece.name, dataKey);
     return plain.subarray(Number(from - piece.begin), Number(to - piece.begin));
   } catch (thrown) {
     throw isLoss(thrown) ? lostRun(thrown, run) : thrown;

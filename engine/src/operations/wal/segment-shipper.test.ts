@@ -8,7 +8,7 @@ import { HelvinoError } from '../../base/errors.ts';
 import {
   LogSealer,
   logPieceName,
-  openLogPiece,
+  PieceOpener,
   putLogPiece,
   type Repository,
 } from '../../repository/index.ts';
@@ -168,7 +168,7 @@ test('segments sealed in threads, the first is slow to store – the next are st
     assert.ok(order[0]! > 0 && order[0]! < order[1]!, puts.join('\n'));
     assert.equal((await names()).length, 4, 'the first part has given way');
     for (let n = 0; n < 3; n++) {
-      const plain = openLogPiece(await repository.driver.get(nameOf(n)), nameOf(n), dataKey.key);
+      const plain = new PieceOpener().open(await repository.driver.get(nameOf(n)), nameOf(n), dataKey.key);
       assert.ok(bytes.subarray(n * segmentSize, (n + 1) * segmentSize).equals(plain), `segment ${n}`);
     }
   } finally {

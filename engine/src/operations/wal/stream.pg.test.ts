@@ -10,7 +10,7 @@ import { systemClock } from '../../base/clock.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { continuousRanges, coveringPieces } from '../../catalog/index.ts';
 import { resolveConnection } from '../../postgres/index.ts';
-import { type LogPiece, listLog, logPieceKeyId, openLogPiece } from '../../repository/index.ts';
+import { type LogPiece, listLog, logPieceKeyId, PieceOpener } from '../../repository/index.ts';
 import { streamWal } from './stream.ts';
 
 const segmentSize = 1 << 20;
@@ -83,7 +83,7 @@ async function stored(fixture: Fixture, range: { line: number; from: bigint; to:
   for (const piece of cover) {
     const sealed = await fixture.repository.driver.get(piece.name);
     const key = await fixture.repository.dataKey(logPieceKeyId(sealed, piece.name), fixture.identities);
-    const plain = openLogPiece(sealed, piece.name, key);
+    const plain = new PieceOpener().open(sealed, piece.name, key);
     // biome-ignore lint/complexity/useMathMinMax: these are bigints, which Math.min does not take
     const end = piece.end < range.to ? piece.end : range.to;
     out.push(Buffer.from(plain.subarray(Number(at - piece.begin), Number(end - piece.begin))));
