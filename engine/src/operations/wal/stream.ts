@@ -63,6 +63,8 @@ const longestPauseMs = 30_000;
 const longestRestMs = 200;
 /** Of the interval: what comes right after a visit is stored after the next, and to fetch and to store takes the rest. */
 const visitShare = 0.8;
+/** A server that has become calm is to be listened to soon, also when little is asked for. */
+const longestVisitMs = 2000;
 
 /** Runs until the signal; then what has come is stored and the stream ended in order. Throws what trying again cannot mend. */
 export async function streamWal(given: StreamOptions): Promise<void> {
@@ -295,6 +297,7 @@ class StreamRun {
     let report: (() => void) | undefined;
     const shipper = await this.#shipper(place, () => report?.());
     const visited = new Bell();
+    const visitMs = visitShare * intervalMs;
     const reading = new WalReading({
       replication,
       slot,
@@ -312,8 +315,10 @@ class StreamRun {
       mayLeave: place.mayLeave,
       standby: place.source.inRecovery,
       restMs: Math.min(longestRestMs, intervalMs / 5),
-      visitMs: visitShare * intervalMs,
-      onVisited: () => visited.ring(),
+      visitMs: Math.min(visitMs, longestVisitMs),
+      onVisited: () => {
+        if (visitMs <= longestVisitMs) visited.ring();
+      },
       clock,
     });
     report = () => {
