@@ -39,8 +39,7 @@ export const findVerb: Verb = {
     { flags: '--until <time>', description: 'the same' },
     {
       flags: '--table <name...>',
-      description:
-        'table, schema.table or database.schema.table, with its partitions; * for any text',
+      description: 'table, schema.table or database.schema.table, with its partitions; * for any text',
     },
     { flags: '--drops', description: 'dropped tables and databases' },
     { flags: '--truncates', description: 'truncated tables' },

@@ -277,7 +277,10 @@ export class WalReading {
 
   #tell(): void {
     if (!this.#positions || this.#positions === this.#told) return;
-    if (!this.#stream) return this.#news.ring();
+    if (!this.#stream) {
+      this.#news.ring();
+      return;
+    }
     this.#told = this.#positions;
     this.#stream.sendStatus(this.#positions);
   }
