@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { memoryRepository } from '../../test/repository-fixture.ts';
 import { HelvinoError } from '../base/errors.ts';
 import { catalogRing } from './keys.ts';
+import { LogSealer } from './log-sealer.ts';
 import {
   checkLogPiece,
   logFiles,
@@ -53,6 +55,39 @@ test('one opener for any pieces, good and damaged ones in turn – each opens as
     const longer = logPieceName('main', { line: 1, begin, end: begin + BigInt(length) + 1n });
     assert.throws(() => opener.open(sealed, longer, dataKey), code('REPOSITORY_DAMAGED'));
     assert.deepEqual(Buffer.from(opener.open(sealed, place, dataKey)), bytes, `${length} bytes`);
+  }
+});
+
+test('pieces stored at the same time in a store that is slow to read them – each is its own, sealed here and in threads', async () => {
+  const { repository, driver } = await memoryRepository();
+  const slow: typeof driver = {
+    ...driver,
+    put: async (name, body, how) => {
+      await sleep(5 + Math.random() * 40);
+      await driver.put(name, body, how);
+    },
+    get: (name, range, into) => driver.get(name, range, into),
+    remove: (name) => driver.remove(name),
+  };
+  const keys = { ring: repository.ring, dataKey, dataKeyId };
+  const sealer = new LogSealer({ workers: 2 });
+  const pieces = Array.from({ length: 40 }, (_, i) => {
+    const begin = BigInt(i) << 24n;
+    const bytes = new Uint8Array(new SharedArrayBuffer(40_000 + i * 1000));
+    bytes.set(randomBytes(bytes.length));
+    return { bytes, name: logPieceName('main', { line: 1, begin, end: begin + BigInt(bytes.length) }) };
+  });
+  await Promise.all(
+    pieces.map(async ({ name, bytes }, i) => {
+      await sleep(i * 3);
+      if (i % 2 === 0) await putLogPiece(slow, name, bytes, keys);
+      else await sealer.put(slow, name, bytes, keys);
+    }),
+  );
+  await sealer.close();
+  for (const { name, bytes } of pieces) {
+    const plain = new PieceOpener().open(await driver.get(name), name, dataKey);
+    assert.ok(Buffer.from(plain).equals(bytes), name);
   }
 });
 

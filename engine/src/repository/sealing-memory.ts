@@ -6,14 +6,15 @@ import { alignedMemory } from '../base/aligned-memory.ts';
 
 /** A segment of 16 MiB that does not compress, with what is around it. */
 const usual = 17 << 20;
+/** More are not kept: archive_command may have brought many at once. */
+const mostFree = 6;
 const free: SharedArrayBuffer[] = [];
 
 /** At least `bytes` long; nobody else writes there until it is given back. */
 export function takeMemory(bytes: number): SharedArrayBuffer {
-  return (bytes <= usual ? free.pop() : undefined) ?? alignedMemory(Math.max(bytes, usual));
+  return bytes > usual ? new SharedArrayBuffer(bytes) : (free.pop() ?? alignedMemory(usual));
 }
 
-/** Kept are as many as were ever in use at a time. Larger ones are not. */
 export function giveBack(memory: SharedArrayBuffer): void {
-  if (memory.byteLength === usual) free.push(memory);
+  if (memory.byteLength === usual && free.length < mostFree) free.push(memory);
 }

@@ -94,7 +94,9 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   const ingest = new Ingest(pool, index);
   const fingerprint = new SourceFingerprint(options, source);
   cleanup.defer(() => quietly(fingerprint.close()));
-  const context = { options, source, parent, pool, ingest, index, fingerprint };
+  const ending = new AbortController();
+  cleanup.defer(() => ending.abort());
+  const context = { options, source, parent, pool, ingest, index, fingerprint, ending: ending.signal };
   const transferred = await transfer(connection, context);
 
   // 5. What helps to prove and to explain the backup later, while the last of the data becomes durable.

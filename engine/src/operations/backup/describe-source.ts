@@ -4,11 +4,11 @@
  */
 import type { Client } from 'pg';
 import {
-  connectSql,
   type RelationFile,
   readSchemaFacts,
   relationsByFile,
   type SchemaFacts,
+  withSql,
 } from '../../postgres/index.ts';
 import type { BackupOptions } from './backup.ts';
 
@@ -27,7 +27,7 @@ export interface SourceDescription {
 
 /** Never throws but when it is interrupted. */
 export async function describeSource(
-  { connection, signal }: BackupOptions,
+  { connection, signal }: Pick<BackupOptions, 'connection' | 'signal'>,
   databases: readonly string[],
 ): Promise<SourceDescription> {
   const schemas: SourceSchema[] = [];
@@ -35,13 +35,10 @@ export async function describeSource(
   for (const database of databases) {
     signal.throwIfAborted();
     try {
-      const client = await connectSql(connection, { database });
-      try {
+      await withSql(connection, { database, signal }, async (client) => {
         schemas.push(await schemaOf(client, database));
         for (const file of await relationsByFile(client)) relations.push({ ...file, database });
-      } finally {
-        await client.end();
-      }
+      });
     } catch (thrown) {
       signal.throwIfAborted();
       if (schemas.at(-1)?.database !== database)

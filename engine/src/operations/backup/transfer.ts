@@ -42,6 +42,8 @@ export interface TransferContext {
   readonly ingest: Ingest;
   readonly index: WorkIndex;
   readonly fingerprint: SourceFingerprint;
+  /** Ends what goes on beside the transfer. */
+  readonly ending: AbortSignal;
 }
 
 export async function transfer(
@@ -68,7 +70,8 @@ export async function transfer(
   const { incremental, slot, ...base } = await receiveBest(connection, context, { offered, warn });
   const quiet = await context.fingerprint.takePoint();
   // At once, since definitions are not as of a snapshot; the WAL comes meanwhile.
-  const description = describeSource(options, source.databases);
+  const signal = AbortSignal.any([options.signal, context.ending]);
+  const description = describeSource({ connection: options.connection, signal }, source.databases);
   description.catch(() => undefined);
   const walEnd = quiet !== undefined && quiet > base.stopLsn ? quiet : base.stopLsn;
   options.progress.phase('receiving the WAL that the backup needs');

@@ -153,8 +153,6 @@ test('a partitioned table – stands for its partitions at any depth, also those
   assert.deepEqual(await names({ tables: ['family'] }), ['child']);
   assert.deepEqual(await names({ tables: ['visits_other'] }), ['visits_other']);
   assert.deepEqual(await names({ tables: ['visit'] }), []);
-  const since = (Date.now() + 60_000) * 1000;
-  assert.deepEqual(await names({ tables: ['visits'], since }), []);
 });
 
 test('the index is gone, or the stream was killed – with the identity the same is found in the WAL itself', async () => {

@@ -82,7 +82,7 @@ export async function findTransactions(options: FindOptions): Promise<FindResult
 async function search(options: FindOptions): Promise<FindResult> {
   const { repository, database, filter, progress } = options;
   progress.phase('looking through the index of WAL');
-  const partitions = await partitionsOf(repository, database, filter);
+  const partitions = await partitionsOf(options);
   const notes = await LogIndex.read(repository.driver, database);
   return new Search({ ...options, filter: { ...filter, partitions } }, notes).run();
 }

@@ -1,29 +1,70 @@
 /** Rows of a partitioned table are in its partitions, and WAL knows only these: which are they? */
+import { HelvinoError } from '../../base/errors.ts';
+import type { Progress } from '../../base/progress.ts';
 import { type CatalogSnapshot, parseCatalogSnapshot } from '../../postgres/index.ts';
-import { listLogNotes, openLogNote, type Repository } from '../../repository/index.ts';
+import { type LogNote, listLogNotes, openLogNote, type Repository } from '../../repository/index.ts';
+import { mapParallel } from '../../streams/index.ts';
 import { type FindFilter, isNamed, partitionKeys } from './find-filter.ts';
+
+export interface PartitionOptions {
+  readonly repository: Repository;
+  readonly database: string;
+  readonly filter: Pick<FindFilter, 'tables' | 'since' | 'xid'>;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+/** Snapshots that are read at a time. */
+const readers = 4;
 
 /**
  * All that were partitions, at any depth, of the tables that are looked for, in the time that is looked through; also children by
- * inheritance. By the catalog snapshots that were stored beside WAL.
+ * inheritance. By the catalog snapshots that were stored beside WAL. One that is damaged is told, and left out.
  */
-export async function partitionsOf(
-  repository: Repository,
-  database: string,
-  { tables, since }: Pick<FindFilter, 'tables' | 'since'>,
-): Promise<ReadonlySet<string>> {
+export async function partitionsOf(options: PartitionOptions): Promise<ReadonlySet<string>> {
+  const { repository, database, filter, progress, signal } = options;
+  const { tables, since, xid } = filter;
   const found = new Set<string>();
-  if (tables.length === 0) return found;
-  /** Databases of which there is a snapshot from before the time. */
-  const known = new Set<bigint>();
-  for (const { name, end } of (await listLogNotes(repository, database, 'names')).reverse()) {
-    if (known.has(end)) continue;
-    const text = Buffer.from(await openLogNote(repository, name)).toString('utf8');
-    const snapshot = parseCatalogSnapshot(text, name);
-    if (since !== undefined && Date.parse(snapshot.taken) * 1000 < since) known.add(end);
+  // A transaction is found by its number whatever it changed.
+  if (tables.length === 0 || xid !== undefined) return found;
+  const notes = (await listLogNotes(repository, database, 'names')).reverse();
+  /** Of which there is a snapshot from before the time: timelines and databases. */
+  const known = new Set<string>();
+  const wanted = function* () {
+    for (const note of notes) if (!known.has(keyOf(note))) yield note;
+  };
+  const read = async (note: LogNote) => {
+    signal.throwIfAborted();
+    return { note, snapshot: await snapshotOf(repository, note, progress) };
+  };
+  for await (const { note, snapshot } of mapParallel(wanted(), readers, read)) {
+    if (!snapshot || known.has(keyOf(note))) continue;
+    if (since !== undefined && Date.parse(snapshot.taken) * 1000 < since) known.add(keyOf(note));
     for (const key of partitionsIn(snapshot, tables)) found.add(key);
   }
   return found;
+}
+
+/** Of names `end` is the database's oid. */
+function keyOf({ line, end }: LogNote): string {
+  return `${line} ${end}`;
+}
+
+async function snapshotOf(
+  repository: Repository,
+  { name }: LogNote,
+  progress: Progress,
+): Promise<CatalogSnapshot | undefined> {
+  try {
+    return parseCatalogSnapshot(Buffer.from(await openLogNote(repository, name)).toString('utf8'), name);
+  } catch (thrown) {
+    // One that names a key which the repository never had is a changed one.
+    const isDamaged =
+      thrown instanceof HelvinoError && ['REPOSITORY_DAMAGED', 'KEY_WRONG'].includes(thrown.code);
+    if (!isDamaged) throw thrown;
+    progress.note('warn', `partitions that only ${name} knows are not found: ${thrown.message}`);
+    return undefined;
+  }
 }
 
 /** Pure. */

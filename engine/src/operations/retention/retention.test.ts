@@ -222,23 +222,28 @@ test('proofs of a backup whose removal was cut – gone with the next apply', as
   assert.deepEqual((await daily.memory.names('proofs/')).length, 1);
 });
 
-test('notes about WAL that was removed – gone with it; the last names before the WAL that is left stay', async () => {
+test('notes about WAL that was removed – gone with it; of each database the last names before the WAL that is left stay', async () => {
   const daily = await Daily.of(8);
   const { repository } = daily.memory;
-  for (const kind of ['index', 'names'] as const)
-    for (let n = 0; n < 7; n++) {
-      const [begin, end] = [n, n + 1].map((at) => BigInt(at) * BigInt(segment)) as [bigint, bigint];
-      await putLogNote(repository, { database: 'db', kind, line: 1, begin, end, bytes: Buffer.from('x') });
-    }
+  const at = (n: number) => BigInt(n) * BigInt(segment);
+  const note = { database: 'db', line: 1, bytes: Buffer.from('x') };
+  for (let n = 0; n < 7; n++)
+    await putLogNote(repository, { ...note, kind: 'index', begin: at(n), end: at(n + 1) });
+  // The end of names is the oid of a database.
+  for (let n = 0; n < 7; n++) await putLogNote(repository, { ...note, kind: 'names', begin: at(n), end: 5n });
+  for (const n of [0, 2, 6])
+    await putLogNote(repository, { ...note, kind: 'names', begin: at(n), end: 16384n });
   await daily.apply((await daily.plan()).id);
   const left = async (kind: 'index' | 'names') =>
-    (await listLogNotes(repository, 'db', kind)).map(({ begin }) => Number(begin / BigInt(segment)));
+    (await listLogNotes(repository, 'db', kind)).map(({ begin, end }) =>
+      kind === 'index' ? Number(begin / BigInt(segment)) : `${begin / BigInt(segment)} of ${end}`,
+    );
   assert.deepEqual(
     [await daily.log(), await left('index'), await left('names')],
     [
       [4, 5, 6, 7],
       [4, 5, 6],
-      [4, 5, 6],
+      ['2 of 16384', '4 of 5', '5 of 5', '6 of 5', '6 of 16384'],
     ],
   );
   const sparse = await Daily.of(8);

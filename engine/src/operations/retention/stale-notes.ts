@@ -1,7 +1,7 @@
 /** Notes about WAL that is no longer stored (see repository/log-notes.ts): they are of no use without it. */
 import { LogIndex, type LogNote, listLog, listLogNotes, type Repository } from '../../repository/index.ts';
 
-/** Removes them; what a stopped run left, too. The last names before the first WAL stay: they say what it is about. */
+/** Removes them; what a stopped run left, too. Of each of the server's databases the last names before the first WAL stay. */
 export async function removeStaleNotes(repository: Repository, database: string): Promise<void> {
   const { driver } = repository;
   // The notes first: WAL that is stored meanwhile then has none among them.
@@ -14,11 +14,14 @@ export async function removeStaleNotes(repository: Repository, database: string)
     const from = first.get(note.line);
     return from === undefined ? note.line < newest : note.end <= from;
   };
-  const before = names.filter(({ line, begin }) => begin <= (first.get(line) ?? 0n));
-  const lastNames = new Map(before.map((note) => [note.line, note.name]));
-  const staleNames = names.filter(
-    (note) => stale(note) && (lastNames.get(note.line) !== note.name || !first.has(note.line)),
-  );
+  const isBefore = ({ line, begin }: LogNote) => begin <= (first.get(line) ?? 0n);
+  // Of names `end` is no position, but the database that they are of.
+  const lastNames = new Map(names.filter(isBefore).map((note) => [`${note.line} ${note.end}`, note.name]));
+  const isStaleName = (note: LogNote) =>
+    first.has(note.line)
+      ? isBefore(note) && lastNames.get(`${note.line} ${note.end}`) !== note.name
+      : stale(note);
+  const staleNames = names.filter(isStaleName);
   for (const { name } of index.select(stale)) await driver.remove(name);
   for (const { name } of staleNames) await driver.remove(name);
 }

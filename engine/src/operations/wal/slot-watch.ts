@@ -108,36 +108,41 @@ export class SlotWatch {
       this.#client = client;
       const { end, state } = await this.#ask(client, slot);
       this.#judge(end, state);
-      if (state === undefined || state.wal === 'lost') await this.#lost();
+      if (state === undefined || state.wal === 'lost') this.#lost();
     } catch {
       // The stream itself tells of a server that is away.
-      await this.#client?.end().catch(() => undefined);
-      this.#client = undefined;
+      this.#drop();
     }
+  }
+
+  /** Without a word: to a host that is gone it would be waited for long. */
+  #drop(): void {
+    this.#client?.connection.stream.destroy();
+    this.#client = undefined;
   }
 
   /** A host that is gone closes nothing: its connection is cut, or no look would ever follow. */
   async #ask(client: Client, slot: string): Promise<{ end: bigint; state: SlotState | undefined }> {
     const answered = new AbortController();
-    void this.#options.clock.sleep(looksPatience * this.#limits.everyMs, answered.signal).then(
-      () => client.connection.stream.destroy(),
-      () => undefined,
-    );
+    const cut = () => client.connection.stream.destroy();
+    void this.#options.clock
+      .sleep(looksPatience * this.#limits.everyMs, answered.signal)
+      .then(cut, () => undefined);
+    this.#stop.signal.addEventListener('abort', cut, { once: true });
     try {
       const { rows } = await client.query<{ lsn: string }>(`select ${serverEndSql}::text as lsn`);
       const [state] = await readSlots(client, slot);
       return { end: BigInt(rows[0]!.lsn), state };
     } finally {
       answered.abort();
+      this.#stop.signal.removeEventListener('abort', cut);
     }
   }
 
   /** The next look is through a new connection: this one may be to a server that the stream has left. */
-  async #lost(): Promise<void> {
+  #lost(): void {
     this.#options.onLost?.();
-    const client = this.#client;
-    this.#client = undefined;
-    await client?.end();
+    this.#drop();
   }
 
   #judge(end: bigint, state: SlotState | undefined): void {

@@ -3,8 +3,8 @@
  *
  * A sender that streams is woken by each commit, and so is whoever reads from it: at thousands of commits a second both take
  * processor time from the server for WAL that is stored once an interval anyway. A sender that waits for its next command is
- * left in peace (from PostgreSQL 16 on; before, it costs half). So from a busy server the WAL is fetched once an interval, all
- * there is, then stored, and another visit tells that it is. The slot keeps what was not confirmed, as always.
+ * left in peace (from PostgreSQL 16 on; before, it costs half). So from a busy server the WAL is fetched when it is soon to be
+ * stored, all there is, and another visit tells that it is stored. The slot keeps what was not confirmed, as always.
  */
 import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
@@ -44,7 +44,7 @@ export interface ReadingOptions {
   readonly restMs: number;
   /** The pause between two visits to a busy server, in milliseconds. */
   readonly visitMs: number;
-  /** Told when all has come for which a visit was due: now is the time to store. */
+  /** Told when all has come for which a visit was due: a good time to store. */
   readonly onVisited?: () => void;
   readonly clock: Clock;
 }
@@ -64,6 +64,8 @@ const patienceMs = 5000;
 /** Milliseconds after which a silent server is asked for a sign of life, and after which it is dead: as long as it waits for us. */
 const askMs = 10_000;
 const silenceMs = 60_000;
+/** Before a visit that only tells there is a rest of at least this part of the usual one. */
+const newsShare = 4;
 const nothing: WalPositions = { written: 0n, flushed: 0n, applied: 0n };
 
 export class WalReading {
@@ -81,6 +83,8 @@ export class WalReading {
   readonly #news = new Bell();
   /** The visit is due for what it fetches. */
   #isDue = false;
+  /** When the next is, however often there is something to tell before. */
+  #dueAt = 0;
   /** When the server last said something. */
   #heard: number;
   /** Nothing is read until the sink is ready. */
@@ -162,27 +166,43 @@ export class WalReading {
 
   /** Waits until another visit is due. How far it goes; undefined: it may last. */
   async #next(): Promise<bigint | undefined> {
-    const { replication, timeline, clock, restMs, visitMs } = this.#options;
+    const { replication, timeline, clock, restMs } = this.#options;
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      const hasNews = await this.#news.wait(clock, this.#pace.wasBusy ? visitMs : restMs, signal);
+      await this.#rest();
       if (signal.aborted) return undefined;
-      // What was rung before has been told by the last visit.
-      if (hasNews && this.#positions === this.#told) continue;
-      this.#isDue = !hasNews;
       const server = await replication.identify();
       this.#heard = clock.monotonic();
       this.#serverEnd = server.xlogpos;
       // The end of a timeline is told only to whoever stays.
       if (server.timeline !== timeline) return undefined;
       // A standby that will follow another timeline answers for what it has replayed: it would refuse.
-      if (server.xlogpos < this.#received) continue;
+      if (server.xlogpos < this.#received) {
+        await clock.sleep(restMs, signal).catch(() => undefined);
+        continue;
+      }
       if (!this.#pace.isBusy(server.xlogpos)) return undefined;
       this.#mayLeave &&= await this.#options.mayLeave();
       if (!this.#mayLeave) return undefined;
       if (server.xlogpos > this.#received || this.#positions !== this.#told) return server.xlogpos;
     }
     return undefined;
+  }
+
+  /** Until a visit is due, or there is something to tell. */
+  async #rest(): Promise<void> {
+    const { clock, restMs, visitMs } = this.#options;
+    const { signal } = this.#stop;
+    const begun = clock.monotonic();
+    const until = this.#pace.wasBusy ? this.#dueAt : begun + restMs;
+    // What was rung before may have been told by the last visit.
+    while (this.#positions === this.#told && clock.monotonic() < until && !signal.aborted)
+      await this.#news.wait(clock, until - clock.monotonic(), signal);
+    // Much to tell in short order, when segments fill fast, is told together.
+    const short = begun + restMs / newsShare - clock.monotonic();
+    if (short > 0) await clock.sleep(short, signal).catch(() => undefined);
+    this.#isDue = clock.monotonic() >= this.#dueAt;
+    if (this.#isDue) this.#dueAt = clock.monotonic() + visitMs;
   }
 
   /**
