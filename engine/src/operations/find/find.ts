@@ -9,7 +9,6 @@ import {
   decodeLogIndex,
   formatLsn,
   type IndexedTransaction,
-  parseCatalogSnapshot,
   type RelationChange,
 } from '../../postgres/index.ts';
 import {
@@ -21,6 +20,7 @@ import {
   openLogNote,
   type Repository,
 } from '../../repository/index.ts';
+import { openCatalogNames } from '../wal/catalog-names.ts';
 import { StoredLog } from '../wal/log-bytes.ts';
 import { type FindFilter, matches } from './find-filter.ts';
 import { partitionsOf } from './partitions.ts';
@@ -235,8 +235,7 @@ class Search {
     const unnamed = () => transactions.some(({ changes }) => changes.some((change) => !isNamedWhole(change)));
     if (!unnamed()) return;
     for (const note of (await listLogNotes(repository, database, 'names')).reverse()) {
-      const text = Buffer.from(await openLogNote(repository, note.name)).toString('utf8');
-      const snapshot = parseCatalogSnapshot(text, note.name);
+      const snapshot = await openCatalogNames(repository, note);
       const schemas = new Map(snapshot.schemas);
       const byOid = new Map<number, { schema: number; name: string }>();
       const byFile = new Map<number, { oid: number; schema: number; name: string }>();

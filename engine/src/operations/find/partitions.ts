@@ -1,9 +1,10 @@
 /** Rows of a partitioned table are in its partitions, and WAL knows only these: which are they? */
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
-import { type CatalogSnapshot, parseCatalogSnapshot } from '../../postgres/index.ts';
-import { type LogNote, listLogNotes, openLogNote, type Repository } from '../../repository/index.ts';
+import type { CatalogSnapshot } from '../../postgres/index.ts';
+import { type LogNote, listLogNotes, type Repository } from '../../repository/index.ts';
 import { mapParallel } from '../../streams/index.ts';
+import { openCatalogNames } from '../wal/catalog-names.ts';
 import { type FindFilter, isNamed, partitionKeys } from './find-filter.ts';
 
 export interface PartitionOptions {
@@ -52,17 +53,17 @@ function keyOf({ line, end }: LogNote): string {
 
 async function snapshotOf(
   repository: Repository,
-  { name }: LogNote,
+  note: LogNote,
   progress: Progress,
 ): Promise<CatalogSnapshot | undefined> {
   try {
-    return parseCatalogSnapshot(Buffer.from(await openLogNote(repository, name)).toString('utf8'), name);
+    return await openCatalogNames(repository, note);
   } catch (thrown) {
     // One that names a key which the repository never had is a changed one.
     const isDamaged =
       thrown instanceof HelvinoError && ['REPOSITORY_DAMAGED', 'KEY_WRONG'].includes(thrown.code);
     if (!isDamaged) throw thrown;
-    progress.note('warn', `partitions that only ${name} knows are not found: ${thrown.message}`);
+    progress.note('warn', `partitions that only ${note.name} knows are not found: ${thrown.message}`);
     return undefined;
   }
 }

@@ -83,9 +83,11 @@ export async function readCatalogNames(
   for (const note of notes) if (!wanted.has(note)) last.set(note.end, note);
   // Without any before it, the first behind it is better than none.
   const snapshots: CatalogSnapshot[] = [];
-  for (const note of [...last.values(), ...wanted]) {
-    const text = Buffer.from(await openLogNote(repository, note.name)).toString('utf8');
-    snapshots.push(parseCatalogSnapshot(text, note.name));
-  }
+  for (const note of [...last.values(), ...wanted]) snapshots.push(await openCatalogNames(repository, note));
   return snapshots;
+}
+
+/** Throws REPOSITORY_DAMAGED, KEY_WRONG. */
+export async function openCatalogNames(repository: Repository, { name }: LogNote): Promise<CatalogSnapshot> {
+  return parseCatalogSnapshot(Buffer.from(await openLogNote(repository, name)).toString('utf8'), name);
 }
