@@ -28,6 +28,7 @@ export interface ChildJob {
   readonly url?: string;
   readonly kind?: 'full' | 'incremental';
   readonly level?: number;
+  readonly read?: 'replication' | 'files';
   /** Where to restore the newest backup to. */
   readonly directory?: string;
 }
@@ -78,6 +79,7 @@ async function run(job: ChildJob): Promise<Manifest> {
       kind: job.kind ?? 'full',
       checkpoint: 'fast',
       verifyChecksums: true,
+      read: job.read ?? 'replication',
       fingerprint: 'off',
       fingerprintMaxBytes: 0,
       notes: {},

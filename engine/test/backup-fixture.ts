@@ -108,6 +108,7 @@ class TestFixture implements Fixture {
       kind: 'auto',
       checkpoint: 'fast',
       verifyChecksums: true,
+      read: 'replication',
       fingerprint: 'full',
       fingerprintMaxBytes: Number.MAX_SAFE_INTEGER,
       notes: {},

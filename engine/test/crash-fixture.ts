@@ -63,6 +63,7 @@ export class Case {
       kind: 'auto',
       checkpoint: 'fast',
       verifyChecksums: true,
+      read: 'replication',
       fingerprint: 'off',
       fingerprintMaxBytes: 0,
       notes: {},

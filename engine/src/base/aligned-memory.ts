@@ -10,7 +10,8 @@ export const directAlignment = 4096;
 export const leastDirect = 256 << 10;
 const wasmPage = 64 << 10;
 
-const aligned = new WeakSet<ArrayBufferLike>();
+/** Buffer → its WebAssembly.Memory. */
+const aligned = new WeakMap<ArrayBufferLike, object>();
 
 interface Memories {
   readonly Memory: new (size: {
@@ -25,12 +26,17 @@ export function alignedMemory(bytes: number): SharedArrayBuffer {
   const pages = Math.ceil(bytes / wasmPage);
   try {
     const { WebAssembly } = globalThis as unknown as { readonly WebAssembly: Memories };
-    const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-    aligned.add(buffer);
-    return buffer;
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    aligned.set(memory.buffer, memory);
+    return memory.buffer;
   } catch {
     return new SharedArrayBuffer(bytes);
   }
+}
+
+/** The WebAssembly.Memory that `alignedMemory` has made; undefined for ordinary memory. Other threads can be given it. */
+export function wasmMemoryOf(buffer: ArrayBufferLike): object | undefined {
+  return aligned.get(buffer);
 }
 
 /** Whether `bytes` begins where O_DIRECT wants it. */

@@ -58,6 +58,7 @@ export const errorCodes = {
   SERVER_ERROR: { exit: 69, http: 502, retry: false, meaning: 'The PostgreSQL server reported an error.' },
   SERVER_CORRUPT: { exit: 65, http: 409, retry: false, meaning: 'The source has pages whose checksum is wrong.' },
   SERVER_WRONG_CLUSTER: { exit: 65, http: 409, retry: false, meaning: 'The server is not the cluster that this database has been: its system identifier differs.' },
+  SOURCE_UNREADABLE: { exit: 77, http: 403, retry: false, meaning: "Files of the server's data directory, which a backup is to read itself, cannot be read here." },
   PROTOCOL: { exit: 76, http: 502, retry: false, meaning: 'Bytes that were received do not follow the protocol or format.' },
 
   TARGET_UNREACHABLE: { exit: 66, http: 409, retry: false, meaning: 'The recovery target cannot be reached with what is stored.' },

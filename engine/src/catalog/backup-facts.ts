@@ -33,6 +33,8 @@ const factsSchema = z.object({
   tablespaces: z.array(z.object({ oid: z.string(), location: z.string() })),
   /** How the data came: `changed-pages` (WAL summaries), `changed-chunks` (all was read), `all`. */
   transfer: z.enum(['all', 'changed-chunks', 'changed-pages']),
+  /** Who read it: the server, or Helvino from the server's files. */
+  read: z.enum(['replication', 'files']).default('replication'),
   checksumsVerified: z.boolean(),
   fingerprint: z.object({
     state: z.enum(['taken', 'unproven']),

@@ -175,6 +175,7 @@ const knownKeys = [
   'checkpoint',
   'maxRate',
   'verifyChecksums',
+  'read',
   'fingerprint',
   'fingerprintMaxBytes',
   'drill',

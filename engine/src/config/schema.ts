@@ -73,10 +73,13 @@ const backup = z.strictObject({
     .default('fast')
     .describe('`spread` is gentler and takes minutes longer.'),
   maxRate: size.optional().describe('The most bytes a second to take from the server, e.g. `50 MiB/s`.'),
-  verifyChecksums: z
-    .boolean()
-    .default(true)
-    .describe('Have the server verify page checksums; a bad page fails the backup.'),
+  verifyChecksums: z.boolean().default(true).describe('Verify page checksums; a bad page fails the backup.'),
+  read: z
+    .enum(['replication', 'files'])
+    .default('replication')
+    .describe(
+      "Who reads the data directory when all of it is read: the server, which sends it over the replication connection, or (`files`) Helvino itself, on the server's own machine as a user that may read the files, which is faster.",
+    ),
   fingerprint: z
     .enum(['auto', 'full', 'counts', 'off'])
     .default('auto')

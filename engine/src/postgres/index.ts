@@ -26,6 +26,7 @@ export { type ComparedTable, compareFingerprints } from './compare-fingerprints.
 export { connectSql } from './connect.ts';
 export { type ConnectionParams, describeConnection, resolveConnection } from './conninfo.ts';
 export { parseConnectionString } from './conninfo-parse.ts';
+export { readControlFile } from './control-file.ts';
 export { type CopyWriter, copyIn, copyOut } from './copy-rows.ts';
 export {
   applyDatabaseProperties,
@@ -33,10 +34,19 @@ export {
   readDatabaseProperties,
 } from './database-properties.ts';
 export { verifyDirectoryChecksums } from './directory-checksums.ts';
+export { type FetchReport, type FilePiece, fetchFileModule } from './file-pieces.ts';
 export { fingerprintDatabase, quoteIdentifier, type TableFingerprint } from './fingerprint.ts';
 export { IncrementalFileReader } from './incremental-file.ts';
 export { liftLimits } from './lift-limits.ts';
 export { initCluster, type LocalServer, startLocalServer } from './local-server.ts';
+export {
+  beginLowLevelBackup,
+  type DataPlace,
+  endLowLevelBackup,
+  hasSlot,
+  readDataPlace,
+  readTablespaces,
+} from './low-level-backup.ts';
 export {
   formatLsn,
   parseLsn,
@@ -50,6 +60,7 @@ export { type OneValue, oneValue, timeOf } from './one-value.ts';
 export { printSettings } from './print-settings.ts';
 export { type QuietPoint, takeQuietPoint } from './quiet-point.ts';
 export { type RelationFile, relationsByFile } from './relation-map.ts';
+export { corruptHint } from './replication/base-backup.ts';
 export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';
 export type { WalSink, WalStream } from './replication/wal-stream.ts';
 export {
@@ -59,7 +70,7 @@ export {
   type SchemaFacts,
 } from './schema-facts.ts';
 export { createScratch, type Scratch, sweepScratch } from './scratch.ts';
-export { execute, query } from './sql.ts';
+export { execute, query, queryError } from './sql.ts';
 export { parseTimelineHistory, type TimelineSwitch } from './timeline-history.ts';
 export {
   decodeLogIndex,
@@ -73,5 +84,6 @@ export { readSegmentHeader, type SegmentHeader } from './wal/segment-header.ts';
 export { type WalEvent, walEvent } from './wal/transaction-records.ts';
 export { WalIndexer, type WalIndexerOptions } from './wal/wal-indexer.ts';
 export { WalReader } from './wal/wal-reader.ts';
+export { type DirectoryItem, sourceUnreadable, walkDataDirectory } from './walk-data-directory.ts';
 export type { WalPositions } from './wire/frontend-messages.ts';
 export { withSql } from './with-sql.ts';

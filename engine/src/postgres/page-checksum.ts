@@ -13,7 +13,7 @@ const checksumAt = 8;
 const upperAt = 14;
 
 /** Random offsets that start the lanes (checksumBaseOffsets). */
-const offsets = Int32Array.from([
+export const laneOffsets = Int32Array.from([
   0x5b1f36e9, 0xb8525960, 0x02ab50aa, 0x1de66d2a, 0x79ff467a, 0x9bb9f8a3, 0x217e7cd2, 0x83e13d2c, 0xf8d4474f,
   0xe39eb970, 0x42c6ae16, 0x993216fa, 0x7b093b5d, 0x98daff3c, 0xf718902a, 0x0b1c9cdb, 0xe58f764b, 0x187636bc,
   0x5d7b3bb1, 0xe73de7de, 0x92bec979, 0xcca6c0b2, 0x304a0979, 0x85aa43d4, 0x783125bb, 0x6ca8eaa2, 0xe407eac6,
@@ -29,10 +29,10 @@ function mix(sum: number): number {
  * fast as all 32 in an array, and faster than eight.
  */
 function fourLanes(words: Int32Array, first: number, lane: number): number {
-  let a = offsets[lane]!;
-  let b = offsets[lane + 1]!;
-  let c = offsets[lane + 2]!;
-  let d = offsets[lane + 3]!;
+  let a = laneOffsets[lane]!;
+  let b = laneOffsets[lane + 1]!;
+  let c = laneOffsets[lane + 2]!;
+  let d = laneOffsets[lane + 3]!;
   const end = first + pageWords;
   for (let at = first + lane; at < end; at += lanes) {
     a = mix(a ^ words[at]!);

@@ -4,7 +4,15 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { ContentHasher } from './crypto.ts';
-import type { EncodeJob, EncoderKeys, FromEncoder, SegmentResult, ToEncoder } from './encoder-messages.ts';
+import type {
+  EncodeJob,
+  EncoderKeys,
+  Fetch,
+  FetcherSetup,
+  FromEncoder,
+  SegmentResult,
+  ToEncoder,
+} from './encoder-messages.ts';
 import { PackBuilder, packCapacity } from './pack-builder.ts';
 
 interface Setup {
@@ -12,6 +20,9 @@ interface Setup {
   readonly slotSize: number;
   readonly packs: SharedArrayBuffer;
   readonly level: number;
+  /** Address of the module whose `fetcher` fetches. */
+  readonly fetch: string | undefined;
+  readonly memory: unknown;
 }
 
 const setup = workerData as Setup;
@@ -22,6 +33,7 @@ let keys: (EncoderKeys & { readonly hasher: ContentHasher }) | undefined;
 let builder: PackBuilder | undefined;
 let buffer = -1;
 let flushing = false;
+const fetch: Fetch | undefined = setup.fetch === undefined ? undefined : await fetcherOf(setup.fetch);
 
 port.on('message', (message: ToEncoder) => {
   if (message.type === 'keys') keys = { ...message, hasher: new ContentHasher(message.contentKey) };
@@ -30,6 +42,11 @@ port.on('message', (message: ToEncoder) => {
   else flushing = true;
   drain();
 });
+
+async function fetcherOf(module: string): Promise<Fetch> {
+  const { fetcher } = (await import(module)) as { fetcher: (setup: FetcherSetup) => Fetch };
+  return fetcher({ memory: setup.memory });
+}
 
 function open(message: { buffer: number; packId: string }): void {
   buffer = message.buffer;
@@ -54,10 +71,12 @@ function encode(job: EncodeJob): void {
   const slot = Buffer.from(setup.slots, job.slot * setup.slotSize, setup.slotSize);
   const results: SegmentResult[] = [];
   const fresh: { length: number; hash: Uint8Array }[] = [];
+  const reports: unknown[] = [];
   let at = 0;
   let end = 0;
-  for (const { length, old } of job.segments) {
+  for (const { length, old, fetch: what } of job.segments) {
     const bytes = slot.subarray(at, at + length);
+    if (what !== undefined) reports.push(...fetch!({ bytes, address: slot.byteOffset + at }, what));
     if (zeroes.subarray(0, length).equals(bytes)) {
       results.push({ kind: 'zero', start: 0 });
     } else {
@@ -82,6 +101,7 @@ function encode(job: EncodeJob): void {
     packId,
     placed,
     results,
+    reports,
   } satisfies FromEncoder);
   if (builder!.full) close();
 }

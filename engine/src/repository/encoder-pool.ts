@@ -7,11 +7,11 @@
  * more input it asks `congestion()`; when that is a promise it waits.
  */
 import { Worker } from 'node:worker_threads';
-import { alignedMemory } from '../base/aligned-memory.ts';
+import { alignedMemory, wasmMemoryOf } from '../base/aligned-memory.ts';
 import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
 import type { StorageDriver } from '../storage/index.ts';
-import type { EncodeJob, FromEncoder, ToEncoder } from './encoder-messages.ts';
+import type { FromEncoder, JobSegment, ToEncoder } from './encoder-messages.ts';
 import type { ChunkRef } from './extents.ts';
 import { contentKeyOf } from './keys.ts';
 import { packName } from './layout.ts';
@@ -58,6 +58,13 @@ export interface EncoderOptions {
   readonly workers: number;
   /** Slots of 1 MiB. */
   readonly slots?: number;
+  /** Lets workers fetch segments themselves (encoder-messages.ts). */
+  readonly fetch?: {
+    /** Address of a module that exports `fetcher`. */
+    readonly module: string;
+    /** What fetching had to tell; what it throws fails the pool. */
+    report(what: unknown): void;
+  };
 }
 
 type Done = (segments: EncodedSegment[]) => void;
@@ -81,7 +88,7 @@ export class EncoderPool {
     this.#options = options;
     const slotCount = options.slots ?? 24;
     const bufferCount = options.workers + (options.driver.capabilities.distant ? 6 : 2);
-    this.#slots = new SharedArrayBuffer(slotCount * maxChunk);
+    this.#slots = alignedMemory(slotCount * maxChunk);
     this.#packs = alignedMemory(bufferCount * packCapacity);
     for (let i = 0; i < slotCount; i++) this.#freeSlots.push(i);
     for (let i = 0; i < bufferCount; i++) this.#freeBuffers.push(i);
@@ -124,7 +131,7 @@ export class EncoderPool {
     this.#freeSlots.push(slot.index);
   }
 
-  submit(slot: Slot, segments: EncodeJob['segments'], done: Done): void {
+  submit(slot: Slot, segments: readonly JobSegment[], done: Done): void {
     const job = this.#nextJob++;
     let best = 0;
     for (let i = 1; i < this.#workers.length; i++) {
@@ -135,12 +142,17 @@ export class EncoderPool {
     this.#send(best, { type: 'job', job, slot: slot.index, segments });
   }
 
+  /** Resolves when every submitted slot has been encoded, and so what was to be fetched is there. */
+  async drained(): Promise<void> {
+    while (this.#pending.size > 0) await this.#idle();
+  }
+
   /**
    * Resolves when every submitted slot is in a pack and every pack is durable. Workers and buffers are gone then: what comes
    * after the data needs the memory, and nothing more can be submitted.
    */
   async finish(): Promise<void> {
-    while (this.#pending.size > 0) await this.#idle();
+    await this.drained();
     await Promise.all(
       this.#workers.map((entry, index) => {
         const flushed = Promise.withResolvers<void>();
@@ -169,6 +181,8 @@ export class EncoderPool {
         slotSize: maxChunk,
         packs: this.#packs,
         level: this.#options.level,
+        fetch: this.#options.fetch?.module,
+        memory: wasmMemoryOf(this.#slots),
       },
     });
     worker.on('message', (message: FromEncoder) => this.#receive(index, message));
@@ -194,6 +208,7 @@ export class EncoderPool {
     const { placed } = message;
     const chunk = placed && { pack: message.packId, keyId: this.#dataKeyId!, ...placed };
     try {
+      for (const report of message.reports) this.#options.fetch?.report(report);
       pending.done(message.results.map((r) => ({ ...r, chunk: r.kind === 'new' ? chunk : undefined })));
     } catch (thrown) {
       this.#fail(thrown);

@@ -20,7 +20,13 @@ export {
   type DecodedPiece,
   DecoderPool,
 } from './decoder-pool.ts';
-export { type EncodedSegment, EncoderPool, type Slot, type StoredPack } from './encoder-pool.ts';
+export {
+  type EncodedSegment,
+  type EncoderOptions,
+  EncoderPool,
+  type Slot,
+  type StoredPack,
+} from './encoder-pool.ts';
 export {
   hasRemovedBackup,
   listPublicKeys,

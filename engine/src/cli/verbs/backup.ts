@@ -43,6 +43,12 @@ export const backupVerb: Verb = {
       choices: ['fast', 'spread'],
     },
     { flags: '--max-rate <rate>', description: 'the most bytes a second to take, e.g. "50 MiB"' },
+    {
+      flags: '--read <how>',
+      description:
+        'replication: the server sends its files; files: they are read from its disk, which is faster, on its machine',
+      choices: ['replication', 'files'],
+    },
     { flags: '--no-verify-checksums', description: 'go on although pages of the source are damaged' },
     {
       flags: '--fingerprint <mode>',
@@ -90,6 +96,7 @@ export const backupVerb: Verb = {
           (textOption(options, 'checkpoint') as 'fast' | 'spread' | undefined) ?? settings.checkpoint,
         maxRateKiB: rate === undefined ? undefined : rateKiB(rate),
         verifyChecksums: options.verifyChecksums !== false && settings.verifyChecksums,
+        read: (textOption(options, 'read') as typeof settings.read | undefined) ?? settings.read,
         fingerprint:
           (textOption(options, 'fingerprint') as typeof settings.fingerprint | undefined) ??
           settings.fingerprint,
@@ -115,7 +122,7 @@ export const backupVerb: Verb = {
 
 /** Which options mean something with only one kind. */
 const ownOptions: Readonly<Record<string, readonly string[]>> = {
-  physical: ['full', 'incremental', 'newCluster', 'maxRate', 'checkpoint'],
+  physical: ['full', 'incremental', 'newCluster', 'maxRate', 'checkpoint', 'read'],
   logical: ['dbname', 'format', 'jobs', 'toFolder', 'gpgRecipient', 'keepDays', 'url', 'passwordEnv'],
   volume: ['volume'],
 };

@@ -19,6 +19,7 @@ import { newBackupId } from '../new-backup-id.ts';
 import { storeCatalogNames } from '../wal/catalog-names.ts';
 import { chooseParent, type Parent, type WantedKind } from './choose-parent.ts';
 import { commitBackup } from './commit.ts';
+import { FileReports } from './file-reports.ts';
 import { Ingest } from './ingest.ts';
 import { giveRunKey, startPool } from './open-pool.ts';
 import { readSource, type SourceFacts, serverTime } from './source.ts';
@@ -40,6 +41,8 @@ export interface BackupOptions {
   /** KiB per second. */
   readonly maxRateKiB?: number;
   readonly verifyChecksums: boolean;
+  /** Where the data comes from when all of it is read. `files`: from the server's data directory, which must be here. */
+  readonly read: 'replication' | 'files';
   readonly fingerprint: FingerprintMode;
   /** With `auto`: content hashes only if all databases together have at most this many bytes. */
   readonly fingerprintMaxBytes: number;
@@ -61,7 +64,8 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   const id = await newBackupId(repository, clock);
   await using cleanup = new AsyncDisposableStack();
   progress.phase('connecting');
-  const pool = startPool(options);
+  const reports = new FileReports();
+  const pool = startPool({ ...options, fetch: options.read === 'files' ? reports : undefined });
   cleanup.defer(() => pool.close());
   const sql = await connectSql(options.connection, { signal });
   cleanup.defer(() => quietly(sql.end()));
@@ -96,7 +100,17 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   cleanup.defer(() => quietly(fingerprint.close()));
   const ending = new AbortController();
   cleanup.defer(() => ending.abort());
-  const context = { options, source, parent, pool, ingest, index, fingerprint, ending: ending.signal };
+  const context = {
+    options,
+    source,
+    parent,
+    pool,
+    ingest,
+    index,
+    fingerprint,
+    reports,
+    ending: ending.signal,
+  };
   const transferred = await transfer(connection, context);
 
   // 5. What helps to prove and to explain the backup later, while the last of the data becomes durable.

@@ -116,6 +116,7 @@ function factsOf({ options, source, transferred, tables, ended }: CommitContext)
     dataChecksums: source.dataChecksums,
     tablespaces: transferred.tablespaces,
     transfer: transferred.transfer,
+    read: transferred.read,
     checksumsVerified: options.verifyChecksums && source.dataChecksums,
     fingerprint: {
       state: tables.state,

@@ -7,7 +7,7 @@ import { IncrementalFileReader } from '../../postgres/index.ts';
 import type { EncoderPool, Extent, FileEntry, WorkIndex } from '../../repository/index.ts';
 import type { TarEntry, TarHandler } from '../../tar/index.ts';
 import { type BlockRun, blockSize, foldedBlocks, foldIncremental } from './fold-incremental.ts';
-import { chunkSizeFor, SegmentFeeder } from './segment-feeder.ts';
+import { chunkSizeFor, type Piece, SegmentFeeder } from './segment-feeder.ts';
 
 const incrementalPrefix = 'INCREMENTAL.';
 /** The longest segment of changed blocks: a slot. */
@@ -63,6 +63,18 @@ export class Ingest implements TarHandler {
     this.#open = undefined;
   }
 
+  /** A file that encoders fetch: `header` comes without `entryEnd`. */
+  async fetched(header: TarEntry, source: FetchedFile): Promise<void> {
+    const file = new PlainOpenFile(this.#base(header.path, header), this.#feeder, this.#index, source.stored);
+    for (let offset = 0; offset < header.size; ) {
+      await source.room();
+      const length = file.lay((at) => source.fetch(at), source.fill);
+      this.received += length;
+      offset += length;
+    }
+    file.end();
+  }
+
   /** Submits what waits in a half-filled slot. */
   flush(): void {
     this.#feeder.flush();
@@ -81,6 +93,18 @@ export class Ingest implements TarHandler {
       parent: parent?.type === 'file' ? parent : undefined,
     };
   }
+}
+
+/** How the content of a file comes that is not pushed. */
+export interface FetchedFile {
+  /** To be awaited before each segment. */
+  room(): Promise<void>;
+  /** What the encoder is told of the segment that begins at `offset`. */
+  fetch(offset: number): unknown;
+  /** Puts the bytes there at once; left out: the encoder does it. */
+  readonly fill?: (into: Uint8Array, offset: number) => void;
+  /** Called when all of it is encoded. */
+  readonly stored?: () => void;
 }
 
 function plainEntry(path: string, header: TarEntry): FileEntry {
@@ -123,13 +147,15 @@ class PlainOpenFile implements OpenFile {
   readonly #chunkSize: number;
   readonly #extents: Extent[] = [];
   readonly #old: OldSegments;
+  readonly #stored: (() => void) | undefined;
   #offset = 0;
   #waiting = 1;
 
-  constructor(base: FileBase, feeder: SegmentFeeder, index: WorkIndex) {
+  constructor(base: FileBase, feeder: SegmentFeeder, index: WorkIndex, stored?: () => void) {
     this.#base = base;
     this.#feeder = feeder;
     this.#index = index;
+    this.#stored = stored;
     this.#chunkSize = chunkSizeFor(base.size, base.parent);
     this.#old = new OldSegments(base.parent?.extents ?? []);
   }
@@ -137,9 +163,17 @@ class PlainOpenFile implements OpenFile {
   data(bytes: Uint8Array): void {
     let rest = bytes;
     while (rest.length > 0) {
-      if (!this.#feeder.inSegment) this.#next();
+      if (!this.#feeder.inSegment) this.#feeder.begin(this.#next());
       rest = rest.subarray(this.#feeder.write(rest));
     }
+  }
+
+  /** The next segment, to be fetched; its length. */
+  lay(fetch: FetchedFile['fetch'], fill: FetchedFile['fill']): number {
+    const offset = this.#offset;
+    const piece = { ...this.#next(), fetch: fetch(offset) };
+    this.#feeder.lay(piece, fill && ((into) => fill(into, offset)));
+    return piece.length;
   }
 
   end(): void {
@@ -161,16 +195,18 @@ class PlainOpenFile implements OpenFile {
       chunkSize: this.#chunkSize,
       extents: this.#extents,
     });
+    this.#stored?.();
   }
 
-  #next(): void {
+  #next(): Piece {
     const length = Math.min(this.#chunkSize, this.#base.size - this.#offset);
     const ordinal = this.#extents.length;
     // Reserves the place: segments come back in any order.
     this.#extents.push({ length, start: 0 });
     this.#waiting++;
-    this.#feeder.begin({ length, ordinal, sink: this, same: this.#old.at(this.#offset, length) });
+    const same = this.#old.at(this.#offset, length);
     this.#offset += length;
+    return { length, ordinal, sink: this, same };
   }
 }
 

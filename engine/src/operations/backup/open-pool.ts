@@ -1,18 +1,19 @@
 /** The encoder pool of one run. */
 import { availableParallelism } from 'node:os';
-import { EncoderPool, type Repository } from '../../repository/index.ts';
+import { type EncoderOptions, EncoderPool, type Repository } from '../../repository/index.ts';
 
 interface PoolOptions {
   readonly repository: Repository;
   readonly recipients: readonly string[];
   /** zstd level. */
   readonly level: number;
+  readonly fetch?: EncoderOptions['fetch'];
 }
 
 /** Its workers start at once; it takes data after `giveRunKey`. */
-export function startPool({ repository, level }: PoolOptions): EncoderPool {
+export function startPool({ repository, level, fetch }: PoolOptions): EncoderPool {
   const workers = Math.max(2, Math.min(8, availableParallelism()));
-  return new EncoderPool({ driver: repository.driver, level, workers });
+  return new EncoderPool({ driver: repository.driver, level, workers, fetch });
 }
 
 /** A data key of its own for each run, sealed to the recipients before it is used, and forgotten after it. */

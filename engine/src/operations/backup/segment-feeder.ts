@@ -11,13 +11,14 @@ export interface FileSink {
   segment(ordinal: number, extent: Extent): void;
 }
 
-interface Piece {
+export interface Piece {
   readonly length: number;
-  readonly old?: Uint8Array;
   readonly sink: FileSink;
   readonly ordinal: number;
   /** The extent of the parent, to be used if the content is the same. */
   readonly same?: Extent;
+  /** See `lay`. */
+  readonly fetch?: unknown;
 }
 
 export class SegmentFeeder {
@@ -38,11 +39,21 @@ export class SegmentFeeder {
   }
 
   /** Begins a segment of exactly `length` bytes; `write` must then be called until it is full. */
-  begin(piece: Omit<Piece, 'same'> & { same?: Extent }): void {
+  begin(piece: Piece): void {
     if (this.#slot && this.room < piece.length) this.flush();
     this.#slot ??= this.#pool.take();
-    this.#pieces.push({ ...piece, old: piece.same?.hash });
+    this.#pieces.push(piece);
     this.#open = { length: piece.length, filled: 0 };
+  }
+
+  /**
+   * Begins a segment that an encoder fetches, or checks, by what `piece.fetch` says; `fill` may put bytes there at once. Is
+   * full with it.
+   */
+  lay(piece: Piece, fill?: (into: Uint8Array) => void): void {
+    this.begin(piece);
+    fill?.(this.#slot!.bytes.subarray(this.#used, this.#used + piece.length));
+    this.#advance(this.#open!, piece.length);
   }
 
   /** Copies as much as the open segment takes; returns how much that was. */
@@ -50,13 +61,16 @@ export class SegmentFeeder {
     const open = this.#open!;
     const count = Math.min(bytes.length, open.length - open.filled);
     copyBytes(count === bytes.length ? bytes : bytes.subarray(0, count), this.#slot!.bytes, this.#used);
+    this.#advance(open, count);
+    return count;
+  }
+
+  #advance(open: { length: number; filled: number }, count: number): void {
     this.#used += count;
     open.filled += count;
-    if (open.filled === open.length) {
-      this.#open = undefined;
-      if (this.room < smallestSegment) this.flush();
-    }
-    return count;
+    if (open.filled < open.length) return;
+    this.#open = undefined;
+    if (this.room < smallestSegment) this.flush();
   }
 
   /** True while a segment was begun and is not full. */
@@ -74,7 +88,7 @@ export class SegmentFeeder {
     this.#used = 0;
     this.#pool.submit(
       slot,
-      pieces.map(({ length, old }) => ({ length, old })),
+      pieces.map(({ length, same, fetch }) => ({ length, old: same?.hash, fetch })),
       (segments) => this.#deliver(pieces, segments),
     );
   }

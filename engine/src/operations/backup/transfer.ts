@@ -18,7 +18,9 @@ import type { BackupOptions } from './backup.ts';
 import { captureWal } from './capture-wal.ts';
 import type { Parent } from './choose-parent.ts';
 import { describeSource, type SourceDescription } from './describe-source.ts';
+import type { FileReports } from './file-reports.ts';
 import type { Ingest } from './ingest.ts';
+import { readFiles } from './read-files.ts';
 import type { SourceFacts } from './source.ts';
 import type { SourceFingerprint } from './source-fingerprint.ts';
 
@@ -28,6 +30,7 @@ export interface Transferred {
   readonly stopLsn: bigint;
   readonly walEnd: bigint;
   readonly transfer: 'all' | 'changed-chunks' | 'changed-pages';
+  readonly read: BackupOptions['read'];
   readonly tablespaces: readonly { oid: string; location: string }[];
   readonly warnings: readonly string[];
   /** Under way, and never fails but when it is interrupted. */
@@ -42,6 +45,7 @@ export interface TransferContext {
   readonly ingest: Ingest;
   readonly index: WorkIndex;
   readonly fingerprint: SourceFingerprint;
+  readonly reports: FileReports;
   /** Ends what goes on beside the transfer. */
   readonly ending: AbortSignal;
 }
@@ -86,7 +90,8 @@ export async function transfer(
   };
   await captureWal(connection, { span, ingest, pool: context.pool });
   const kind = incremental ? 'changed-pages' : context.parent ? 'changed-chunks' : 'all';
-  return { ...base, walEnd, transfer: kind, warnings, description };
+  const read = incremental ? 'replication' : options.read;
+  return { ...base, walEnd, transfer: kind, read, warnings, description };
 }
 
 /** A temporary slot keeps the WAL from the backup's start on; it goes with the connection, and with any error on it. */
@@ -140,7 +145,7 @@ async function offerParent(
   }
 }
 
-interface Received {
+export interface Received {
   readonly timeline: number;
   readonly startLsn: bigint;
   readonly stopLsn: bigint;
@@ -175,7 +180,16 @@ async function receiveBest(
     }
   }
   const slot = await keepWal(connection, warn);
-  return { ...(await receive(connection, context, { incremental: false, warn })), incremental: false, slot };
+  const received =
+    context.options.read === 'files'
+      ? await readFiles(context, { slot, warn })
+      : await receive(connection, context, { incremental: false, warn });
+  return { ...received, incremental: false, slot };
+}
+
+export function waitingForCheckpoint(kind: BackupOptions['checkpoint']): string {
+  const how = kind === 'fast' ? 'at once' : 'spread over checkpoint_completion_target';
+  return `waiting for the server's checkpoint (${how})`;
 }
 
 async function receive(
@@ -195,8 +209,7 @@ async function receive(
     data: (bytes: Uint8Array) => ingest.data(bytes),
     entryEnd: () => ingest.entryEnd(),
   };
-  const checkpoint = options.checkpoint === 'fast' ? 'at once' : 'spread over checkpoint_completion_target';
-  progress.phase(`waiting for the server's checkpoint (${checkpoint})`);
+  progress.phase(waitingForCheckpoint(options.checkpoint));
   const result = await connection.baseBackup(
     {
       label: options.label ?? 'helvino',

@@ -271,6 +271,7 @@ class DemoRun {
       kind: what.kind,
       checkpoint: 'fast',
       verifyChecksums: true,
+      read: 'replication',
       fingerprint: 'full',
       fingerprintMaxBytes: Number.MAX_SAFE_INTEGER,
       notes: {},

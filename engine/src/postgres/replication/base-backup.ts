@@ -114,6 +114,9 @@ const copyOutResponse = 0x48;
 const copyDone = 0x63;
 /** A warning for each bad page, up to five a file. */
 const badPage = /checksum verification failed in file "([^"]+)", block (\d+)/;
+/** What to do about pages that are damaged in the source. */
+export const corruptHint =
+  'find the tables with pg_filenode_relation, restore them from an older backup, and check disk and memory of the server';
 /** So that a server with many bad pages does not fill our memory. */
 const mostBadPages = 1000;
 
@@ -154,7 +157,7 @@ abstract class BackupExchange extends RowExchange {
     const more =
       this.#badPages.length > shown.length ? ` and ${this.#badPages.length - shown.length} more` : '';
     return new HelvinoError('SERVER_CORRUPT', `${error.message}: ${shown.join(', ')}${more}`, {
-      hint: 'find the tables with pg_filenode_relation, restore them from an older backup, and check disk and memory of the server',
+      hint: corruptHint,
       cause: error,
       context: { ...error.context, pages: this.#badPages },
     });

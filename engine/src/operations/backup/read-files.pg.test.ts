@@ -1,0 +1,297 @@
+/** Backups that are read from the server's files: what the server itself would send, under load, and what goes wrong. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, open, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import {
+  type Fixture,
+  makeFixture,
+  notPassed,
+  query,
+  serverContents,
+  withClient,
+} from '../../../test/backup-fixture.ts';
+import {
+  startTestServer,
+  type TestMajor,
+  type TestServer,
+  testMajors,
+  testServerUser,
+} from '../../../test/pg-server.ts';
+import type { ErrorCode } from '../../base/error-codes.ts';
+import { HelvinoError } from '../../base/errors.ts';
+import { type Progress, silentProgress } from '../../base/progress.ts';
+import { readDataPlace } from '../../postgres/index.ts';
+import type { Manifest } from '../../repository/index.ts';
+import { assertOurs } from './read-files.ts';
+
+const bigTable = (name: string) =>
+  `create table ${name} as select i, md5(i::text) as t, repeat('x', 200) as pad from generate_series(1, 60000) i`;
+
+async function ownFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'hv-space-'));
+  const user = await testServerUser();
+  if (user) await promisify(execFile)('chown', ['-R', `${user.uid}:${user.gid}`, folder]);
+  return folder;
+}
+
+async function filesOf(fixture: Fixture, manifest: Manifest): Promise<Record<string, string>> {
+  const files: Record<string, string> = {};
+  for await (const { path, type, mode, uid, gid, size, target } of fixture.repository.files(manifest)) {
+    // Both hold what belongs to this backup alone.
+    if (path.startsWith('pg_wal/0') || path.startsWith('pg_wal/archive_status/0')) continue;
+    files[path] = [type, mode.toString(8), uid, gid, path === 'backup_label' ? '' : size, target].join(' ');
+  }
+  return files;
+}
+
+/** Runs `action` once, when so many bytes have been read. */
+function onceRead(bytes: number, action: () => Promise<unknown>) {
+  let [reading, read] = [false, 0];
+  let acting: Promise<unknown> | undefined;
+  const progress: Progress = {
+    ...silentProgress,
+    phase: (name) => {
+      reading = name === "reading the server's files";
+    },
+    advance: (count) => {
+      read += reading ? count : 0;
+      if (read >= bytes) acting ??= action();
+    },
+  };
+  const done = async () => {
+    assert.ok(acting, `fewer than ${bytes} bytes were read`);
+    await acting;
+  };
+  return { progress, done };
+}
+
+async function fails(work: Promise<unknown>, code: ErrorCode): Promise<HelvinoError> {
+  const thrown = await work.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  assert.ok(thrown instanceof HelvinoError, `expected ${code}, got ${String(thrown)}`);
+  assert.equal(thrown.code, code, `${thrown.message} ${JSON.stringify(thrown.context)}`);
+  return thrown;
+}
+
+async function untilThere(server: TestServer): Promise<void> {
+  await query(server, 'checkpoint');
+  // The statistics of a server are written when it stops; a server that just began may still be at it.
+  await sleep(200);
+}
+
+for (const major of testMajors) {
+  test(`PostgreSQL ${major} – has the files that the server sends, and is proven; the next one stores what changed`, async () => {
+    const space = await ownFolder();
+    await using server = await startTestServer({ major, initdbArgs: ['-k'] });
+    await using fixture = await makeFixture();
+    await query(
+      server,
+      `create tablespace side location '${space}'`,
+      bigTable('big'),
+      'create table there (i int) tablespace side',
+      'insert into there select generate_series(1, 5000)',
+      'create unlogged table fleeting as select generate_series(1, 5000) i',
+      'create index on fleeting (i)',
+      'create database second',
+    );
+    // What a server leaves behind, and what it has besides.
+    await mkdir(join(server.dataDir, 'base/pgsql_tmp'), { recursive: true });
+    await writeFile(join(server.dataDir, 'base/pgsql_tmp/pgsql_tmp1.0'), 'x');
+    await writeFile(join(server.dataDir, 'base/1/t3_99999'), 'x');
+    await writeFile(join(server.dataDir, 'postgresql.auto.conf.tmp'), 'x');
+    await writeFile(join(server.dataDir, 'notes.txt'), 'kept');
+    await mkdir(join(server.dataDir, 'empty'));
+    await symlink('/etc', join(server.dataDir, 'elsewhere'));
+    await untilThere(server);
+    const sent = await fixture.takeBackup(server, { database: 'sent', kind: 'full' });
+    const read = await fixture.takeBackup(server, { kind: 'full', read: 'files' });
+    assert.equal(read.facts.read, 'files');
+    assert.deepEqual(await filesOf(fixture, read), await filesOf(fixture, sent));
+    assert.deepEqual(read.facts.tablespaces, sent.facts.tablespaces);
+    assert.ok((read.facts.warnings as string[]).some((line) => line.startsWith('elsewhere ')));
+    assert.deepEqual(await fixture.recorded(read), await serverContents(server));
+    assert.deepEqual(notPassed(await fixture.drillIt(read)), []);
+
+    await query(server, 'update big set t = t where i between 100 and 120', 'drop table there');
+    const next = await fixture.takeBackup(server, { read: 'files' });
+    assert.deepEqual([next.parent, next.facts.transfer], [read.id, 'changed-chunks']);
+    assert.ok(next.totals.fresh < read.totals.fresh / 4, `${next.totals.fresh} of ${read.totals.fresh}`);
+    assert.deepEqual(notPassed(await fixture.drillIt(next)), []);
+    await rm(space, { recursive: true });
+  });
+}
+
+test('with WAL summaries – an incremental backup still asks the server for changed pages', async () => {
+  await using server = await startTestServer({
+    major: 17,
+    initdbArgs: ['-k'],
+    config: { summarize_wal: 'on' },
+  });
+  await using fixture = await makeFixture();
+  await query(server, bigTable('big'));
+  const full = await fixture.takeBackup(server, { read: 'files' });
+  await query(server, 'update big set t = t where i between 100 and 120');
+  const next = await fixture.takeBackup(server, { read: 'files' });
+  assert.deepEqual(
+    [next.parent, next.facts.transfer, next.facts.read],
+    [full.id, 'changed-pages', 'replication'],
+  );
+  assert.deepEqual(notPassed(await fixture.drillIt(next)), []);
+});
+
+test('tables dropped, truncated, shrunk and grown while they are read – it succeeds and is proven', async () => {
+  await using server = await startTestServer({ major: 16, initdbArgs: ['-k'] });
+  await using fixture = await makeFixture();
+  await query(server, ...['big', 'dropped', 'truncated', 'shrunk', 'grown'].map(bigTable));
+  const changes = onceRead(2e6, () =>
+    query(
+      server,
+      'drop table dropped',
+      'truncate truncated',
+      'delete from shrunk where i > 100',
+      'vacuum (truncate) shrunk',
+      'insert into grown select * from big',
+      'create table made_meanwhile as select * from grown limit 1000',
+      'checkpoint',
+    ),
+  );
+  const manifest = await fixture.takeBackup(server, {
+    read: 'files',
+    maxRateKiB: 24576,
+    progress: changes.progress,
+  });
+  await changes.done();
+  assert.deepEqual(await fixture.recorded(manifest), await serverContents(server));
+  assert.deepEqual(notPassed(await fixture.drillIt(manifest)), []);
+});
+
+for (const major of [14, 18] satisfies TestMajor[]) {
+  test(`PostgreSQL ${major}, busy – pages that are written while they are read are no damage; it is proven`, async () => {
+    const config = { shared_buffers: '1MB', bgwriter_delay: '10ms', checkpoint_flush_after: 0 };
+    await using server = await startTestServer({ major, initdbArgs: ['-k'], config });
+    await using fixture = await makeFixture();
+    await query(server, bigTable('busy'), 'create index on busy (t)');
+    let running = true;
+    const load = withClient(server, async (client) => {
+      for (let i = 0; running; i++)
+        await client.query(`update busy set t = md5(t) where i % 50 = $1`, [i % 50]);
+    });
+    try {
+      for (let i = 0; i < 3; i++) {
+        const manifest = await fixture.takeBackup(server, {
+          kind: 'full',
+          read: 'files',
+          maxRateKiB: 24576,
+          fingerprint: 'off',
+        });
+        const report = await fixture.drillIt(manifest);
+        assert.ok(!report.checks.some((check) => check.state === 'failed'), JSON.stringify(report.checks));
+      }
+    } finally {
+      running = false;
+      await load;
+    }
+  });
+}
+
+test('a page is corrupt, of a large table or a small one – SERVER_CORRUPT names file and block; nothing is kept', async () => {
+  await using server = await startTestServer({ major: 18, initdbArgs: ['-k'] });
+  await using fixture = await makeFixture();
+  await query(
+    server,
+    bigTable('large'),
+    'create table small as select generate_series(1, 1000) i',
+    // So that the server has no page to write that it would write over ours.
+    'vacuum (freeze) large, small',
+    'checkpoint',
+  );
+  const earlier = await fixture.takeBackup(server, { read: 'files' });
+  for (const [name, block] of [
+    ['large', 600],
+    ['small', 2],
+  ] as const) {
+    const { rows } = await query<{ path: string }>(server, `select pg_relation_filepath('${name}') as path`);
+    const path = join(server.dataDir, rows[0]!.path);
+    const file = await open(path, 'r+');
+    const page = Buffer.alloc(8192);
+    await file.read(page, 0, 8192, block * 8192);
+    await file.write(Buffer.alloc(64, 0xff), 0, 64, block * 8192 + 5000);
+    for (const kind of ['full', 'incremental'] as const) {
+      const error = await fails(fixture.takeBackup(server, { kind, read: 'files' }), 'SERVER_CORRUPT');
+      assert.ok(error.message.includes(`${path} block ${block} (its checksum is `), error.message);
+    }
+    const careless = { kind: 'full', read: 'files', verifyChecksums: false, database: name } as const;
+    assert.equal((await fixture.takeBackup(server, careless)).facts.checksumsVerified, false);
+    await file.write(page, 0, 8192, block * 8192);
+    await file.close();
+  }
+  assert.deepEqual(
+    (await fixture.repository.backups('main')).map((b) => b.id),
+    [earlier.id],
+  );
+  assert.deepEqual(notPassed(await fixture.drillIt(await fixture.takeBackup(server, { read: 'files' }))), []);
+});
+
+test('the server stops while its files are read, or the run is interrupted – nothing is kept; the next one works', async () => {
+  await using server = await startTestServer({ major: 15, initdbArgs: ['-k'] });
+  await using fixture = await makeFixture();
+  await query(server, bigTable('big'), bigTable('more'));
+  const crash = onceRead(5e6, () => server.stop('immediate'));
+  const slow = { read: 'files', kind: 'full', maxRateKiB: 8192 } as const;
+  await fails(fixture.takeBackup(server, { ...slow, progress: crash.progress }), 'SERVER_GONE');
+  await crash.done();
+  await server.start();
+  const controller = new AbortController();
+  const stop = onceRead(3e6, async () => controller.abort(new HelvinoError('INTERRUPTED', 'stopped')));
+  const { signal } = controller;
+  await fails(fixture.takeBackup(server, { ...slow, progress: stop.progress, signal }), 'INTERRUPTED');
+  assert.deepEqual(await fixture.repository.backups('main'), []);
+  assert.deepEqual(notPassed(await fixture.drillIt(await fixture.takeBackup(server, { read: 'files' }))), []);
+});
+
+test("files that are elsewhere, or another server's – SOURCE_UNREADABLE says which", async () => {
+  await using server = await startTestServer({ major: 17 });
+  await using other = await startTestServer({ major: 17 });
+  await withClient(server, async (client) => {
+    const slot = 'helvino_backup_test';
+    await client.query('select pg_create_physical_replication_slot($1)', [slot]);
+    const place = await readDataPlace(client);
+    assert.deepEqual([place.dataDir, place.filePages], [server.dataDir, 131072]);
+    await assertOurs(client, place, slot);
+    const refused = (dataDir: string, name: string | undefined, code: ErrorCode) =>
+      fails(assertOurs(client, { ...place, dataDir }, name), code);
+    const gone = await refused('/nowhere', slot, 'SOURCE_UNREADABLE');
+    assert.match(gone.message, /cannot be read here: \/nowhere: ENOENT$/);
+    assert.match(gone.hint ?? '', /may read \/nowhere, .*--read replication/);
+    const wrong = await refused(other.dataDir, slot, 'SOURCE_UNREADABLE');
+    assert.match(wrong.message, /is another server's, although it has the same path$/);
+    const apart = await refused(server.dataDir, 'helvino_backup_none', 'SOURCE_UNREADABLE');
+    assert.match(apart.message, /lead to different servers$/);
+    await refused(server.dataDir, undefined, 'SERVER_SETTING');
+  });
+});
+
+test('a role without rights to begin a backup – SERVER_AUTH', async () => {
+  await using server = await startTestServer({ major: 16 });
+  await using fixture = await makeFixture();
+  await query(server, 'create role weak login replication', 'grant pg_read_all_settings to weak');
+  const url = server.url.replace('postgres@', 'weak@');
+  await fails(fixture.takeBackup({ ...server, url } as TestServer, { read: 'files' }), 'SERVER_AUTH');
+  await query(
+    server,
+    'grant execute on function pg_backup_start, pg_backup_stop to weak',
+    'grant pg_monitor to weak',
+  );
+  const granted = await fixture.takeBackup({ ...server, url } as TestServer, {
+    read: 'files',
+    fingerprint: 'off',
+  });
+  assert.equal(granted.facts.read, 'files');
+});

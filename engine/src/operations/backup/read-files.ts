@@ -1,0 +1,291 @@
+/**
+ * The data of a backup read from the server's files, where Helvino runs beside the server: encoders read, and the server
+ * only says where the backup begins and ends. The order is what makes it right: the server's answer to the begin, then every
+ * file, the control file last, and only when all of it has been read, the end.
+ */
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  type Stats,
+} from 'node:fs';
+import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
+import type { Client } from 'pg';
+import { asHelvinoError, HelvinoError, systemCode } from '../../base/errors.ts';
+import {
+  beginLowLevelBackup,
+  type DataPlace,
+  type DirectoryItem,
+  endLowLevelBackup,
+  type FilePiece,
+  formatLsn,
+  hasSlot,
+  liftLimits,
+  queryError,
+  readControlFile,
+  readDataPlace,
+  readTablespaces,
+  sourceUnreadable,
+  walkDataDirectory,
+  withSql,
+} from '../../postgres/index.ts';
+import type { TarEntry } from '../../tar/index.ts';
+import type { Ingest } from './ingest.ts';
+import { Pace } from './pace.ts';
+import { type Received, type TransferContext, waitingForCheckpoint } from './transfer.ts';
+
+/** Files up to here are read by this thread: handing them over would cost more. Bytes. */
+const smallFile = 64 << 10;
+const pageSize = 8192;
+const mostTries = 20;
+const reads = constants.O_RDONLY | constants.O_NOFOLLOW;
+
+/** `slot`: the temporary one of the replication connection, by which the data directory is known to be this server's. */
+export async function readFiles(
+  context: TransferContext,
+  { slot, warn }: { slot: string | undefined; warn: (message: string) => void },
+): Promise<Received> {
+  const { connection, signal } = context.options;
+  return withSql(connection, { signal }, async (client) => {
+    await liftLimits(client);
+    const place = await readDataPlace(client);
+    await assertOurs(client, place, slot);
+    // What fails here by itself is not the server's doing.
+    return new FileReading(context, { client, place, warn })
+      .run()
+      .catch((thrown: unknown) => Promise.reject(asHelvinoError(thrown)));
+  });
+}
+
+/** Another server may have the same path, on another machine or in another container, and even the same system identifier. */
+export async function assertOurs(
+  client: Client,
+  { dataDir }: DataPlace,
+  slot: string | undefined,
+): Promise<void> {
+  const hint = 'leave out `read: files` (--read replication): then the server sends its files';
+  if (slot === undefined) {
+    throw new HelvinoError(
+      'SERVER_SETTING',
+      'without a replication slot it is not known whose files these are',
+      {
+        hint: `raise max_replication_slots of the server, or ${hint}`,
+      },
+    );
+  }
+  const problem = await whyNotOurs(client, dataDir, slot);
+  if (problem === undefined) return;
+  throw new HelvinoError('SOURCE_UNREADABLE', `the files of the server cannot be read here: ${problem}`, {
+    hint: `run Helvino on the server's machine as a user that may read ${dataDir}, or ${hint}`,
+    context: { dataDir },
+  });
+}
+
+async function whyNotOurs(client: Client, dataDir: string, slot: string): Promise<string | undefined> {
+  try {
+    lstatSync(join(dataDir, 'global/pg_control'));
+  } catch (thrown) {
+    return `${dataDir}: ${systemCode(thrown) ?? String(thrown)}`;
+  }
+  if (!(await hasSlot(client, slot))) return 'the connections lead to different servers';
+  // Each slot has a folder; this one has a name of chance.
+  return existsSync(join(dataDir, 'pg_replslot', slot))
+    ? undefined
+    : `${dataDir} is another server's, although it has the same path`;
+}
+
+class FileReading {
+  readonly #context: TransferContext;
+  readonly #client: Client;
+  readonly #place: DataPlace;
+  readonly #warn: (message: string) => void;
+  readonly #pace: Pace;
+  /** Descriptors that encoders read from. */
+  readonly #open = new Set<number>();
+  readonly #verify: boolean;
+  #since = 0n;
+  #told = 0;
+  #broken: Error | undefined;
+
+  constructor(
+    context: TransferContext,
+    { client, place, warn }: { client: Client; place: DataPlace; warn: (message: string) => void },
+  ) {
+    const { options, source } = context;
+    this.#context = context;
+    this.#client = client;
+    this.#place = place;
+    this.#warn = warn;
+    this.#pace = new Pace(options.clock, options.maxRateKiB, options.signal);
+    this.#verify = options.verifyChecksums && source.dataChecksums && place.pageSize === pageSize;
+    client.on('error', (error) => {
+      this.#broken = error;
+    });
+  }
+
+  async run(): Promise<Received> {
+    const { options, source, ingest, reports } = this.#context;
+    const { progress } = options;
+    await this.#begin();
+    const tablespaces = await readTablespaces(this.#client);
+    progress.phase("reading the server's files", source.bytes, 'bytes');
+    await this.#readAll();
+    const owner = this.#control();
+    const end = await endLowLevelBackup(this.#client, source.serverVersion);
+    reports.assertGood();
+    ingestWhole(ingest, 'backup_label', Buffer.from(end.label), owner);
+    progress.note(
+      'info',
+      `base backup from ${formatLsn(this.#since)} to ${formatLsn(end.stopLsn)} of PostgreSQL ${source.serverVersionText}, read from ${this.#place.dataDir}`,
+    );
+    return { timeline: end.timeline, startLsn: this.#since, stopLsn: end.stopLsn, tablespaces, owner };
+  }
+
+  async #begin(): Promise<void> {
+    const { options, source } = this.#context;
+    const fast = options.checkpoint === 'fast';
+    options.progress.phase(waitingForCheckpoint(options.checkpoint));
+    const begin = { label: options.label ?? 'helvino', fast };
+    this.#since = await beginLowLevelBackup(this.#client, source.serverVersion, begin);
+  }
+
+  /** Resolves when all has been read, not only asked for. */
+  async #readAll(): Promise<void> {
+    const { ingest, pool } = this.#context;
+    const { dataDir, versionFolder } = this.#place;
+    let items = 0;
+    try {
+      ingest.archive(undefined);
+      for (const item of walkDataDirectory({ dataDir, versionFolder, warn: this.#warn })) {
+        if (item.type === 'file') await this.#file(item);
+        else ingest.entry(entryOf(item, item.stat!));
+        // What encoders and the server say is heard between many small files, too.
+        if (++items % 64 === 0) await turn();
+      }
+      ingest.flush();
+      await pool.drained();
+    } finally {
+      for (const fd of this.#open) this.#close(fd);
+    }
+  }
+
+  async #file(item: DirectoryItem): Promise<void> {
+    const fd = openFile(item.absolute);
+    if (fd === undefined) return;
+    let handedOver = false;
+    try {
+      const entry = entryOf(item, fstatSync(fd));
+      handedOver = entry.size > smallFile;
+      if (handedOver) this.#open.add(fd);
+      await this.#context.ingest.fetched(entry, {
+        room: () => this.#room(),
+        fetch: (offset) => this.#piece(item, handedOver ? fd : undefined, offset),
+        fill: handedOver ? undefined : (into, offset) => fill(fd, into, { offset, path: item.absolute }),
+        stored: handedOver ? () => this.#close(fd) : undefined,
+      });
+    } finally {
+      if (!handedOver) closeSync(fd);
+    }
+  }
+
+  /** Not twice: the number may be another file's by then. */
+  #close(fd: number): void {
+    if (this.#open.delete(fd)) closeSync(fd);
+  }
+
+  #piece(item: DirectoryItem, fd: number | undefined, offset: number): FilePiece {
+    const verified = this.#verify && item.relation !== undefined;
+    const block = (item.relation?.file ?? 0) * this.#place.filePages + offset / pageSize;
+    return {
+      fd,
+      path: item.absolute,
+      offset,
+      pages: verified ? { block, since: this.#since } : undefined,
+    };
+  }
+
+  async #room(): Promise<void> {
+    const { options, ingest, pool } = this.#context;
+    options.signal.throwIfAborted();
+    if (this.#broken) throw queryError(this.#client, this.#broken);
+    options.progress.advance(ingest.received - this.#told);
+    this.#told = ingest.received;
+    await this.#pace.reached(ingest.received);
+    await pool.congestion();
+  }
+
+  /** Whose the files are. The server may be writing the file: what is half written is read again. */
+  #control(): Received['owner'] {
+    const path = 'global/pg_control';
+    const absolute = join(this.#place.dataDir, path);
+    for (let tries = 1; ; tries++) {
+      try {
+        const content = readFileSync(absolute);
+        const { uid, gid } = lstatSync(absolute);
+        const { systemId } = readControlFile(content);
+        if (systemId !== this.#context.source.systemId)
+          throw sourceUnreadable(absolute, `it is of cluster ${systemId}`);
+        ingestWhole(this.#context.ingest, path, content, { uid, gid });
+        return { uid, gid };
+      } catch (thrown) {
+        if (thrown instanceof HelvinoError && thrown.code === 'PROTOCOL' && tries < mostTries) continue;
+        throw thrown instanceof HelvinoError ? thrown : sourceUnreadable(absolute, thrown);
+      }
+    }
+  }
+}
+
+function ingestWhole(ingest: Ingest, path: string, content: Uint8Array, owner: Received['owner']): void {
+  ingest.entry({
+    path,
+    type: 'file',
+    mode: 0o600,
+    ...owner,
+    mtime: 0,
+    size: content.length,
+    linkTarget: undefined,
+  });
+  ingest.data(content);
+  ingest.entryEnd();
+}
+
+/** Undefined: it was removed since it was listed, as tables are that are dropped. */
+function openFile(path: string): number | undefined {
+  try {
+    return openSync(path, reads);
+  } catch (thrown) {
+    if (systemCode(thrown) === 'ENOENT') return undefined;
+    throw sourceUnreadable(path, thrown);
+  }
+}
+
+/** What a file has lost since it was opened is zero, as in what the server sends. */
+function fill(fd: number, into: Uint8Array, { offset, path }: { offset: number; path: string }): void {
+  let got = 0;
+  try {
+    for (let more = -1; got < into.length && more !== 0; got += more)
+      more = readSync(fd, into, got, into.length - got, offset + got);
+  } catch (thrown) {
+    throw sourceUnreadable(path, thrown);
+  }
+  into.fill(0, got);
+}
+
+function entryOf({ path, type, target }: DirectoryItem, stat: Stats): TarEntry {
+  return {
+    path,
+    type,
+    linkTarget: target,
+    size: type === 'file' ? stat.size : 0,
+    mode: stat.mode,
+    uid: stat.uid,
+    gid: stat.gid,
+    mtime: Math.floor(stat.mtimeMs / 1000),
+  };
+}
