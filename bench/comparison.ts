@@ -26,7 +26,13 @@ export async function compare(options: PartOptions): Promise<Comparison> {
   await warm(cluster);
   const truth = await contentOf(cluster);
   const about = { cluster, home, account: options.account };
-  const all = [pgBackRest(about), helvinoAt(1, about), pgBasebackup(about), helvinoAt(-5, about)];
+  const all = [
+    pgBackRest(about),
+    helvinoAt(1, about),
+    pgBasebackup(about),
+    helvinoAt(1, about, 'files'),
+    helvinoAt(-5, about),
+  ];
   const backups = new Map(all.map((c) => [c.name, [] as Sample[]]));
   const restores = new Map(all.filter((c) => c.restore).map((c) => [c.name, [] as Sample[]]));
   await warmUp(all);

@@ -58,11 +58,15 @@ async function cool(folder: string): Promise<void> {
   ]);
 }
 
-export function helvinoAt(level: number, { cluster, home }: { cluster: Cluster; home: string }): Contender {
-  const root = join(home, `helvino${level}`);
-  const directory = join(home, `helvino${level}-restored`);
+export function helvinoAt(
+  level: number,
+  { cluster, home }: { cluster: Cluster; home: string },
+  read: 'replication' | 'files' = 'replication',
+): Contender {
+  const root = join(home, `helvino${level}${read}`);
+  const directory = `${root}-restored`;
   return {
-    name: `helvino, level ${level}`,
+    name: `helvino, level ${level}${read === 'files' ? ', reading files' : ''}`,
     async backup() {
       await newRepository(root);
       const { seconds, totals, peakMiB, cpu } = await helvino({
@@ -70,6 +74,7 @@ export function helvinoAt(level: number, { cluster, home }: { cluster: Cluster; 
         root,
         url: cluster.url,
         level,
+        read,
       });
       return { seconds, stored: totals.stored, peakMiB, cpu };
     },
