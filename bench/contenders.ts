@@ -29,7 +29,8 @@ const child = fileURLToPath(new URL('./helvino-child.ts', import.meta.url));
 
 /** Before the clock runs, as the stanza of pgBackRest. */
 export async function newRepository(root: string): Promise<void> {
-  for (const end of ['', '.ring', '.identity']) await rm(root + end, { recursive: true, force: true });
+  for (const end of ['', '.ring', '.identity', '.recipient'])
+    await rm(root + end, { recursive: true, force: true });
   await run(process.execPath, [child, JSON.stringify({ action: 'create', root } satisfies ChildJob)]);
   await run('sync', []);
 }

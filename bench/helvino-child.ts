@@ -47,8 +47,10 @@ async function repositoryAt(root: string) {
   const driver = await openFsDriver({ root });
   const ring = await readFile(`${root}.ring`, 'utf8');
   const identity = await readFile(`${root}.identity`, 'utf8');
+  // As the configuration of a real host has it.
+  const recipient = await readFile(`${root}.recipient`, 'utf8');
   const repository = await openRepository(driver, { ring: parseCatalogRing(ring, root) });
-  return { repository, identity, recipient: await recipientOf(identity.trim()) };
+  return { repository, identity, recipient };
 }
 
 async function create(root: string): Promise<void> {
@@ -59,6 +61,7 @@ async function create(root: string): Promise<void> {
   const repository = await createRepository(driver, { recipients: [recipient] });
   await writeFile(`${root}.ring`, formatCatalogRing(repository.ring.keys), { mode: 0o600 });
   await writeFile(`${root}.identity`, identity, { mode: 0o600 });
+  await writeFile(`${root}.recipient`, recipient);
 }
 
 async function run(job: ChildJob): Promise<Manifest> {

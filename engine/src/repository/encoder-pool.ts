@@ -2,7 +2,8 @@
  * The encoder pool: the main thread lays plain bytes into slots, workers turn them into chunks of packs, full packs go to
  * the store. Memory is fixed: `slots` slots of 1 MiB, and two pack buffers more than workers, six more for a distant store.
  *
- * Workers start with the pool, before there are keys: that takes a tenth of a second, in which a run connects and makes its key.
+ * Workers start with the pool, before there are keys: that takes a tenth of a second, in which a run connects. Its key may come
+ * later still: making one takes as long, in which the server makes its checkpoint.
  * Then a caller takes a slot, fills it, submits it with its segments, and is told the outcome by a callback. Before it reads
  * more input it asks `congestion()`; when that is a promise it waits.
  */
@@ -95,8 +96,16 @@ export class EncoderPool {
     for (let i = 0; i < options.workers; i++) this.#start(i);
   }
 
-  /** To be called once, before anything is submitted. */
-  begin({ dataKey, dataKeyId, catalogKey, catalogKeyId }: DataKeys): void {
+  /** To be called once. What was submitted before waits for the keys; without them the pool fails. */
+  async begin(keys: Promise<DataKeys>): Promise<void> {
+    try {
+      this.#unlock(await keys);
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
+  }
+
+  #unlock({ dataKey, dataKeyId, catalogKey, catalogKeyId }: DataKeys): void {
     this.#dataKeyId = dataKeyId;
     for (const index of this.#workers.keys()) {
       this.#send(index, {
@@ -110,9 +119,14 @@ export class EncoderPool {
     this.#supply();
   }
 
+  /** Throws what went wrong in a worker or in the store, or why there are no keys. */
+  assertGood(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
   /** Undefined when there is room; else a promise of it. Throws what went wrong in a worker or in the store. */
   congestion(): Promise<void> | undefined {
-    if (this.#failure !== undefined) throw this.#failure;
+    this.assertGood();
     if (this.#freeSlots.length >= reserve) return undefined;
     this.#wake ??= Promise.withResolvers<void>();
     return this.#wake.promise;
@@ -162,7 +176,7 @@ export class EncoderPool {
       }),
     );
     await Promise.all(this.#puts);
-    if (this.#failure !== undefined) throw this.#failure;
+    this.assertGood();
     await this.close();
     this.#slots = new SharedArrayBuffer(0);
     this.#packs = new SharedArrayBuffer(0);
@@ -245,7 +259,7 @@ export class EncoderPool {
   }
 
   #idle(): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure;
+    this.assertGood();
     this.#wake ??= Promise.withResolvers<void>();
     return this.#wake.promise;
   }

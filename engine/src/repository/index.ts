@@ -21,6 +21,7 @@ export {
   DecoderPool,
 } from './decoder-pool.ts';
 export {
+  type DataKeys,
   type EncodedSegment,
   type EncoderOptions,
   EncoderPool,

@@ -44,7 +44,7 @@ describe('encoder and decoder pools', { timeout: 120_000 }, () => {
   function encoder(driver: StorageDriver = memory.driver, workers = 2): EncoderPool {
     const { current, currentId } = memory.repository.ring;
     const pool = new EncoderPool({ driver, level: 1, workers });
-    pool.begin({ dataKey, dataKeyId, catalogKey: current, catalogKeyId: currentId });
+    void pool.begin(Promise.resolve({ dataKey, dataKeyId, catalogKey: current, catalogKeyId: currentId }));
     return pool;
   }
 

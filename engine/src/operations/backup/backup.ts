@@ -93,32 +93,26 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   const connecting = openReplication(options.connection, { signal });
   cleanup.defer(() => quietly(connecting.then((opened) => opened.close())));
   connecting.catch(() => undefined);
-  await giveRunKey(pool, options);
   const connection = await connecting;
   const ingest = new Ingest(pool, index);
   const fingerprint = new SourceFingerprint(options, source);
   cleanup.defer(() => quietly(fingerprint.close()));
   const ending = new AbortController();
   cleanup.defer(() => ending.abort());
-  const context = {
-    options,
-    source,
-    parent,
-    pool,
-    ingest,
-    index,
-    fingerprint,
-    reports,
-    ending: ending.signal,
+  let keyed: Promise<void> | undefined;
+  cleanup.defer(() => keyed);
+  const giveKey = () => {
+    keyed ??= giveRunKey(pool, options);
   };
+  const made = { pool, giveKey, ingest, index, fingerprint, reports };
+  const context = { options, source, parent, ...made, ending: ending.signal };
   const transferred = await transfer(connection, context);
 
   // 5. What helps to prove and to explain the backup later, while the last of the data becomes durable.
   ingest.flush();
-  const [ended, tables, description] = await Promise.all([
+  const [ended, tables] = await Promise.all([
     timeOf(options),
     readTables(context, transferred.timeline),
-    transferred.description,
     pool.finish(),
   ]);
 
@@ -130,7 +124,7 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
     ...context,
     id,
     started,
-    transferred: { ...transferred, ...description },
+    transferred,
     tables,
     lease,
     ended,

@@ -18,7 +18,6 @@ import {
 } from '../../repository/index.ts';
 import type { BackupOptions } from './backup.ts';
 import type { Parent } from './choose-parent.ts';
-import type { SourceDescription } from './describe-source.ts';
 import type { Ingest } from './ingest.ts';
 import type { SourceFacts } from './source.ts';
 import type { SourceTables } from './source-fingerprint.ts';
@@ -30,7 +29,7 @@ export interface CommitContext {
   readonly started: Date;
   readonly source: SourceFacts;
   readonly parent: Parent | undefined;
-  readonly transferred: Omit<Transferred, 'description'> & SourceDescription;
+  readonly transferred: Transferred;
   readonly tables: SourceTables;
   readonly pool: EncoderPool;
   readonly ingest: Ingest;
@@ -51,10 +50,12 @@ export async function commitBackup(context: CommitContext): Promise<Manifest> {
     files: filesOf(context, compaction),
     parent: parent?.manifest,
   });
+  // Asked of the server meanwhile.
+  const { relations, schemas } = await context.transferred.description;
   const sections = {
-    relations: await writer.addSection(context.transferred.relations),
+    relations: await writer.addSection(relations),
     tables: await writer.addSection(context.tables.tables),
-    schema: await writer.addSection(context.transferred.schemas),
+    schema: await writer.addSection(schemas),
   };
   await writer.flush();
   const fresh = [...pool.stored, ...(compaction?.stored ?? [])];

@@ -1,6 +1,6 @@
 /** The encoder pool of one run. */
 import { availableParallelism } from 'node:os';
-import { type EncoderOptions, EncoderPool, type Repository } from '../../repository/index.ts';
+import { type DataKeys, type EncoderOptions, EncoderPool, type Repository } from '../../repository/index.ts';
 
 interface PoolOptions {
   readonly repository: Repository;
@@ -10,23 +10,28 @@ interface PoolOptions {
   readonly fetch?: EncoderOptions['fetch'];
 }
 
-/** Its workers start at once; it takes data after `giveRunKey`. */
+/** Its workers start at once; they encode after `giveRunKey`. */
 export function startPool({ repository, level, fetch }: PoolOptions): EncoderPool {
   const workers = Math.max(2, Math.min(8, availableParallelism()));
   return new EncoderPool({ driver: repository.driver, level, workers, fetch });
 }
 
-/** A data key of its own for each run, sealed to the recipients before it is used, and forgotten after it. */
-export async function giveRunKey(pool: EncoderPool, { repository, recipients }: PoolOptions): Promise<void> {
+/** A data key of its own for each run, sealed to the recipients before it is used, and forgotten after it. What fails fails the pool. */
+export async function giveRunKey(pool: EncoderPool, options: PoolOptions): Promise<void> {
+  await pool.begin(runKey(options));
+}
+
+async function runKey({ repository, recipients }: PoolOptions): Promise<DataKeys> {
   const { key, keyId } = await repository.newDataKey(recipients);
   const { current, currentId } = repository.ring;
-  pool.begin({ dataKey: key, dataKeyId: keyId, catalogKey: current, catalogKeyId: currentId });
+  return { dataKey: key, dataKeyId: keyId, catalogKey: current, catalogKeyId: currentId };
 }
 
 export async function openPool(options: PoolOptions): Promise<EncoderPool> {
   const pool = startPool(options);
   try {
     await giveRunKey(pool, options);
+    pool.assertGood();
     return pool;
   } catch (thrown) {
     await pool.close();

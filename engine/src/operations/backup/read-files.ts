@@ -152,7 +152,9 @@ class FileReading {
     const fast = options.checkpoint === 'fast';
     options.progress.phase(waitingForCheckpoint(options.checkpoint));
     const begin = { label: options.label ?? 'helvino', fast };
-    this.#since = await beginLowLevelBackup(this.#client, source.serverVersion, begin);
+    const beginning = beginLowLevelBackup(this.#client, source.serverVersion, begin);
+    this.#context.giveKey();
+    this.#since = await beginning;
   }
 
   /** Resolves when all has been read, not only asked for. */

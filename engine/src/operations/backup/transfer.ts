@@ -42,6 +42,8 @@ export interface TransferContext {
   readonly source: SourceFacts;
   readonly parent: Parent | undefined;
   readonly pool: EncoderPool;
+  /** To be called when the server has been asked for something that takes a while. */
+  giveKey(): void;
   readonly ingest: Ingest;
   readonly index: WorkIndex;
   readonly fingerprint: SourceFingerprint;
@@ -194,7 +196,7 @@ export function waitingForCheckpoint(kind: BackupOptions['checkpoint']): string 
 
 async function receive(
   connection: ReplicationConnection,
-  { options, source, ingest, pool }: TransferContext,
+  { options, source, ingest, pool, giveKey }: TransferContext,
   { incremental, warn }: { incremental: boolean; warn: (message: string) => void },
 ): Promise<Received> {
   const { progress } = options;
@@ -210,7 +212,7 @@ async function receive(
     entryEnd: () => ingest.entryEnd(),
   };
   progress.phase(waitingForCheckpoint(options.checkpoint));
-  const result = await connection.baseBackup(
+  const receiving = connection.baseBackup(
     {
       label: options.label ?? 'helvino',
       fast: options.checkpoint === 'fast',
@@ -248,6 +250,8 @@ async function receive(
       },
     },
   );
+  giveKey();
+  const result = await receiving;
   tar?.end();
   if (result.startTimeline !== result.stopTimeline) {
     throw new HelvinoError(
