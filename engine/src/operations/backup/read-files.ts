@@ -38,7 +38,8 @@ import {
 import type { TarEntry } from '../../tar/index.ts';
 import type { Ingest } from './ingest.ts';
 import { Pace } from './pace.ts';
-import { type Received, type TransferContext, waitingForCheckpoint } from './transfer.ts';
+import type { Received, TransferContext } from './transfer.ts';
+import { waitingForCheckpoint } from './waiting-for-checkpoint.ts';
 
 /** Files up to here are read by this thread: handing them over would cost more. Bytes. */
 const smallFile = 64 << 10;

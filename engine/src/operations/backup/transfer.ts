@@ -23,6 +23,7 @@ import type { Ingest } from './ingest.ts';
 import { readFiles } from './read-files.ts';
 import type { SourceFacts } from './source.ts';
 import type { SourceFingerprint } from './source-fingerprint.ts';
+import { waitingForCheckpoint } from './waiting-for-checkpoint.ts';
 
 export interface Transferred {
   readonly timeline: number;
@@ -187,11 +188,6 @@ async function receiveBest(
       ? await readFiles(context, { slot, warn })
       : await receive(connection, context, { incremental: false, warn });
   return { ...received, incremental: false, slot };
-}
-
-export function waitingForCheckpoint(kind: BackupOptions['checkpoint']): string {
-  const how = kind === 'fast' ? 'at once' : 'spread over checkpoint_completion_target';
-  return `waiting for the server's checkpoint (${how})`;
 }
 
 async function receive(
