@@ -38,7 +38,7 @@ const emptied = new Set([
   'pg_subtrans',
 ]);
 const leftOut =
-  /^(postmaster\.(pid|opts)|postgresql\.auto\.conf\.tmp|current_logfiles\.tmp|backup_label(\.old)?|tablespace_map(\.old)?|backup_manifest|\.DS_Store)$/;
+  /^(postmaster\.(pid|opts)|postgresql\.auto\.conf\.tmp|current_logfiles\.tmp|backup_label|tablespace_map|backup_manifest|\.DS_Store)$/;
 const cacheFile = /^pg_internal\.init/;
 const temporary = /^pgsql_tmp/;
 /** https://www.postgresql.org/docs/current/storage-file-layout.html */

@@ -180,6 +180,10 @@ test('a standby as the source – its backup is proven, also after its promotion
   assert.match(contents['postgres.public.after_standby']!, /^777 /);
   assert.deepEqual(await fixture.recorded(manifest), contents);
   assert.deepEqual(notPassed(await fixture.drillIt(manifest)), []);
+  const read = await fixture.takeBackup(standby, { database: 'pair', kind: 'full', read: 'files' });
+  assert.deepEqual([read.facts.fromStandby, read.facts.read], [true, 'files']);
+  assert.deepEqual(await fixture.recorded(read), contents);
+  assert.deepEqual(notPassed(await fixture.drillIt(read)), []);
 
   await query(standby, 'select pg_promote()', 'create table promoted as select 1 as i');
   const later = await fixture.takeBackup(standby, { database: 'pair' });

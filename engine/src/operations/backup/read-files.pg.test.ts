@@ -15,6 +15,7 @@ import {
   serverContents,
   withClient,
 } from '../../../test/backup-fixture.ts';
+import { standbySettings, startStandby } from '../../../test/failover.ts';
 import {
   startTestServer,
   type TestMajor,
@@ -254,6 +255,24 @@ test('the server stops while its files are read, or the run is interrupted – n
   await fails(fixture.takeBackup(server, { ...slow, progress: stop.progress, signal }), 'INTERRUPTED');
   assert.deepEqual(await fixture.repository.backups('main'), []);
   assert.deepEqual(notPassed(await fixture.drillIt(await fixture.takeBackup(server, { read: 'files' }))), []);
+});
+
+test('a standby is promoted while its files are read – nothing is kept, and the server says why', async () => {
+  await using server = await startTestServer({ major: 16, initdbArgs: ['-k'], config: standbySettings });
+  await using fixture = await makeFixture();
+  await query(server, bigTable('big'));
+  const first = await fixture.takeBackup(server);
+  await using standby = await startStandby(fixture, server, first);
+  const promotion = onceRead(3e6, () => query(standby, 'select pg_promote()'));
+  const { progress } = promotion;
+  const slow = { read: 'files', kind: 'full', maxRateKiB: 8192, fingerprint: 'off', progress } as const;
+  const error = await fails(fixture.takeBackup(standby, slow), 'SERVER_ERROR');
+  await promotion.done();
+  assert.match(error.message, /promoted during online backup/);
+  assert.deepEqual(
+    (await fixture.repository.backups('main')).map((b) => b.id),
+    [first.id],
+  );
 });
 
 test("files that are elsewhere, or another server's – SOURCE_UNREADABLE says which", async () => {
