@@ -207,7 +207,7 @@ function registerTests(store: S3TestServer): void {
       await refused(thief.send(new DeleteObjectCommand({ ...target, Key: version.Key })), version.Key);
     }
     const [manifest] = await versionsOf('backups/');
-    const soon = { Mode: 'GOVERNANCE' as const, RetainUntilDate: new Date(Date.now() + 1000) };
+    const soon = { Mode: 'GOVERNANCE' as const, RetainUntilDate: new Date(Date.now() + 60_000) };
     const shorten = { ...target, ...manifest!, Retention: soon };
     await refused(thief.send(new PutObjectRetentionCommand(shorten)), 'shorten');
     const bypass = { ...shorten, BypassGovernanceRetention: true };
