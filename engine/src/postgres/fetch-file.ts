@@ -45,7 +45,9 @@ function fetchPiece(bytes: Uint8Array, piece: FilePiece, sums: Sums): FetchRepor
     if (fd !== undefined) bytes.fill(0, readAt(fd, bytes, offset));
     return piece.pages ? badPages(bytes, { ...piece, pages: piece.pages }, sums) : [];
   } catch (thrown) {
-    return [{ kind: 'unreadable', path, code: systemCode(thrown) ?? String(thrown) }];
+    const code = systemCode(thrown);
+    if (code === undefined) throw thrown;
+    return [{ kind: 'unreadable', path, code }];
   }
 }
 
@@ -107,7 +109,9 @@ function problemOf(
 }
 
 function wrong(page: Uint8Array, number: number): string | undefined {
-  const [bad] = verifyPages(page, number);
+  // Behind a small file in the same slot a page may begin anywhere; verifyPages wants words.
+  const aligned = page.byteOffset % 4 === 0 ? page : Uint8Array.from(page);
+  const [bad] = verifyPages(aligned, number);
   if (bad === undefined || bad.expected === 0) return undefined;
   return `its checksum is ${hex(bad.found)}, not ${hex(bad.expected)}`;
 }

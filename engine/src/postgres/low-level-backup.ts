@@ -7,6 +7,7 @@
 import type { Client } from 'pg';
 import { HelvinoError } from '../base/errors.ts';
 import { parseLsn } from './lsn.ts';
+import { assertPlainLabel } from './replication/base-backup.ts';
 import { query } from './sql.ts';
 
 export interface DataPlace {
@@ -59,6 +60,7 @@ export async function beginLowLevelBackup(
   version: number,
   { label, fast }: { readonly label: string; readonly fast: boolean },
 ): Promise<bigint> {
+  assertPlainLabel(label);
   const begin = version >= 150000 ? 'pg_backup_start($1, $2)' : 'pg_start_backup($1, $2, false)';
   const [row] = await query<{ lsn: string }>(client, `select ${begin}::text as lsn`, [label, fast]);
   return parseLsn(row!.lsn);
@@ -72,7 +74,7 @@ export async function endLowLevelBackup(client: Client, version: number): Promis
     `select lsn::text as lsn, labelfile as label from ${end}`,
   );
   const { lsn, label } = row!;
-  const timeline = /^START TIMELINE: (\d+)$/m.exec(label)?.[1];
+  const timeline = [...label.matchAll(/^START TIMELINE: (\d+)$/gm)].at(-1)?.[1];
   if (timeline === undefined)
     throw new HelvinoError('PROTOCOL', `the backup label names no timeline: ${JSON.stringify(label)}`);
   return { stopLsn: parseLsn(lsn), timeline: Number(timeline), label };

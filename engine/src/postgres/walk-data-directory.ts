@@ -3,7 +3,7 @@
  * https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-BASE-BACKUP (what is left out),
  * https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-LOWLEVEL-BASE-BACKUP-DATA
  */
-import { type Dirent, lstatSync, readdirSync, readlinkSync, type Stats } from 'node:fs';
+import { lstatSync, readdirSync, readlinkSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { HelvinoError, systemCode } from '../base/errors.ts';
 
@@ -24,8 +24,13 @@ export interface WalkOptions {
   readonly dataDir: string;
   /** The folder of this version in a tablespace: `PG_15_202209061`. */
   readonly versionFolder: string;
+  /** Oids that were there when the backup began: WAL makes the others. */
+  readonly tablespaces: ReadonlySet<string>;
   readonly warn: (message: string) => void;
 }
+
+/** A Dirent, or what lstat says with a name. */
+type Entry = Pick<Stats, 'isFile' | 'isDirectory' | 'isSymbolicLink'> & { readonly name: string };
 
 /** Their content is of no use to a restored server; the folders must be there. */
 const emptied = new Set([
@@ -67,7 +72,7 @@ function isLeftOut(path: string, name: string): boolean {
 }
 
 /** Relations that have an init fork: the other forks are made from it when a server begins. */
-function unloggedOf(entries: readonly Dirent[]): Set<string> {
+function unloggedOf(entries: readonly Entry[]): Set<string> {
   const matches = entries.map(({ name }) => relationFile.exec(name));
   return new Set(matches.flatMap((match) => (match?.[2] === 'init' ? [match[1]!] : [])));
 }
@@ -78,13 +83,14 @@ function isUnlogged(name: string, unlogged: ReadonlySet<string>): boolean {
   return match !== null && match[2] !== 'init' && unlogged.has(match[1]!);
 }
 
-function* item(options: WalkOptions, entry: Dirent, path: string): Generator<DirectoryItem> {
+function* item(options: WalkOptions, entry: Entry, path: string): Generator<DirectoryItem> {
   const absolute = join(options.dataDir, path);
   const common = { path, absolute, target: undefined, stat: undefined, relation: undefined };
   if (entry.isFile()) yield { ...common, type: 'file', relation: relationOf(path, entry.name) };
   // pg_wal may be a link to another disk; its content comes over the replication connection.
-  else if (path === 'pg_wal') yield* emptyFolders(options, ['', 'archive_status', 'summaries']);
-  else if (emptied.has(path)) yield* directory({ ...common, absolute: `${absolute}/` });
+  else if (path === 'pg_wal')
+    yield* emptyFolders(options, ['pg_wal', 'pg_wal/archive_status', 'pg_wal/summaries']);
+  else if (emptied.has(path)) yield* emptyFolders(options, [path]);
   else if (entry.isDirectory()) {
     yield* directory(common);
     yield* walk(options, path);
@@ -96,22 +102,26 @@ function* item(options: WalkOptions, entry: Dirent, path: string): Generator<Dir
 function* tablespace(options: WalkOptions, path: string): Generator<DirectoryItem> {
   const absolute = join(options.dataDir, path);
   const stat = look(absolute);
-  if (stat === undefined) return;
+  if (stat === undefined || !options.tablespaces.has(path.slice('pg_tblspc/'.length))) return;
   const common = { target: undefined, relation: undefined };
   yield { ...common, path, absolute, type: 'symlink', target: readlinkSync(absolute), stat };
   const own = `${path}/${options.versionFolder}`;
-  yield* directory({ path: own, absolute: join(options.dataDir, own) });
+  const folder = join(options.dataDir, own);
+  // Not taken for one that was dropped: it may be on a disk that only the server sees.
+  if (!look(folder)?.isDirectory()) throw sourceUnreadable(folder, 'the tablespace has no such folder here');
+  yield* directory({ path: own, absolute: folder });
   yield* walk(options, own);
 }
 
 function* emptyFolders(options: WalkOptions, names: readonly string[]): Generator<DirectoryItem> {
-  for (const name of names) {
-    const path = name === '' ? 'pg_wal' : `pg_wal/${name}`;
-    yield* directory({ path, absolute: `${join(options.dataDir, path)}/` });
+  for (const path of names) {
+    const absolute = `${join(options.dataDir, path)}/`;
+    // A link's target may be on a disk that is not to be seen here; a restored server needs the folder all the same.
+    const stat = look(absolute) ?? (path.endsWith('/summaries') ? undefined : look(`${options.dataDir}/`));
+    if (stat) yield { path, absolute, type: 'directory', target: undefined, stat, relation: undefined };
   }
 }
 
-/** `absolute` ends in a slash where a link is to be followed. */
 function* directory({ path, absolute }: Pick<DirectoryItem, 'path' | 'absolute'>): Generator<DirectoryItem> {
   const stat = look(absolute);
   if (stat) yield { path, absolute, type: 'directory', target: undefined, stat, relation: undefined };
@@ -123,13 +133,21 @@ function relationOf(path: string, name: string): DirectoryItem['relation'] {
 }
 
 /** Empty when the folder is gone: a database or tablespace that was dropped meanwhile. */
-function list(folder: string): Dirent[] {
+function list(folder: string): Entry[] {
   try {
     return readdirSync(folder, { withFileTypes: true });
   } catch (thrown) {
-    if (systemCode(thrown) === 'ENOENT') return [];
-    throw sourceUnreadable(folder, thrown);
+    if (systemCode(thrown) !== 'ENOENT') throw sourceUnreadable(folder, thrown);
+    // Where the file system does not tell types, Node.js asks for each name, and one that has gone meanwhile is enough.
+    return (thrown as { syscall?: string }).syscall === 'scandir' ? [] : listOneByOne(folder);
   }
+}
+
+function listOneByOne(folder: string): Entry[] {
+  return readdirSync(folder).flatMap((name) => {
+    const stat = look(join(folder, name));
+    return stat ? [Object.assign(stat, { name })] : [];
+  });
 }
 
 function look(path: string): Stats | undefined {

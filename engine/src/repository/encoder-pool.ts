@@ -159,6 +159,7 @@ export class EncoderPool {
   /** Resolves when every submitted slot has been encoded, and so what was to be fetched is there. */
   async drained(): Promise<void> {
     while (this.#pending.size > 0) await this.#idle();
+    this.assertGood();
   }
 
   /**

@@ -136,11 +136,13 @@ class FileReading {
     await this.#begin();
     const tablespaces = await readTablespaces(this.#client);
     progress.phase("reading the server's files", source.bytes, 'bytes');
-    await this.#readAll();
-    const owner = this.#control();
+    await this.#readAll(new Set(tablespaces.map(({ oid }) => oid)));
+    const control = this.#control();
     const end = await endLowLevelBackup(this.#client, source.serverVersion);
     reports.assertGood();
-    ingestWhole(ingest, 'backup_label', Buffer.from(end.label), owner);
+    assertOneTimeline(control.minRecoveryTimeline, end.timeline);
+    const { owner } = control;
+    ingestWhole(ingest, 'backup_label', Buffer.from(end.label), { ...owner, mode: 0o600 });
     progress.note(
       'info',
       `base backup from ${formatLsn(this.#since)} to ${formatLsn(end.stopLsn)} of PostgreSQL ${source.serverVersionText}, read from ${this.#place.dataDir}`,
@@ -159,13 +161,13 @@ class FileReading {
   }
 
   /** Resolves when all has been read, not only asked for. */
-  async #readAll(): Promise<void> {
+  async #readAll(tablespaces: ReadonlySet<string>): Promise<void> {
     const { ingest, pool } = this.#context;
     const { dataDir, versionFolder } = this.#place;
     let items = 0;
     try {
       ingest.archive(undefined);
-      for (const item of walkDataDirectory({ dataDir, versionFolder, warn: this.#warn })) {
+      for (const item of walkDataDirectory({ dataDir, versionFolder, tablespaces, warn: this.#warn })) {
         if (item.type === 'file') await this.#file(item);
         else ingest.entry(entryOf(item, item.stat!));
         // What encoders and the server say is heard between many small files, too.
@@ -224,18 +226,18 @@ class FileReading {
   }
 
   /** Whose the files are. The server may be writing the file: what is half written is read again. */
-  #control(): Received['owner'] {
+  #control(): { owner: Received['owner']; minRecoveryTimeline: number } {
     const path = 'global/pg_control';
     const absolute = join(this.#place.dataDir, path);
     for (let tries = 1; ; tries++) {
       try {
         const content = readFileSync(absolute);
-        const { uid, gid } = lstatSync(absolute);
-        const { systemId } = readControlFile(content);
+        const { uid, gid, mode } = lstatSync(absolute);
+        const { systemId, minRecoveryTimeline } = readControlFile(content);
         if (systemId !== this.#context.source.systemId)
           throw sourceUnreadable(absolute, `it is of cluster ${systemId}`);
-        ingestWhole(this.#context.ingest, path, content, { uid, gid });
-        return { uid, gid };
+        ingestWhole(this.#context.ingest, path, content, { uid, gid, mode });
+        return { owner: { uid, gid }, minRecoveryTimeline };
       } catch (thrown) {
         if (thrown instanceof HelvinoError && thrown.code === 'PROTOCOL' && tries < mostTries) continue;
         throw thrown instanceof HelvinoError ? thrown : sourceUnreadable(absolute, thrown);
@@ -244,12 +246,26 @@ class FileReading {
   }
 }
 
-function ingestWhole(ingest: Ingest, path: string, content: Uint8Array, owner: Received['owner']): void {
+/** A standby that followed its primary to a new timeline has files that the WAL of the old one does not explain. */
+function assertOneTimeline(recovered: number, started: number): void {
+  if (recovered === 0 || recovered === started) return;
+  throw new HelvinoError(
+    'SERVER_ERROR',
+    `the server went from timeline ${started} to ${recovered} during the backup`,
+    { hint: 'run the backup again; nothing was kept of this one' },
+  );
+}
+
+function ingestWhole(
+  ingest: Ingest,
+  path: string,
+  content: Uint8Array,
+  facts: Received['owner'] & { readonly mode: number },
+): void {
   ingest.entry({
     path,
     type: 'file',
-    mode: 0o600,
-    ...owner,
+    ...facts,
     mtime: 0,
     size: content.length,
     linkTarget: undefined,

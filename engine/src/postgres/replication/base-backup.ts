@@ -72,13 +72,18 @@ export async function runBaseBackup(
   return exchange.result();
 }
 
-export function baseBackupCommand(version: number, options: BaseBackupOptions): string {
-  for (const char of options.label) {
+/** Throws USAGE: the label is a line of `backup_label`. */
+export function assertPlainLabel(label: string): void {
+  for (const char of label) {
     if (char < ' ')
       throw new HelvinoError('USAGE', 'the label of a backup has a control character', {
         hint: 'use plain text',
       });
   }
+}
+
+export function baseBackupCommand(version: number, options: BaseBackupOptions): string {
+  assertPlainLabel(options.label);
   const label = quoteLiteral(options.label);
   if (version < 150000) {
     const words = [
