@@ -1,10 +1,12 @@
 /**
- * What an encoder does with a piece of a file of the server, in its own thread: reads it, and verifies the checksums of its pages as the server does while it sends them. A page that was written since the backup began is
- * replayed from WAL, however it looks; one that looks wrong is read again, for it may have been half written.
+ * What an encoder does with a piece of a file of the server, in its own thread: reads it, and verifies the checksums of its
+ * pages as the server does while it sends them. A page that was written since the backup began is replayed from WAL, however
+ * it looks; one that looks wrong is read again, for it may have been half written.
  * https://www.postgresql.org/docs/current/checksums.html
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { systemCode } from '../base/errors.ts';
+import { readAt } from '../base/read-at.ts';
 import type { FetchReport, FilePiece } from './file-pieces.ts';
 import { verifyPages } from './page-checksum.ts';
 import { type PageChecksum, pageChecksumIn } from './page-checksum-module.ts';
@@ -51,39 +53,34 @@ function fetchPiece(bytes: Uint8Array, piece: FilePiece, sums: Sums): FetchRepor
   }
 }
 
-/** How many bytes there were. */
-function readAt(fd: number, into: Uint8Array, offset: number): number {
-  let got = 0;
-  while (got < into.length) {
-    const more = readSync(fd, into, got, into.length - got, offset + got);
-    if (more === 0) break;
-    got += more;
-  }
-  return got;
-}
-
 type PagesPiece = FilePiece & { readonly pages: NonNullable<FilePiece['pages']> };
 
 function badPages(bytes: Uint8Array, piece: PagesPiece, { checksum, address }: Sums): FetchReport[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const reports: FetchReport[] = [];
-  const { since, block } = piece.pages;
-  const [high, low] = [Number(since >> 32n), Number(since & 0xffffffffn)];
+  const { block } = piece.pages;
+  const since = wordsOf(piece.pages.since);
   for (let at = 0; at + pageSize <= bytes.length; at += pageSize) {
     // A new page has no checksum.
-    if (view.getUint16(at + upperAt, true) === 0 || isSince(view, at, high, low)) continue;
+    if (view.getUint16(at + upperAt, true) === 0 || isSince(view, at, since)) continue;
     const number = block + at / pageSize;
     const found = view.getUint16(at + checksumAt, true);
     if (checksum !== undefined && checksum(address + at, number) === found) continue;
     const page = bytes.subarray(at, at + pageSize);
-    const bad = problemOf(page, { piece, offset: piece.offset + at, number });
+    const bad = problemOf(page, { piece, offset: piece.offset + at, number, since });
     if (bad !== undefined) reports.push({ kind: 'bad-page', path: piece.path, block: number, detail: bad });
   }
   return reports;
 }
 
-/** pd_lsn: two words, the upper one first. */
-function isSince(view: DataView, at: number, high: number, low: number): boolean {
+/** Once for many pages, which are compared by words: the upper one first, as in pd_lsn. */
+type LsnWords = readonly [high: number, low: number];
+
+function wordsOf(lsn: bigint): LsnWords {
+  return [Number(lsn >> 32n), Number(lsn & 0xffffffffn)];
+}
+
+function isSince(view: DataView, at: number, [high, low]: LsnWords): boolean {
   const [ownHigh, ownLow] = [view.getUint32(at, true), view.getUint32(at + 4, true)];
   return ownHigh > high || (ownHigh === high && ownLow >= low);
 }
@@ -91,10 +88,8 @@ function isSince(view: DataView, at: number, high: number, low: number): boolean
 /** Reads the page again until it is good, or has been bad too often. */
 function problemOf(
   page: Uint8Array,
-  { piece, offset, number }: { piece: PagesPiece; offset: number; number: number },
+  { piece, offset, number, since }: { piece: PagesPiece; offset: number; number: number; since: LsnWords },
 ): string | undefined {
-  const { since } = piece.pages;
-  const [high, low] = [Number(since >> 32n), Number(since & 0xffffffffn)];
   let detail = wrong(page, number);
   for (let reads = 1; detail !== undefined && reads < mostReads; reads++) {
     Atomics.wait(pause, 0, 0, reads);
@@ -102,7 +97,7 @@ function problemOf(
     page.fill(0, got);
     const view = new DataView(page.buffer, page.byteOffset, page.length);
     // Cut off, or written meanwhile: its WAL comes with the backup.
-    if (got < page.length || isSince(view, 0, high, low)) return undefined;
+    if (got < page.length || isSince(view, 0, since)) return undefined;
     detail = wrong(page, number);
   }
   return detail;

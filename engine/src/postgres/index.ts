@@ -11,6 +11,7 @@
 
 export { amcheckDatabase } from './amcheck.ts';
 export { backupManifest } from './backup-manifest.ts';
+export { BadPages } from './bad-pages.ts';
 export { findBinaries, type ServerBinaries } from './binaries.ts';
 export { type CatalogSnapshot, parseCatalogSnapshot, takeCatalogSnapshot } from './catalog-snapshot.ts';
 export { checkConstraints } from './check-constraints.ts';
@@ -60,7 +61,6 @@ export { type OneValue, oneValue, timeOf } from './one-value.ts';
 export { printSettings } from './print-settings.ts';
 export { type QuietPoint, takeQuietPoint } from './quiet-point.ts';
 export { type RelationFile, relationsByFile } from './relation-map.ts';
-export { corruptHint } from './replication/base-backup.ts';
 export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';
 export type { WalSink, WalStream } from './replication/wal-stream.ts';
 export {

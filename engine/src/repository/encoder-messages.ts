@@ -1,4 +1,6 @@
 /** What the encoder pool and its workers say to each other. Bulk data is in shared memory; messages carry references. */
+import type { PlacedChunk } from './pack-builder.ts';
+import type { PackIdentity } from './pack-format.ts';
 
 /**
  * Fetches in a worker what the main thread did not lay into the slot. Made by the function `fetcher` of the module that the
@@ -17,9 +19,6 @@ export interface FetcherSetup {
   /** The WebAssembly.Memory of the slots, where there is one. */
   readonly memory: unknown;
 }
-
-import type { PlacedChunk } from './pack-builder.ts';
-import type { PackIdentity } from './pack-format.ts';
 
 export interface EncoderKeys {
   readonly type: 'keys';

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { bigTable, fails, onceReceived, tableChanges } from '../../../test/backup-faults.ts';
 import {
   type Fixture,
   makeFixture,
@@ -16,14 +17,9 @@ import {
   withClient,
 } from '../../../test/backup-fixture.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
-import type { ErrorCode } from '../../base/error-codes.ts';
 import { HelvinoError } from '../../base/errors.ts';
-import { type Progress, silentProgress } from '../../base/progress.ts';
 
 const run = promisify(execFile);
-const bigTable = (name: string) =>
-  `create table ${name} as select i, md5(i::text) as t, repeat('x', 200) as pad from generate_series(1, 60000) i`;
-
 let server: TestServer;
 let fixture: Fixture;
 
@@ -37,44 +33,6 @@ after(async () => {
   await server?.[Symbol.asyncDispose]();
   await fixture?.[Symbol.asyncDispose]();
 });
-
-/** A progress display that does something once, when the server has sent so many bytes. */
-function onceReceived(
-  bytes: number,
-  action: () => Promise<unknown>,
-): { progress: Progress; done(): Promise<unknown> } {
-  let receiving = false;
-  let received = 0;
-  let acting: Promise<unknown> | undefined;
-  const progress: Progress = {
-    ...silentProgress,
-    phase: (name) => {
-      receiving = name.startsWith('receiving') && !name.includes('WAL');
-    },
-    advance: (count) => {
-      received += receiving ? count : 0;
-      if (received >= bytes) acting ??= action();
-    },
-  };
-  return {
-    progress,
-    done: () => {
-      assert.ok(acting, `fewer than ${bytes} bytes were received`);
-      return acting;
-    },
-  };
-}
-
-async function fails(work: Promise<unknown>, code: ErrorCode, exit: number): Promise<HelvinoError> {
-  let thrown: unknown;
-  await work.catch((error: unknown) => {
-    thrown = error;
-  });
-  assert.ok(thrown instanceof HelvinoError, `expected ${code}, got ${String(thrown)}`);
-  assert.equal(thrown.code, code, `${thrown.message} ${JSON.stringify(thrown.context)}`);
-  assert.equal(thrown.exit, exit);
-  return thrown;
-}
 
 const idsOf = async (of: Fixture, database: string) =>
   (await of.repository.backups(database)).map((b) => b.id);
@@ -130,15 +88,7 @@ test('tables dropped, truncated, shrunk and grown during the backup – it succe
   await query(server, 'checkpoint');
   const changes = onceReceived(2e6, () =>
     withClient(server, async (client) => {
-      for (const statement of [
-        'drop table dropped',
-        'truncate truncated',
-        'delete from shrunk where i > 100',
-        'vacuum (truncate) shrunk',
-        'insert into grown select * from big',
-        'create table made_meanwhile as select * from grown limit 1000',
-        'checkpoint',
-      ]) {
+      for (const statement of tableChanges) {
         await client.query(statement);
         await sleep(100);
       }

@@ -3,10 +3,10 @@
  * same replication connection, whose temporary slot has kept it. Stored as files of `pg_wal`; what lies after the end
  * position is zero, so that recovery from this backup alone ends exactly there.
  */
-import { HelvinoError } from '../../base/errors.ts';
 import { formatLsn, type ReplicationConnection, walFileName, walSegmentBegin } from '../../postgres/index.ts';
 import type { EncoderPool } from '../../repository/index.ts';
 import type { Ingest } from './ingest.ts';
+import { timelineChanged } from './timeline-changed.ts';
 
 export interface WalSpan {
   readonly startLsn: bigint;
@@ -44,17 +44,13 @@ export async function captureWal(
   await stream.done;
   await stopping;
   // The server ends the stream by itself where the timeline ends: zeroes from there on would look like WAL that is whole.
-  if (!writer.complete) throw timelineEnded(span);
+  if (!writer.complete) {
+    throw timelineChanged(
+      `timeline ${span.timeline} of the server ended before ${formatLsn(span.endLsn)}, which the backup needs: it was promoted, or followed a promotion`,
+    );
+  }
   await writer.end(() => pool.congestion());
   return { segments: writer.segments, bytes: Number(span.endLsn - writer.begin) };
-}
-
-function timelineEnded({ timeline, endLsn }: WalSpan): HelvinoError {
-  return new HelvinoError(
-    'SERVER_ERROR',
-    `timeline ${timeline} of the server ended before ${formatLsn(endLsn)}, which the backup needs: it was promoted, or followed a promotion`,
-    { hint: 'run the backup again; nothing was kept of this one' },
-  );
 }
 
 /** Cuts the stream into segment files, drops what comes after the end, and fills the last file with zeroes. */

@@ -1,13 +1,10 @@
 import { HelvinoError } from '../../base/errors.ts';
-import { corruptHint, type FetchReport, fetchFileModule } from '../../postgres/index.ts';
-
-/** So that a server with many bad pages does not fill our memory. */
-const mostBadPages = 1000;
+import { BadPages, type FetchReport, fetchFileModule } from '../../postgres/index.ts';
 
 /** What encoders tell of the server's files that they read: fails the run at once, or at its end with all that was found. */
 export class FileReports {
   readonly module = fetchFileModule;
-  readonly #bad: { file: string; block: number; detail: string }[] = [];
+  readonly #bad = new BadPages();
 
   /** Throws SOURCE_UNREADABLE, which fails the pool. */
   report(what: unknown): void {
@@ -18,20 +15,11 @@ export class FileReports {
         context: { path: report.path },
       });
     }
-    if (this.#bad.length < mostBadPages)
-      this.#bad.push({ file: report.path, block: report.block, detail: report.detail });
+    this.#bad.add({ file: report.path, block: report.block, detail: report.detail });
   }
 
   /** Throws SERVER_CORRUPT with `pages` in the context, as the server does when it sends its files. */
   assertGood(): void {
-    if (this.#bad.length === 0) return;
-    const shown = this.#bad
-      .slice(0, 5)
-      .map(({ file, block, detail }) => `${file} block ${block} (${detail})`);
-    const more = this.#bad.length > shown.length ? ` and ${this.#bad.length - shown.length} more` : '';
-    throw new HelvinoError('SERVER_CORRUPT', `pages of the server are damaged: ${shown.join(', ')}${more}`, {
-      hint: corruptHint,
-      context: { pages: this.#bad },
-    });
+    if (this.#bad.any) throw this.#bad.error('pages of the server are damaged');
   }
 }

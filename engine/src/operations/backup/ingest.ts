@@ -63,6 +63,13 @@ export class Ingest implements TarHandler {
     this.#open = undefined;
   }
 
+  /** A small file at once, of no time. */
+  whole(path: string, content: Uint8Array, facts: Pick<TarEntry, 'mode' | 'uid' | 'gid'>): void {
+    this.entry({ path, type: 'file', ...facts, mtime: 0, size: content.length, linkTarget: undefined });
+    this.data(content);
+    this.entryEnd();
+  }
+
   /** A file that encoders fetch: `header` comes without `entryEnd`. */
   async fetched(header: TarEntry, source: FetchedFile): Promise<void> {
     const file = new PlainOpenFile(this.#base(header.path, header), this.#feeder, this.#index, source.stored);

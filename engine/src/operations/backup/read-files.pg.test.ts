@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { bigTable, fails, onceRead, tableChanges } from '../../../test/backup-faults.ts';
 import {
   type Fixture,
   makeFixture,
@@ -25,13 +26,9 @@ import {
 } from '../../../test/pg-server.ts';
 import type { ErrorCode } from '../../base/error-codes.ts';
 import { HelvinoError } from '../../base/errors.ts';
-import { type Progress, silentProgress } from '../../base/progress.ts';
 import { readDataPlace } from '../../postgres/index.ts';
 import type { Manifest } from '../../repository/index.ts';
 import { assertOurs } from './read-files.ts';
-
-const bigTable = (name: string) =>
-  `create table ${name} as select i, md5(i::text) as t, repeat('x', 200) as pad from generate_series(1, 60000) i`;
 
 async function ownFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'hv-space-'));
@@ -48,37 +45,6 @@ async function filesOf(fixture: Fixture, manifest: Manifest): Promise<Record<str
     files[path] = [type, mode.toString(8), uid, gid, path === 'backup_label' ? '' : size, target].join(' ');
   }
   return files;
-}
-
-/** Runs `action` once, when so many bytes have been read. */
-function onceRead(bytes: number, action: () => Promise<unknown>) {
-  let [reading, read] = [false, 0];
-  let acting: Promise<unknown> | undefined;
-  const progress: Progress = {
-    ...silentProgress,
-    phase: (name) => {
-      reading = name === "reading the server's files";
-    },
-    advance: (count) => {
-      read += reading ? count : 0;
-      if (read >= bytes) acting ??= action();
-    },
-  };
-  const done = async () => {
-    assert.ok(acting, `fewer than ${bytes} bytes were read`);
-    await acting;
-  };
-  return { progress, done };
-}
-
-async function fails(work: Promise<unknown>, code: ErrorCode): Promise<HelvinoError> {
-  const thrown = await work.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  assert.ok(thrown instanceof HelvinoError, `expected ${code}, got ${String(thrown)}`);
-  assert.equal(thrown.code, code, `${thrown.message} ${JSON.stringify(thrown.context)}`);
-  return thrown;
 }
 
 async function untilThere(server: TestServer): Promise<void> {
@@ -151,18 +117,7 @@ test('tables dropped, truncated, shrunk and grown while they are read – it suc
   await using server = await startTestServer({ major: 16, initdbArgs: ['-k'] });
   await using fixture = await makeFixture();
   await query(server, ...['big', 'dropped', 'truncated', 'shrunk', 'grown'].map(bigTable));
-  const changes = onceRead(2e6, () =>
-    query(
-      server,
-      'drop table dropped',
-      'truncate truncated',
-      'delete from shrunk where i > 100',
-      'vacuum (truncate) shrunk',
-      'insert into grown select * from big',
-      'create table made_meanwhile as select * from grown limit 1000',
-      'checkpoint',
-    ),
-  );
+  const changes = onceRead(2e6, () => query(server, ...tableChanges));
   const manifest = await fixture.takeBackup(server, {
     read: 'files',
     maxRateKiB: 24576,

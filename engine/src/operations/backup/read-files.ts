@@ -11,13 +11,13 @@ import {
   lstatSync,
   openSync,
   readFileSync,
-  readSync,
   type Stats,
 } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Client } from 'pg';
 import { asHelvinoError, HelvinoError, systemCode } from '../../base/errors.ts';
+import { readAt } from '../../base/read-at.ts';
 import {
   beginLowLevelBackup,
   type DataPlace,
@@ -36,8 +36,8 @@ import {
   withSql,
 } from '../../postgres/index.ts';
 import type { TarEntry } from '../../tar/index.ts';
-import type { Ingest } from './ingest.ts';
 import { Pace } from './pace.ts';
+import { timelineChanged } from './timeline-changed.ts';
 import type { Received, TransferContext } from './transfer.ts';
 import { waitingForCheckpoint } from './waiting-for-checkpoint.ts';
 
@@ -142,7 +142,7 @@ class FileReading {
     reports.assertGood();
     assertOneTimeline(control.minRecoveryTimeline, end.timeline);
     const { owner } = control;
-    ingestWhole(ingest, 'backup_label', Buffer.from(end.label), { ...owner, mode: 0o600 });
+    ingest.whole('backup_label', Buffer.from(end.label), { ...owner, mode: 0o600 });
     progress.note(
       'info',
       `base backup from ${formatLsn(this.#since)} to ${formatLsn(end.stopLsn)} of PostgreSQL ${source.serverVersionText}, read from ${this.#place.dataDir}`,
@@ -236,7 +236,7 @@ class FileReading {
         const { systemId, minRecoveryTimeline } = readControlFile(content);
         if (systemId !== this.#context.source.systemId)
           throw sourceUnreadable(absolute, `it is of cluster ${systemId}`);
-        ingestWhole(this.#context.ingest, path, content, { uid, gid, mode });
+        this.#context.ingest.whole(path, content, { uid, gid, mode });
         return { owner: { uid, gid }, minRecoveryTimeline };
       } catch (thrown) {
         if (thrown instanceof HelvinoError && thrown.code === 'PROTOCOL' && tries < mostTries) continue;
@@ -249,29 +249,7 @@ class FileReading {
 /** A standby that followed its primary to a new timeline has files that the WAL of the old one does not explain. */
 function assertOneTimeline(recovered: number, started: number): void {
   if (recovered === 0 || recovered === started) return;
-  throw new HelvinoError(
-    'SERVER_ERROR',
-    `the server went from timeline ${started} to ${recovered} during the backup`,
-    { hint: 'run the backup again; nothing was kept of this one' },
-  );
-}
-
-function ingestWhole(
-  ingest: Ingest,
-  path: string,
-  content: Uint8Array,
-  facts: Received['owner'] & { readonly mode: number },
-): void {
-  ingest.entry({
-    path,
-    type: 'file',
-    ...facts,
-    mtime: 0,
-    size: content.length,
-    linkTarget: undefined,
-  });
-  ingest.data(content);
-  ingest.entryEnd();
+  throw timelineChanged(`the server went from timeline ${started} to ${recovered} during the backup`);
 }
 
 /** Undefined: it was removed since it was listed, as tables are that are dropped. */
@@ -286,14 +264,11 @@ function openFile(path: string): number | undefined {
 
 /** What a file has lost since it was opened is zero, as in what the server sends. */
 function fill(fd: number, into: Uint8Array, { offset, path }: { offset: number; path: string }): void {
-  let got = 0;
   try {
-    for (let more = -1; got < into.length && more !== 0; got += more)
-      more = readSync(fd, into, got, into.length - got, offset + got);
+    into.fill(0, readAt(fd, into, offset));
   } catch (thrown) {
     throw sourceUnreadable(path, thrown);
   }
-  into.fill(0, got);
 }
 
 function entryOf({ path, type, target }: DirectoryItem, stat: Stats): TarEntry {

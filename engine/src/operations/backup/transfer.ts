@@ -23,6 +23,7 @@ import type { Ingest } from './ingest.ts';
 import { readFiles } from './read-files.ts';
 import type { SourceFacts } from './source.ts';
 import type { SourceFingerprint } from './source-fingerprint.ts';
+import { timelineChanged } from './timeline-changed.ts';
 import { waitingForCheckpoint } from './waiting-for-checkpoint.ts';
 
 export interface Transferred {
@@ -250,12 +251,8 @@ async function receive(
   const result = await receiving;
   tar?.end();
   if (result.startTimeline !== result.stopTimeline) {
-    throw new HelvinoError(
-      'SERVER_ERROR',
+    throw timelineChanged(
       `the server was promoted during the backup (timeline ${result.startTimeline} to ${result.stopTimeline})`,
-      {
-        hint: 'run the backup again; nothing was kept of this one',
-      },
     );
   }
   progress.note(
@@ -285,18 +282,7 @@ async function historyFile(
     [`pg_wal/archive_status/${name}.done`, new Uint8Array(0)],
   ] as const) {
     ingest.archive(undefined);
-    ingest.entry({
-      path,
-      type: 'file',
-      mode: 0o600,
-      uid: 0,
-      gid: 0,
-      mtime: 0,
-      size: bytes.length,
-      linkTarget: undefined,
-    });
-    if (bytes.length > 0) ingest.data(bytes);
-    ingest.entryEnd();
+    ingest.whole(path, bytes, { mode: 0o600, uid: 0, gid: 0 });
   }
 }
 

@@ -1,5 +1,6 @@
 /** Which parts of a file on disk are not what the backup says. Zero parts are made zero at once. */
-import { fstatSync, readSync, writeSync } from 'node:fs';
+import { fstatSync, writeSync } from 'node:fs';
+import { readAt } from '../../base/read-at.ts';
 import type { ContentHasher, Extent, FileEntry } from '../../repository/index.ts';
 
 const zeroes = Buffer.alloc(1 << 20);
@@ -25,13 +26,7 @@ export function differingExtents(
 
 function read(fd: number, at: number, length: number): Uint8Array {
   if (buffer.length < length) buffer = Buffer.allocUnsafe(length);
-  let got = 0;
-  while (got < length) {
-    const count = readSync(fd, buffer, got, length - got, at + got);
-    if (count === 0) break;
-    got += count;
-  }
-  return buffer.subarray(0, got);
+  return buffer.subarray(0, readAt(fd, buffer.subarray(0, length), at));
 }
 
 function makeZero(fd: number, { at, length }: { at: number; length: number }): void {

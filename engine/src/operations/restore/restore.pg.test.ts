@@ -4,6 +4,7 @@ import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { chown, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { fails } from '../../../test/backup-faults.ts';
 import {
   differences,
   type Fixture,
@@ -15,8 +16,6 @@ import {
   treeOf,
 } from '../../../test/backup-fixture.ts';
 import { startTestServer, type TestServer, testServerUser } from '../../../test/pg-server.ts';
-import type { ErrorCode } from '../../base/error-codes.ts';
-import { HelvinoError } from '../../base/errors.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { createIdentity, type Manifest, openIdentities, openRepository } from '../../repository/index.ts';
 import { openFsDriver } from '../../storage/index.ts';
@@ -41,17 +40,6 @@ after(async () => {
   await server?.[Symbol.asyncDispose]();
   await fixture?.[Symbol.asyncDispose]();
 });
-
-async function fails(work: Promise<unknown>, code: ErrorCode, exit: number): Promise<HelvinoError> {
-  const thrown = await work.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  assert.ok(thrown instanceof HelvinoError, `expected ${code}, got ${String(thrown)}`);
-  assert.equal(thrown.code, code, thrown.message);
-  assert.equal(thrown.exit, exit);
-  return thrown;
-}
 
 test('a restored directory – has every file with size, mode and owner; label and empty folders; no leftovers', async () => {
   const { directory, files, bytes } = await fixture.restoreTo(manifest);

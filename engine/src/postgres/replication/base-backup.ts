@@ -4,6 +4,7 @@
  * their own, and as symlinks in the main one, since TABLESPACE_MAP is not asked for; no manifest is asked for either.
  */
 import { HelvinoError } from '../../base/errors.ts';
+import { BadPages } from '../bad-pages.ts';
 import { parseLsn } from '../lsn.ts';
 import { queryMessage } from '../wire/frontend-messages.ts';
 import { MessageBody } from '../wire/message-body.ts';
@@ -119,18 +120,13 @@ const copyOutResponse = 0x48;
 const copyDone = 0x63;
 /** A warning for each bad page, up to five a file. */
 const badPage = /checksum verification failed in file "([^"]+)", block (\d+)/;
-/** What to do about pages that are damaged in the source. */
-export const corruptHint =
-  'find the tables with pg_filenode_relation, restore them from an older backup, and check disk and memory of the server';
-/** So that a server with many bad pages does not fill our memory. */
-const mostBadPages = 1000;
 
 /** What the versions have in common. Result sets: start, tablespaces, and after all archives the end. */
 abstract class BackupExchange extends RowExchange {
   protected readonly sink: BaseBackupSink;
   protected copies = 0;
   #start: { startLsn: bigint; startTimeline: number } | undefined;
-  #badPages: { file: string; block: number }[] = [];
+  readonly #badPages = new BadPages();
 
   constructor(sink: BaseBackupSink) {
     super();
@@ -150,22 +146,14 @@ abstract class BackupExchange extends RowExchange {
 
   notice({ severity, message, code }: ServerMessage): void {
     const match = badPage.exec(message);
-    if (match && this.#badPages.length < mostBadPages) {
-      this.#badPages.push({ file: match[1]!.replace(/^\.\//, ''), block: Number(match[2]) });
-    }
+    if (match) this.#badPages.add({ file: match[1]!.replace(/^\.\//, ''), block: Number(match[2]) });
     this.sink.notice(severity, message, code);
   }
 
   mapError(error: HelvinoError): HelvinoError {
-    if (error.code !== 'SERVER_CORRUPT' || this.#badPages.length === 0) return error;
-    const shown = this.#badPages.slice(0, 5).map(({ file, block }) => `${file} block ${block}`);
-    const more =
-      this.#badPages.length > shown.length ? ` and ${this.#badPages.length - shown.length} more` : '';
-    return new HelvinoError('SERVER_CORRUPT', `${error.message}: ${shown.join(', ')}${more}`, {
-      hint: corruptHint,
-      cause: error,
-      context: { ...error.context, pages: this.#badPages },
-    });
+    return error.code === 'SERVER_CORRUPT' && this.#badPages.any
+      ? this.#badPages.error(error.message, error)
+      : error;
   }
 
   protected tablespaces(): BackupTablespace[] {
