@@ -26,29 +26,35 @@ parentPort!.on('message', (job: DecodeJob) => {
   const problems: ChunkProblem[] = [];
   let written = 0;
   let failure: FromDecoder['failure'];
-  for (const chunk of job.chunks) {
-    const sealed = new Uint8Array(setup.buffers, job.buffer * packCapacity + chunk.at, chunk.stored);
-    const plain = open(chunk, sealed, problems);
-    if (plain === undefined) continue;
-    for (const piece of chunk.pieces) {
-      try {
-        written += writer.place(piece, plain.subarray(piece.start, piece.start + piece.length), job.compare);
-      } catch (thrown) {
-        failure ??= {
-          code: systemCode(thrown) ?? 'UNKNOWN',
-          message: (thrown as Error).message,
-          path: piece.path,
-        };
-      }
-    }
-    if (failure) break;
+  try {
+    for (const chunk of job.chunks) written += openAndPlace(job, chunk, problems);
+    writer.flush();
+  } catch (thrown) {
+    if (systemCode(thrown) === undefined) throw thrown;
+    failure = { code: systemCode(thrown)!, message: (thrown as Error).message, path: writer.path };
   }
   const { cached } = writer;
   writer.close();
+  opener.clear();
   parentPort!.postMessage({ job: job.job, problems, written, cached, failure } satisfies FromDecoder);
 });
 
-/** Valid until the next call. */
+/** Returns how many bytes are written, or will be by the next flush. */
+function openAndPlace(job: DecodeJob, chunk: DecodeChunk, problems: ChunkProblem[]): number {
+  if (!opener.hasRoom(chunk.raw)) {
+    writer.flush();
+    opener.clear();
+  }
+  const sealed = new Uint8Array(setup.buffers, job.buffer * packCapacity + chunk.at, chunk.stored);
+  const plain = open(chunk, sealed, problems);
+  if (plain === undefined) return 0;
+  let written = 0;
+  for (const piece of chunk.pieces)
+    written += writer.place(piece, plain.subarray(piece.start, piece.start + piece.length), job.compare);
+  return written;
+}
+
+/** Valid until the opener is cleared. */
 function open(chunk: DecodeChunk, sealed: Uint8Array, problems: ChunkProblem[]): Uint8Array | undefined {
   const { pack, index, keyId } = chunk;
   const hasher = chunk.hashKeyId === undefined ? undefined : hashers.get(chunk.hashKeyId);

@@ -1,7 +1,8 @@
 /**
  * Writes pieces of restored files to their places. Large ones go past the page cache (O_DIRECT): the copy into it, and finding
  * memory for it, take more processor time than to decrypt and decompress them, and a restore on a host with other servers does not push their
- * pages out of memory (docs/adr/0006). Small ones, and the ends of files, go through it.
+ * pages out of memory (docs/adr/0006). Small ones, and the ends of files, go through it. Neighbours in a file that are neighbours in memory are
+ * written at once: a file that grows takes one such write at a time, and each waits for the disk.
  */
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import { alignedMemory, copyBytes, directAlignment, isAligned, leastDirect } from '../base/aligned-memory.ts';
@@ -16,38 +17,90 @@ interface OpenFile {
   direct?: number | null;
 }
 
+/** Neighbours that wait to be written. */
+interface Gathered {
+  readonly path: string;
+  readonly file: OpenFile;
+  /** In the file. */
+  readonly at: number;
+  bytes: Uint8Array;
+}
+
 export class PieceWriter {
   /** Bytes that went through the page cache since `close`. */
   cached = 0;
+  /** The file of the last write: what failed, when one did. */
+  path = '';
+  #gathered: Gathered | undefined;
   readonly #files = new Map<string, OpenFile>();
   #scratch: Uint8Array | undefined;
   #present = Buffer.alloc(0);
 
-  /** Bytes written. The file exists. */
+  /** Bytes written, or to be written by `flush`, until which they must stay as they are. The file exists. */
   place(piece: DecodedPiece, bytes: Uint8Array, compare: boolean): number {
+    this.path = piece.path;
     const file = this.#file(piece.path);
-    if (compare && this.#holds(file.fd, piece.at, bytes)) return 0;
-    // What was read to compare is in the cache, and would have to leave it first.
-    let done = compare ? 0 : this.#writeDirect(piece, file, bytes);
-    this.cached += bytes.length - done;
-    while (done < bytes.length) done += writeSync(file.fd, bytes, done, bytes.length - done, piece.at + done);
+    if (compare) {
+      if (this.#holds(file.fd, piece.at, bytes)) return 0;
+      // What was read to compare is in the cache, and would have to leave it first.
+      this.#writeCached(file, piece.at, bytes);
+    } else if (piece.at % directAlignment === 0 && bytes.length % directAlignment === 0 && isAligned(bytes)) {
+      this.#gather(piece, file, bytes);
+    } else this.#write({ path: piece.path, file, at: piece.at, bytes });
     return bytes.length;
   }
 
-  /** Writes must be seen as done only once no descriptor is left that could still fail. */
+  /** Writes what was gathered. */
+  flush(): void {
+    const gathered = this.#gathered;
+    if (gathered === undefined) return;
+    this.#gathered = undefined;
+    this.path = gathered.path;
+    this.#write(gathered);
+  }
+
+  /**
+   * Writes must be seen as done only once no descriptor is left that could still fail. What was gathered and not flushed is
+   * not written.
+   */
   close(): void {
+    this.#gathered = undefined;
     for (const file of this.#files.values()) closeFile(file);
     this.#files.clear();
     this.cached = 0;
+  }
+
+  #gather(piece: DecodedPiece, file: OpenFile, bytes: Uint8Array): void {
+    const before = this.#gathered;
+    if (before?.path === piece.path && before.at + before.bytes.length === piece.at) {
+      const joined = join(before.bytes, bytes);
+      if (joined !== undefined) {
+        before.bytes = joined;
+        return;
+      }
+    }
+    this.flush();
+    this.#gathered = { path: piece.path, file, at: piece.at, bytes };
+  }
+
+  #write(piece: Gathered): void {
+    const done = this.#writeDirect(piece);
+    this.#writeCached(piece.file, piece.at + done, piece.bytes.subarray(done));
+  }
+
+  #writeCached(file: OpenFile, at: number, bytes: Uint8Array): void {
+    this.cached += bytes.length;
+    for (let done = 0; done < bytes.length; )
+      done += writeSync(file.fd, bytes, done, bytes.length - done, at + done);
   }
 
   /**
    * Returns how many bytes from the beginning of the piece are written. What could not be written this way is written the usual
    * way, which then says why.
    */
-  #writeDirect(piece: DecodedPiece, file: OpenFile, bytes: Uint8Array): number {
-    if (bytes.length < leastDirect || piece.at % directAlignment !== 0) return 0;
-    if (file.direct === undefined) file.direct = openDirect(piece.path);
+  #writeDirect({ path, file, at: begin, bytes }: Gathered): number {
+    if (bytes.length < leastDirect || begin % directAlignment !== 0) return 0;
+    if (file.direct === undefined) file.direct = openDirect(path);
     this.#scratch ??= new Uint8Array(alignedMemory(scratchBytes));
     if (file.direct === null || !isAligned(this.#scratch)) return 0;
     const whole = bytes.length - (bytes.length % directAlignment);
@@ -55,7 +108,7 @@ export class PieceWriter {
     try {
       while (done < whole) {
         const [from, at, length] = this.#aligned(bytes, done, whole);
-        const wrote = writeSync(file.direct, from, at, length, piece.at + done);
+        const wrote = writeSync(file.direct, from, at, length, begin + done);
         done += wrote;
         if (wrote % directAlignment !== 0 || wrote === 0) break;
       }
@@ -84,6 +137,7 @@ export class PieceWriter {
     const known = this.#files.get(path);
     if (known !== undefined) return known;
     if (this.#files.size >= maxFiles) {
+      this.flush();
       const [oldest, old] = this.#files.entries().next().value!;
       this.#files.delete(oldest);
       closeFile(old);
@@ -92,6 +146,13 @@ export class PieceWriter {
     this.#files.set(path, file);
     return file;
   }
+}
+
+/** Undefined when they are not neighbours in memory. */
+function join(first: Uint8Array, second: Uint8Array): Uint8Array | undefined {
+  if (first.buffer !== second.buffer || first.byteOffset + first.length !== second.byteOffset)
+    return undefined;
+  return new Uint8Array(first.buffer, first.byteOffset, first.length + second.length);
 }
 
 function openDirect(path: string): number | null {

@@ -3,7 +3,13 @@
  * same replication connection, whose temporary slot has kept it. Stored as files of `pg_wal`; what lies after the end
  * position is zero, so that recovery from this backup alone ends exactly there.
  */
-import { formatLsn, type ReplicationConnection, walFileName, walSegmentBegin } from '../../postgres/index.ts';
+import {
+  formatLsn,
+  type ReplicationConnection,
+  type WalStream,
+  walFileName,
+  walSegmentBegin,
+} from '../../postgres/index.ts';
 import type { EncoderPool } from '../../repository/index.ts';
 import type { Ingest } from './ingest.ts';
 import { timelineChanged } from './timeline-changed.ts';
@@ -26,21 +32,25 @@ export async function captureWal(
   { span, ingest, pool }: { span: WalSpan; ingest: Ingest; pool: EncoderPool },
 ): Promise<{ segments: number; bytes: number }> {
   const writer = new SegmentFiles(span, ingest);
-  const stream = await connection.startPhysicalReplication(
+  let stream: WalStream | undefined;
+  let stopping: Promise<void> | undefined;
+  const stopAtEnd = () => {
+    if (!writer.complete || stream === undefined || stopping !== undefined) return;
+    stopping = stream.stop();
+    stopping.catch(() => undefined);
+  };
+  stream = await connection.startPhysicalReplication(
     { slot: span.slot, startLsn: writer.begin, timeline: span.timeline },
     {
       wal: (_start, bytes) => {
         writer.write(bytes);
-        if (writer.complete) void stop();
+        stopAtEnd();
       },
       ready: () => (writer.complete ? undefined : pool.congestion()),
     },
   );
-  let stopping: Promise<void> | undefined;
-  async function stop(): Promise<void> {
-    stopping ??= stream.stop();
-    await stopping;
-  }
+  // WAL may come in the same read as the answer.
+  stopAtEnd();
   await stream.done;
   await stopping;
   // The server ends the stream by itself where the timeline ends: zeroes from there on would look like WAL that is whole.

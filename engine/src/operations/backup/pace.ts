@@ -1,25 +1,30 @@
 import type { Clock } from '../../base/clock.ts';
 
-/** Holds work to a rate. */
+/** What may be caught up with after slower work, as time at the full rate. Milliseconds. */
+const credit = 250;
+
+/** Holds work to a rate. Time before the first call, and time spent waiting, is not caught up with. */
 export class Pace {
   readonly #clock: Clock;
   readonly #rateKiB: number | undefined;
   readonly #signal: AbortSignal;
-  readonly #begun: number;
+  #bytes = 0;
+  #due: number | undefined;
 
   /** `rateKiB`: KiB a second; undefined: as fast as it goes. */
   constructor(clock: Clock, rateKiB: number | undefined, signal: AbortSignal) {
     this.#clock = clock;
     this.#rateKiB = rateKiB;
     this.#signal = signal;
-    this.#begun = clock.monotonic();
   }
 
   /** Resolves when so many bytes may have been done in all. */
   async reached(bytes: number): Promise<void> {
     if (this.#rateKiB === undefined) return;
-    const due = this.#begun + (bytes / 1024 / this.#rateKiB) * 1000;
-    const wait = due - this.#clock.monotonic();
-    if (wait > 0) await this.#clock.sleep(wait, this.#signal);
+    const now = this.#clock.monotonic();
+    const from = Math.max(this.#due ?? now, now - credit);
+    this.#due = from + ((bytes - this.#bytes) / 1024 / this.#rateKiB) * 1000;
+    this.#bytes = bytes;
+    if (this.#due > now) await this.#clock.sleep(this.#due - now, this.#signal);
   }
 }

@@ -53,6 +53,12 @@ async function untilThere(server: TestServer): Promise<void> {
   await sleep(200);
 }
 
+async function until(server: TestServer, sql: string): Promise<void> {
+  for (let i = 0; i < 600; i++, await sleep(50))
+    if ((await query<{ ok: boolean }>(server, sql)).rows[0]?.ok) return;
+  throw new Error(`never: ${sql}: ${server.log()}`);
+}
+
 for (const major of testMajors) {
   test(`PostgreSQL ${major} – has the files that the server sends, and is proven; the next one stores what changed`, async () => {
     const space = await ownFolder();
@@ -228,6 +234,43 @@ test('a standby is promoted while its files are read – nothing is kept, and th
     (await fixture.repository.backups('main')).map((b) => b.id),
     [first.id],
   );
+});
+
+test('a standby follows a promotion while its files are read – nothing is kept', async () => {
+  await using server = await startTestServer({ major: 16, initdbArgs: ['-k'], config: standbySettings });
+  await using fixture = await makeFixture();
+  await query(server, bigTable('big'));
+  const first = await fixture.takeBackup(server);
+  await using middle = await startStandby(fixture, server, first);
+  await using last = await startStandby(fixture, middle, first);
+  const promotion = onceRead(3e6, async () => {
+    await query(middle, 'select pg_promote()', 'create table promoted as select 1 as i', 'checkpoint');
+    await until(last, `select received_tli = 2 as ok from pg_stat_wal_receiver`);
+    await until(last, `select to_regclass('promoted') is not null as ok`);
+    await query(last, 'checkpoint');
+  });
+  const { progress } = promotion;
+  const slow = { read: 'files', kind: 'full', maxRateKiB: 4096, fingerprint: 'off', progress } as const;
+  const error = await fails(fixture.takeBackup(last, slow), 'SERVER_ERROR');
+  await promotion.done();
+  assert.match(error.message, /timeline/);
+  assert.deepEqual(
+    (await fixture.repository.backups('main')).map((b) => b.id),
+    [first.id],
+  );
+});
+
+test('the server ends idle sessions – the slot outlives a long reading', async () => {
+  await using server = await startTestServer({
+    major: 15,
+    initdbArgs: ['-k'],
+    config: { idle_session_timeout: '500ms' },
+  });
+  await using fixture = await makeFixture();
+  await query(server, bigTable('big'));
+  const slow = { read: 'files', kind: 'full', maxRateKiB: 8192 } as const;
+  const backup = await fixture.takeBackup(server, slow);
+  assert.deepEqual(notPassed(await fixture.drillIt(backup)), []);
 });
 
 test("files that are elsewhere, or another server's – SOURCE_UNREADABLE says which", async () => {

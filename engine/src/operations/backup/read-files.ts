@@ -45,6 +45,9 @@ import { waitingForCheckpoint } from './waiting-for-checkpoint.ts';
 const smallFile = 64 << 10;
 const pageSize = 8192;
 const mostTries = 20;
+/** Milliseconds. */
+const controlPause = 10;
+const elsewise = 'leave out `read: files` (--read replication): then the server sends its files';
 const reads = constants.O_RDONLY | constants.O_NOFOLLOW;
 
 /** `slot`: the temporary one of the replication connection, by which the data directory is known to be this server's. */
@@ -56,6 +59,7 @@ export async function readFiles(
   return withSql(connection, { signal }, async (client) => {
     await liftLimits(client);
     const place = await readDataPlace(client);
+    assertPageSize(place);
     await assertOurs(client, place, slot);
     // What fails here by itself is not the server's doing.
     return new FileReading(context, { client, place, warn })
@@ -64,26 +68,36 @@ export async function readFiles(
   });
 }
 
+function assertPageSize({ pageSize: found }: DataPlace): void {
+  if (found === pageSize) return;
+  throw new HelvinoError(
+    'SERVER_SETTING',
+    `the server's block_size is ${found}, and only pages of ${pageSize} bytes can be verified`,
+    {
+      hint: elsewise,
+    },
+  );
+}
+
 /** Another server may have the same path, on another machine or in another container, and even the same system identifier. */
 export async function assertOurs(
   client: Client,
   { dataDir }: DataPlace,
   slot: string | undefined,
 ): Promise<void> {
-  const hint = 'leave out `read: files` (--read replication): then the server sends its files';
   if (slot === undefined) {
     throw new HelvinoError(
       'SERVER_SETTING',
       'without a replication slot it is not known whose files these are',
       {
-        hint: `raise max_replication_slots of the server, or ${hint}`,
+        hint: `raise max_replication_slots of the server, or ${elsewise}`,
       },
     );
   }
   const problem = await whyNotOurs(client, dataDir, slot);
   if (problem === undefined) return;
   throw new HelvinoError('SOURCE_UNREADABLE', `the files of the server cannot be read here: ${problem}`, {
-    hint: `run Helvino on the server's machine as a user that may read ${dataDir}, or ${hint}`,
+    hint: `run Helvino on the server's machine as a user that may read ${dataDir}, or ${elsewise}`,
     context: { dataDir },
   });
 }
@@ -124,7 +138,7 @@ class FileReading {
     this.#place = place;
     this.#warn = warn;
     this.#pace = new Pace(options.clock, options.maxRateKiB, options.signal);
-    this.#verify = options.verifyChecksums && source.dataChecksums && place.pageSize === pageSize;
+    this.#verify = options.verifyChecksums && source.dataChecksums;
     client.on('error', (error) => {
       this.#broken = error;
     });
@@ -137,7 +151,7 @@ class FileReading {
     const tablespaces = await readTablespaces(this.#client);
     progress.phase("reading the server's files", source.bytes, 'bytes');
     await this.#readAll(new Set(tablespaces.map(({ oid }) => oid)));
-    const control = this.#control();
+    const control = await this.#control();
     const end = await endLowLevelBackup(this.#client, source.serverVersion);
     reports.assertGood();
     assertOneTimeline(control.minRecoveryTimeline, end.timeline);
@@ -226,7 +240,7 @@ class FileReading {
   }
 
   /** Whose the files are. The server may be writing the file: what is half written is read again. */
-  #control(): { owner: Received['owner']; minRecoveryTimeline: number } {
+  async #control(): Promise<{ owner: Received['owner']; minRecoveryTimeline: number }> {
     const path = 'global/pg_control';
     const absolute = join(this.#place.dataDir, path);
     for (let tries = 1; ; tries++) {
@@ -239,8 +253,9 @@ class FileReading {
         this.#context.ingest.whole(path, content, { uid, gid, mode });
         return { owner: { uid, gid }, minRecoveryTimeline };
       } catch (thrown) {
-        if (thrown instanceof HelvinoError && thrown.code === 'PROTOCOL' && tries < mostTries) continue;
-        throw thrown instanceof HelvinoError ? thrown : sourceUnreadable(absolute, thrown);
+        if (!(thrown instanceof HelvinoError)) throw sourceUnreadable(absolute, thrown);
+        if (thrown.code !== 'PROTOCOL' || tries >= mostTries) throw thrown;
+        await this.#context.options.clock.sleep(controlPause, this.#context.options.signal);
       }
     }
   }
