@@ -25,27 +25,49 @@ export interface SourceDescription {
   readonly relations: readonly NamedFile[];
 }
 
+/** Databases that are visited at once: a server makes a process for each. */
+const visits = 2;
+
 /** Never throws but when it is interrupted. */
 export async function describeSource(
-  { connection, signal }: Pick<BackupOptions, 'connection' | 'signal'>,
+  options: Pick<BackupOptions, 'connection' | 'signal'>,
   databases: readonly string[],
 ): Promise<SourceDescription> {
-  const schemas: SourceSchema[] = [];
-  const relations: NamedFile[] = [];
-  for (const database of databases) {
+  const described = new Map<string, Described>();
+  const left = [...databases];
+  const visitor = async () => {
+    for (let database = left.shift(); database !== undefined; database = left.shift())
+      described.set(database, await describeDatabase(options, database));
+  };
+  await Promise.all(Array.from({ length: visits }, visitor));
+  const inOrder = databases.map((database) => described.get(database)!);
+  return {
+    schemas: inOrder.map(({ schema }) => schema),
+    relations: inOrder.flatMap(({ relations }) => relations),
+  };
+}
+
+interface Described {
+  readonly schema: SourceSchema;
+  readonly relations: readonly NamedFile[];
+}
+
+async function describeDatabase(
+  { connection, signal }: Pick<BackupOptions, 'connection' | 'signal'>,
+  database: string,
+): Promise<Described> {
+  signal.throwIfAborted();
+  let schema: SourceSchema | undefined;
+  try {
+    return await withSql(connection, { database, signal }, async (client) => {
+      schema = await schemaOf(client, database);
+      const files = await relationsByFile(client);
+      return { schema, relations: files.map((file) => ({ ...file, database })) };
+    });
+  } catch (thrown) {
     signal.throwIfAborted();
-    try {
-      await withSql(connection, { database, signal }, async (client) => {
-        schemas.push(await schemaOf(client, database));
-        for (const file of await relationsByFile(client)) relations.push({ ...file, database });
-      });
-    } catch (thrown) {
-      signal.throwIfAborted();
-      if (schemas.at(-1)?.database !== database)
-        schemas.push({ database, unproven: (thrown as Error).message });
-    }
+    return { schema: schema ?? { database, unproven: (thrown as Error).message }, relations: [] };
   }
-  return { schemas, relations };
 }
 
 async function schemaOf(client: Client, database: string): Promise<SourceSchema> {
