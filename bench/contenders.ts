@@ -2,6 +2,7 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { build } from '../engine/scripts/build.ts';
 import { type Account, type Cluster, debianBin, ownFolder } from './cluster.ts';
 import type { ChildJob, ChildResult } from './helvino-child.ts';
 import { measure, run } from './tools.ts';
@@ -25,20 +26,28 @@ export interface Contender {
   restore?(check: (dataDir: string) => Promise<void>): Promise<Sample>;
 }
 
-const child = fileURLToPath(new URL('./helvino-child.ts', import.meta.url));
+/** As an installed package has it: put together, once for a run. */
+let built: Promise<string> | undefined;
+
+async function child(): Promise<string> {
+  const folder = fileURLToPath(new URL('./.built/', import.meta.url));
+  const source = fileURLToPath(new URL('./helvino-child.ts', import.meta.url));
+  built ??= build([source], folder).then(() => join(folder, 'helvino-child.js'));
+  return built;
+}
 
 /** Before the clock runs, as the stanza of pgBackRest. */
 export async function newRepository(root: string): Promise<void> {
   for (const end of ['', '.ring', '.identity', '.recipient'])
     await rm(root + end, { recursive: true, force: true });
-  await run(process.execPath, [child, JSON.stringify({ action: 'create', root } satisfies ChildJob)]);
+  await run(process.execPath, [await child(), JSON.stringify({ action: 'create', root } satisfies ChildJob)]);
   await run('sync', []);
 }
 
 export async function helvino(
   job: ChildJob & { readonly action: 'backup' | 'restore' },
 ): Promise<ChildResult & { readonly seconds: number; readonly cpu: number }> {
-  const { seconds, cpu, output } = await measure(process.execPath, [child, JSON.stringify(job)]);
+  const { seconds, cpu, output } = await measure(process.execPath, [await child(), JSON.stringify(job)]);
   return { seconds, cpu, ...(JSON.parse(output.trim().split('\n').at(-1)!) as ChildResult) };
 }
 

@@ -6,9 +6,12 @@ import { existsSync } from 'node:fs';
 import module, { createRequire } from 'node:module';
 import { constants, homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
+// An installed package has what scripts/build.ts made, a checkout the sources.
+const sources = join(here, '..', 'src', 'main.ts');
+const main = existsSync(sources) ? sources : join(here, '..', 'dist', 'main.js');
 
 function findNode() {
   const require = createRequire(import.meta.url);
@@ -31,13 +34,12 @@ process.env.NODE_COMPILE_CACHE ??= cache;
 
 if (Number(process.versions.node.split('.')[0]) >= 26) {
   module.enableCompileCache(process.env.NODE_COMPILE_CACHE);
-  await import('../src/main.ts');
+  await import(pathToFileURL(main).href);
 } else {
   runOn(findNode());
 }
 
 function runOn(node) {
-  const main = join(here, '..', 'src', 'main.ts');
   const child = spawn(node, ['--disable-warning=ExperimentalWarning', main, ...process.argv.slice(2)], {
     stdio: 'inherit',
   });

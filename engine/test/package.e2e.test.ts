@@ -1,0 +1,66 @@
+/** What `npm pack` makes is put together from the sources; a checkout runs the sources themselves, so only this test sees it. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** A package as npm would lay it out: what it depends on is found in folders above. */
+async function installed(): Promise<{ folder: string; program: string } & AsyncDisposable> {
+  const folder = await mkdtemp(join(root, 'node_modules', '.hv-package-'));
+  await chmod(folder, 0o755);
+  await run('npm', ['pack', '-w', 'engine', '--pack-destination', folder, '--foreground-scripts=false'], {
+    cwd: root,
+  });
+  const [packed] = await readdir(folder);
+  await run('tar', ['-xzf', join(folder, packed!), '-C', folder, '--no-same-owner']);
+  return {
+    folder,
+    program: join(folder, 'package/bin/helvino.mjs'),
+    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+test('the package – has no sources, and does all that the demo does: backups, WAL, search, restore, proof', async (t) => {
+  await using place = await installed();
+  const files = await readdir(join(place.folder, 'package'), { recursive: true });
+  assert.deepEqual(
+    files.filter((file) => file.endsWith('.ts')),
+    [],
+  );
+  const { version } = JSON.parse(await readFile(join(root, 'engine/package.json'), 'utf8'));
+  const said = await run(process.execPath, [place.program, '--version']);
+  assert.equal(said.stdout.trim(), version);
+  // Servers run as another user: they must come to it.
+  const temporary = await mkdtemp(join(tmpdir(), 'hv-package-'));
+  t.after(() => rm(temporary, { recursive: true, force: true }));
+  await chmod(temporary, 0o755);
+  const demo = await run(process.execPath, [place.program, 'demo', '--json'], {
+    cwd: temporary,
+    env: { ...process.env, TMPDIR: temporary },
+    maxBuffer: 64 << 20,
+  });
+  const { drill } = JSON.parse(demo.stdout).result;
+  assert.equal(drill.verdict, 'proven');
+});
+
+test('what a package keeps beside its program – is found: threads, the reader of files, the archive client', async () => {
+  await using place = await installed();
+  const dist = await readdir(join(place.folder, 'package/dist'));
+  const main = await Promise.all(
+    dist
+      .filter((file) => file.endsWith('.js'))
+      .map((file) => readFile(join(place.folder, 'package/dist', file), 'utf8')),
+  );
+  const named = main.flatMap((text) =>
+    [...text.matchAll(/new URL\("(\.\/[^"]+)", import\.meta\.url\)/g)].map(([, file]) => file!.slice(2)),
+  );
+  assert.ok(named.includes('fetch-file.js') && named.includes('archive-client.sh'), named.join(' '));
+  for (const file of named) assert.ok(dist.includes(file), file);
+});
