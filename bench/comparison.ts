@@ -31,6 +31,7 @@ export async function compare(options: PartOptions): Promise<Comparison> {
     helvinoAt(1, about),
     pgBasebackup(about),
     helvinoAt(1, about, 'files'),
+    helvinoAt(-2, about, 'files'),
     helvinoAt(-5, about),
   ];
   const backups = new Map(all.map((c) => [c.name, [] as Sample[]]));

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
+import { alignedMemory } from '../base/aligned-memory.ts';
 import { PieceWriter } from './piece-writer.ts';
 
 const block = 4096;
@@ -54,6 +55,61 @@ for (const [where, above] of [
     );
     await fc.assert(property, { numRuns: 60 });
   });
+
+test('neighbours of several files – are in the files once they are flushed, and only then', async (t) => {
+  const above = await folder(t, tmpdir());
+  const bytes = new Uint8Array(alignedMemory(random.length));
+  bytes.set(random);
+  const paths = ['a', 'b', 'c'].map((name) => join(above, name));
+  const blocks = fc.array(fc.record({ file: fc.nat(2), blocks: fc.integer({ min: 0, max: 90 }) }), {
+    maxLength: 8,
+  });
+  const property = fc.asyncProperty(blocks, fc.nat(block), async (parts, ragged) => {
+    const wanted = paths.map(() => [] as Uint8Array[]);
+    for (const path of paths) await writeFile(path, '');
+    const writer = new PieceWriter();
+    let from = 0;
+    const place = (file: number, length: number) => {
+      const at = wanted[file]!.reduce((sum, part) => sum + part.length, 0);
+      const part = bytes.subarray(from, from + length);
+      wanted[file]!.push(part);
+      const piece = { path: paths[file]!, at, start: from, length };
+      assert.equal(writer.place(piece, part, false), length);
+      from += length;
+    };
+    for (const part of parts) place(part.file, part.blocks * block);
+    for (const file of paths.keys()) place(file, ragged);
+    writer.flush();
+    writer.close();
+    for (const [file, path] of paths.entries())
+      assert.equal(Buffer.compare(await readFile(path), Buffer.concat(wanted[file]!)), 0);
+  });
+  await fc.assert(property, { numRuns: 60 });
+});
+
+test('neighbours – are one write, which nobody sees before the flush', async (t) => {
+  const path = join(await folder(t, process.cwd()), 'file');
+  await writeFile(path, '');
+  const bytes = new Uint8Array(alignedMemory(1 << 20));
+  const writer = new PieceWriter();
+  for (let at = 0; at < bytes.length; at += 64 << 10)
+    writer.place({ path, at, start: at, length: 64 << 10 }, bytes.subarray(at, at + (64 << 10)), false);
+  assert.equal((await stat(path)).size, 0);
+  writer.flush();
+  assert.equal((await stat(path)).size, 1 << 20);
+  if (writer.cached === bytes.length) t.skip('the file system knows no O_DIRECT');
+  else assert.equal(writer.cached, 0);
+  writer.close();
+});
+
+test('a disk that is full – flush says so, and which file', { skip: process.platform !== 'linux' }, () => {
+  const writer = new PieceWriter();
+  const bytes = new Uint8Array(alignedMemory(1 << 20));
+  writer.place({ path: '/dev/full', at: 0, start: 0, length: bytes.length }, bytes, false);
+  assert.throws(() => writer.flush(), { code: 'ENOSPC' });
+  assert.equal(writer.path, '/dev/full');
+  writer.close();
+});
 
 test('large pieces – go past the page cache, their ends and small ones through it', async (t) => {
   const path = join(await folder(t, process.cwd()), 'file');
