@@ -38,7 +38,6 @@ export class PieceWriter {
 
   /** Bytes written, or to be written by `flush`, until which they must stay as they are. The file exists. */
   place(piece: DecodedPiece, bytes: Uint8Array, compare: boolean): number {
-    this.path = piece.path;
     const file = this.#file(piece.path);
     if (compare) {
       if (this.#holds(file.fd, piece.at, bytes)) return 0;
@@ -135,13 +134,19 @@ export class PieceWriter {
 
   #file(path: string): OpenFile {
     const known = this.#files.get(path);
-    if (known !== undefined) return known;
+    if (known === undefined) return this.#open(path);
+    this.path = path;
+    return known;
+  }
+
+  #open(path: string): OpenFile {
     if (this.#files.size >= maxFiles) {
       this.flush();
       const [oldest, old] = this.#files.entries().next().value!;
       this.#files.delete(oldest);
       closeFile(old);
     }
+    this.path = path;
     const file = { fd: openSync(path, 'r+') };
     this.#files.set(path, file);
     return file;
