@@ -2,7 +2,7 @@
  * Puts the engine together for an installed package, where Node.js runs no TypeScript: a few files instead of hundreds, which also
  * begin in half the time. `node scripts/build.ts` writes `dist`; `npm pack -w engine` does so, too.
  */
-import { copyFile, readdir, readFile, rm } from 'node:fs/promises';
+import { copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as esbuild from 'esbuild';
@@ -17,18 +17,19 @@ const external = ['@aws-sdk/*', '@smithy/*', 'dockerode', 'pg-native'];
 export async function build(mains: readonly string[], outdir: string): Promise<void> {
   const { modules, others } = await filesBeside();
   await rm(outdir, { recursive: true, force: true });
-  await esbuild.build({
+  const { metafile } = await esbuild.build({
     entryPoints: [...mains, ...modules],
     outdir,
     entryNames: '[name]',
     chunkNames: 'part-[hash]',
+    metafile: true,
     bundle: true,
     splitting: true,
     format: 'esm',
     platform: 'node',
     target: 'node26',
     external,
-    legalComments: 'linked',
+    legalComments: 'none',
     // Packages that are no ES modules ask for parts of Node.js by it.
     banner: {
       js: "import { createRequire as req } from 'node:module'; const require = req(import.meta.url);",
@@ -37,6 +38,19 @@ export async function build(mains: readonly string[], outdir: string): Promise<v
     logLevel: 'warning',
   });
   for (const other of others) await copyFile(other, join(outdir, basename(other)));
+  await writeFile(join(outdir, 'LICENSES.txt'), await licenses(Object.keys(metafile.inputs)));
+}
+
+/** Of the packages that are in it, which ask for that. */
+async function licenses(inputs: readonly string[]): Promise<string> {
+  const folders = inputs.flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []);
+  const texts = [...new Set(folders)].sort().map(async (folder) => {
+    const facts = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8'));
+    const file = (await readdir(folder)).find((name) => /^licen[cs]e/i.test(name));
+    const text = file === undefined ? '' : await readFile(join(folder, file), 'utf8');
+    return `${facts.name} ${facts.version} (${facts.license})\n\n${text.trim()}\n`;
+  });
+  return (await Promise.all(texts)).join(`\n${'-'.repeat(80)}\n\n`);
 }
 
 function rewrite({ onLoad }: esbuild.PluginBuild): void {
@@ -53,7 +67,7 @@ async function filesBeside(): Promise<{ modules: string[]; others: string[] }> {
   const found: string[] = [];
   const sources = await readdir(join(engine, 'src'), { recursive: true, withFileTypes: true });
   for (const { name, parentPath } of sources) {
-    if (!name.endsWith('.ts') || name.endsWith('.test.ts')) continue;
+    if (!name.endsWith('.ts') || name.endsWith('.test.ts') || parentPath.endsWith('/testing')) continue;
     const text = await readFile(join(parentPath, name), 'utf8');
     for (const [, file, kind] of text.matchAll(beside)) found.push(join(parentPath, `${file}.${kind}`));
   }
@@ -66,4 +80,7 @@ async function filesBeside(): Promise<{ modules: string[]; others: string[] }> {
   };
 }
 
-if (import.meta.main) await build([join(engine, 'src/main.ts')], join(engine, 'dist'));
+if (import.meta.main) {
+  await build([join(engine, 'src/main.ts')], join(engine, 'dist'));
+  await copyFile(join(engine, '../LICENSE'), join(engine, 'LICENSE'));
+}

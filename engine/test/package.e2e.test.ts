@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process';
 import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
@@ -12,31 +12,30 @@ const run = promisify(execFile);
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** A package as npm would lay it out: what it depends on is found in folders above. */
-async function installed(): Promise<{ folder: string; program: string } & AsyncDisposable> {
+async function installed(t: TestContext): Promise<{ folder: string; program: string }> {
   const folder = await mkdtemp(join(root, 'node_modules', '.hv-package-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
   await chmod(folder, 0o755);
   await run('npm', ['pack', '-w', 'engine', '--pack-destination', folder, '--foreground-scripts=false'], {
     cwd: root,
   });
   const [packed] = await readdir(folder);
   await run('tar', ['-xzf', join(folder, packed!), '-C', folder, '--no-same-owner']);
-  return {
-    folder,
-    program: join(folder, 'package/bin/helvino.mjs'),
-    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
-  };
+  return { folder, program: join(folder, 'package/bin/helvino.mjs') };
 }
 
 test('the package – has no sources, and does all that the demo does: backups, WAL, search, restore, proof', async (t) => {
-  await using place = await installed();
+  const place = await installed(t);
   const files = await readdir(join(place.folder, 'package'), { recursive: true });
   assert.deepEqual(
     files.filter((file) => file.endsWith('.ts')),
     [],
   );
   const { version } = JSON.parse(await readFile(join(root, 'engine/package.json'), 'utf8'));
-  const said = await run(process.execPath, [place.program, '--version']);
-  assert.equal(said.stdout.trim(), version);
+  for (const node of [process.execPath, 'node']) {
+    const said = await run(node, [place.program, '--version']);
+    assert.equal(said.stdout.trim(), version);
+  }
   // Servers run as another user: they must come to it.
   const temporary = await mkdtemp(join(tmpdir(), 'hv-package-'));
   t.after(() => rm(temporary, { recursive: true, force: true }));
@@ -50,8 +49,8 @@ test('the package – has no sources, and does all that the demo does: backups, 
   assert.equal(drill.verdict, 'proven');
 });
 
-test('what a package keeps beside its program – is found: threads, the reader of files, the archive client', async () => {
-  await using place = await installed();
+test('what a package keeps beside its program – is found: threads, the reader of files, the archive client', async (t) => {
+  const place = await installed(t);
   const dist = await readdir(join(place.folder, 'package/dist'));
   const main = await Promise.all(
     dist
@@ -63,4 +62,12 @@ test('what a package keeps beside its program – is found: threads, the reader 
   );
   assert.ok(named.includes('fetch-file.js') && named.includes('archive-client.sh'), named.join(' '));
   for (const file of named) assert.ok(dist.includes(file), file);
+  assert.deepEqual(
+    dist.filter((file) => !file.startsWith('part-') && !named.includes(file)),
+    ['LICENSES.txt', 'main.js'],
+  );
+  const licenses = await readFile(join(place.folder, 'package/dist/LICENSES.txt'), 'utf8');
+  for (const name of ['zod', 'pg', 'yaml', 'commander', 'age-encryption'])
+    assert.match(licenses, new RegExp(`^${name} [\\d.]+ \\(`, 'm'));
+  assert.match(await readFile(join(place.folder, 'package/LICENSE'), 'utf8'), /Apache License/);
 });

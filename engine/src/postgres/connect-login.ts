@@ -38,7 +38,7 @@ export async function login(transport: Transport, options: LoginOptions): Promis
     password: () => passwordOf(options),
     ssl: false,
     application_name: params.applicationName,
-    options: replication ? untimed(params.options) : params.options,
+    options: params.options,
     enableChannelBinding: params.channelBinding === 'require',
     stream: () => stream as unknown as Duplex,
     ...(replication ? { replication: 'true' } : {}),
@@ -63,11 +63,6 @@ export async function login(transport: Transport, options: LoginOptions): Promis
     status,
     rest: () => (stream instanceof StartupOnlyStream ? stream.rest : new Uint8Array(0)),
   };
-}
-
-/** The server would end a connection that only holds a slot, and a walsender has no SET. Unknown before PostgreSQL 14. */
-function untimed(options: string | undefined): string {
-  return [options, '-c idle_session_timeout=0'].filter(Boolean).join(' ');
 }
 
 function passwordOf({ params, host, database, replication }: LoginOptions): string {

@@ -38,7 +38,7 @@ export { verifyDirectoryChecksums } from './directory-checksums.ts';
 export { type FetchReport, type FilePiece, fetchFileModule } from './file-pieces.ts';
 export { fingerprintDatabase, quoteIdentifier, type TableFingerprint } from './fingerprint.ts';
 export { IncrementalFileReader } from './incremental-file.ts';
-export { liftLimits } from './lift-limits.ts';
+export { liftLimits, withoutIdleLimit } from './lift-limits.ts';
 export { initCluster, type LocalServer, startLocalServer } from './local-server.ts';
 export {
   beginLowLevelBackup,

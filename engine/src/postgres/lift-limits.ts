@@ -1,4 +1,5 @@
 import type { Client } from 'pg';
+import type { ConnectionParams } from './conninfo.ts';
 import { query } from './sql.ts';
 
 /**
@@ -11,4 +12,12 @@ export async function liftLimits(client: Client): Promise<void> {
     `select set_config(name, '0', false) from pg_settings where name in ('statement_timeout', 'lock_timeout',
        'idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`,
   );
+}
+
+/**
+ * For a replication connection that only holds a slot for long: the server would end it, and a walsender has no SET. Not for those
+ * that may lead through a pooler, which refuses options that it does not know.
+ */
+export function withoutIdleLimit(params: ConnectionParams): ConnectionParams {
+  return { ...params, options: [params.options, '-c idle_session_timeout=0'].filter(Boolean).join(' ') };
 }

@@ -30,14 +30,24 @@ parentPort!.on('message', (job: DecodeJob) => {
     for (const chunk of job.chunks) written += openAndPlace(job, chunk, problems);
     writer.flush();
   } catch (thrown) {
-    if (systemCode(thrown) === undefined) throw thrown;
-    failure = { code: systemCode(thrown)!, message: (thrown as Error).message, path: writer.path };
+    failure = failureOf(thrown);
   }
   const { cached } = writer;
-  writer.close();
+  try {
+    writer.close();
+  } catch (thrown) {
+    failure ??= failureOf(thrown);
+  }
   opener.clear();
   parentPort!.postMessage({ job: job.job, problems, written, cached, failure } satisfies FromDecoder);
 });
+
+/** A disk may say only when a file is closed that it is full. */
+function failureOf(thrown: unknown): NonNullable<FromDecoder['failure']> {
+  const code = systemCode(thrown);
+  if (code === undefined) throw thrown;
+  return { code, message: (thrown as Error).message, path: writer.path };
+}
 
 /** Returns how many bytes are written, or will be by the next flush. */
 function openAndPlace(job: DecodeJob, chunk: DecodeChunk, problems: ChunkProblem[]): number {

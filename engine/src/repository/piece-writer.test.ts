@@ -87,6 +87,25 @@ test('neighbours of several files – are in the files once they are flushed, an
   await fc.assert(property, { numRuns: 60 });
 });
 
+test('more files than are kept open – each has its bytes', async (t) => {
+  const above = await folder(t, tmpdir());
+  const bytes = new Uint8Array(alignedMemory(random.length));
+  bytes.set(random);
+  const writer = new PieceWriter();
+  const paths = Array.from({ length: 150 }, (_, i) => join(above, String(i % 75)));
+  for (const path of paths.slice(0, 75)) await writeFile(path, '');
+  for (const [i, path] of paths.entries()) {
+    const part = bytes.subarray(i * 2 * block, (i + 1) * 2 * block);
+    writer.place({ path, at: i < 75 ? 0 : 2 * block, start: 0, length: part.length }, part, false);
+  }
+  writer.flush();
+  writer.close();
+  for (const [i, path] of paths.slice(0, 75).entries()) {
+    const [one, two] = [i, i + 75].map((n) => random.subarray(n * 2 * block, (n + 1) * 2 * block));
+    assert.equal(Buffer.compare(await readFile(path), Buffer.concat([one!, two!])), 0);
+  }
+});
+
 test('neighbours – are one write, which nobody sees before the flush', async (t) => {
   const path = join(await folder(t, process.cwd()), 'file');
   await writeFile(path, '');

@@ -64,9 +64,21 @@ export class PieceWriter {
    */
   close(): void {
     this.#gathered = undefined;
-    for (const file of this.#files.values()) closeFile(file);
-    this.#files.clear();
     this.cached = 0;
+    const files = [...this.#files];
+    this.#files.clear();
+    const failures = files.flatMap(([path, file]) => {
+      try {
+        closeFile(file);
+        return [];
+      } catch (thrown) {
+        return [{ path, thrown }];
+      }
+    });
+    const [first] = failures;
+    if (first === undefined) return;
+    this.path = first.path;
+    throw first.thrown;
   }
 
   #gather(piece: DecodedPiece, file: OpenFile, bytes: Uint8Array): void {
@@ -144,6 +156,7 @@ export class PieceWriter {
       this.flush();
       const [oldest, old] = this.#files.entries().next().value!;
       this.#files.delete(oldest);
+      this.path = oldest;
       closeFile(old);
     }
     this.path = path;

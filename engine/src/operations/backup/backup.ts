@@ -6,7 +6,12 @@
 import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
-import { type ConnectionParams, connectSql, openReplication } from '../../postgres/index.ts';
+import {
+  type ConnectionParams,
+  connectSql,
+  openReplication,
+  withoutIdleLimit,
+} from '../../postgres/index.ts';
 import {
   Lease,
   listLog,
@@ -90,7 +95,10 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   cleanup.defer(() => index.close());
 
   // 4. The data, then the WAL up to a point at which the source's content is known.
-  const connecting = openReplication(options.connection, { signal });
+  const holdsSlot = options.read === 'files';
+  const connecting = openReplication(holdsSlot ? withoutIdleLimit(options.connection) : options.connection, {
+    signal,
+  });
   cleanup.defer(() => quietly(connecting.then((opened) => opened.close())));
   connecting.catch(() => undefined);
   const connection = await connecting;

@@ -9,17 +9,32 @@ import type { Ingest } from './ingest.ts';
 const segmentSize = 1 << 20;
 const startLsn = 0x500_0028n;
 
-/** A server whose stream ends by itself after so many bytes, as where a timeline ends. */
-function serverThatEnds(after: number): ReplicationConnection {
+/**
+ * A server that has so many bytes: `first` of them come with its answer. Its stream ends where the timeline does, or when it is
+ * told to.
+ */
+function serverThatEnds(
+  after: number,
+  { first, ends }: { first: number; ends: boolean },
+): ReplicationConnection {
   return {
     startPhysicalReplication: async ({ startLsn: start }: { startLsn: bigint }, sink: WalSink) => {
-      const sent = Promise.resolve().then(() => sink.wal(start, new Uint8Array(after).fill(1)));
-      return { done: sent, stop: async () => undefined };
+      sink.wal(start, new Uint8Array(first).fill(1));
+      const { promise: done, resolve } = Promise.withResolvers<void>();
+      setImmediate(() => {
+        sink.wal(start + BigInt(first), new Uint8Array(after - first).fill(1));
+        if (ends) resolve();
+      });
+      return { done, stop: async () => resolve() };
     },
   } as unknown as ReplicationConnection;
 }
 
-async function capture(after: number, length: number): Promise<{ segments: number; received: number }> {
+async function capture(
+  after: number,
+  length: number,
+  how = { first: 0, ends: true },
+): Promise<{ segments: number; received: number }> {
   let received = 0;
   const ingest = {
     archive: () => undefined,
@@ -40,13 +55,19 @@ async function capture(after: number, length: number): Promise<{ segments: numbe
     mtime: 0,
     owner: { uid: 0, gid: 0 },
   };
-  const { segments } = await captureWal(serverThatEnds(after), { span, ingest, pool });
+  const { segments } = await captureWal(serverThatEnds(after, how), { span, ingest, pool });
   return { segments, received };
 }
 
 test('WAL up to the end position – whole segments, the rest zero', async () => {
   assert.deepEqual(await capture(1_500_000, 1_500_000), { segments: 2, received: 2 * segmentSize });
   assert.deepEqual(await capture(segmentSize, segmentSize), { segments: 1, received: segmentSize });
+});
+
+test('a server that goes on until it is told to stop – is told, also when all comes with its answer', async () => {
+  const all = { segments: 2, received: 2 * segmentSize };
+  for (const first of [0, 1, 1_499_999, 1_500_000, 2_000_000])
+    assert.deepEqual(await capture(2_000_000, 1_500_000, { first, ends: false }), all);
 });
 
 test('a timeline that ends before the position – nothing is filled with zeroes', async () => {

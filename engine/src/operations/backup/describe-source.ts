@@ -3,6 +3,7 @@
  * compare definitions, and damage can be named by table without a server. One visit to each database.
  */
 import type { Client } from 'pg';
+import { HelvinoError } from '../../base/errors.ts';
 import {
   type RelationFile,
   readSchemaFacts,
@@ -40,6 +41,9 @@ export async function describeSource(
       described.set(database, await describeDatabase(options, database));
   };
   await Promise.all(Array.from({ length: visits }, visitor));
+  // Alone, where the role may have just one connection more.
+  for (const database of databases)
+    if (described.get(database)!.refused) described.set(database, await describeDatabase(options, database));
   const inOrder = databases.map((database) => described.get(database)!);
   return {
     schemas: inOrder.map(({ schema }) => schema),
@@ -50,6 +54,8 @@ export async function describeSource(
 interface Described {
   readonly schema: SourceSchema;
   readonly relations: readonly NamedFile[];
+  /** The server had no connection left. */
+  readonly refused?: boolean;
 }
 
 async function describeDatabase(
@@ -66,7 +72,8 @@ async function describeDatabase(
     });
   } catch (thrown) {
     signal.throwIfAborted();
-    return { schema: schema ?? { database, unproven: (thrown as Error).message }, relations: [] };
+    const refused = thrown instanceof HelvinoError && thrown.context.sqlstate === '53300';
+    return { schema: schema ?? { database, unproven: (thrown as Error).message }, relations: [], refused };
   }
 }
 
