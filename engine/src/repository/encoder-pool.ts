@@ -24,6 +24,8 @@ const workerLimits = { maxYoungGenerationSizeMb: 4 };
 
 /** How many slots a caller may take after `congestion()` has said that there is room. */
 const reserve = 6;
+/** Slots that one worker gets in turn, where there are enough for all. */
+const longestTurn = 4;
 
 export interface Slot {
   readonly index: number;
@@ -81,6 +83,8 @@ export class EncoderPool {
   readonly #workers: { worker: Worker; queued: number; wantsBuffer: boolean; flushed?: () => void }[] = [];
   readonly #pending = new Map<number, { done: Done; worker: number }>();
   readonly #puts = new Set<Promise<void>>();
+  readonly #turnLength: number;
+  #turn = { worker: 0, left: 0 };
   #nextJob = 0;
   #failure: unknown;
   #wake: { promise: Promise<void>; resolve: () => void; reject: (reason: unknown) => void } | undefined;
@@ -89,6 +93,7 @@ export class EncoderPool {
     this.#options = options;
     const slotCount = options.slots ?? 24;
     const bufferCount = options.workers + (options.driver.capabilities.distant ? 6 : 2);
+    this.#turnLength = Math.max(1, Math.min(longestTurn, Math.floor(slotCount / (3 * options.workers))));
     this.#slots = alignedMemory(slotCount * maxChunk);
     this.#packs = alignedMemory(bufferCount * packCapacity);
     for (let i = 0; i < slotCount; i++) this.#freeSlots.push(i);
@@ -147,13 +152,22 @@ export class EncoderPool {
 
   submit(slot: Slot, segments: readonly JobSegment[], done: Done): void {
     const job = this.#nextJob++;
+    const best = this.#choose();
+    this.#workers[best]!.queued++;
+    this.#pending.set(job, { done, worker: best });
+    this.#send(best, { type: 'job', job, slot: slot.index, segments });
+  }
+
+  /** The worker with the least to do, a few times in turn: neighbours in a file then are neighbours in a pack, and restored by one write. */
+  #choose(): number {
     let best = 0;
     for (let i = 1; i < this.#workers.length; i++) {
       if (this.#workers[i]!.queued < this.#workers[best]!.queued) best = i;
     }
-    this.#workers[best]!.queued++;
-    this.#pending.set(job, { done, worker: best });
-    this.#send(best, { type: 'job', job, slot: slot.index, segments });
+    const { worker, left } = this.#turn;
+    const stay = left > 0 && this.#workers[worker]!.queued < this.#workers[best]!.queued + longestTurn;
+    this.#turn = stay ? { worker, left: left - 1 } : { worker: best, left: this.#turnLength - 1 };
+    return this.#turn.worker;
   }
 
   /** Resolves when every submitted slot has been encoded, and so what was to be fetched is there. */
