@@ -221,6 +221,16 @@ describe('encoder and decoder pools', { timeout: 120_000 }, () => {
     await pool.close();
   });
 
+  test('slots that follow each other – stay together in a pack, a few at a time', async () => {
+    const pool = encoder(memory.driver, 2);
+    const segments = Array.from({ length: 16 }, () => ({ kind: 'new', bytes: randomBytes(mebibyte) }));
+    const results = await encode(pool, segments);
+    await pool.close();
+    const packs = results.map(({ chunk }) => chunk?.pack);
+    const changes = packs.filter((pack, i) => i > 0 && pack !== packs[i - 1]).length;
+    assert.ok(changes >= 1 && changes <= 8, packs.join(' '));
+  });
+
   test('the store stands still – a bounded amount is taken, and goes on when it is back', async () => {
     const gate = Promise.withResolvers<void>();
     let waiting = 0;
