@@ -52,13 +52,8 @@ function comparisonLines(comparison: Comparison | undefined): Line[] {
   if (!comparison) return [];
   const backup = (name: string) => middle(comparison.backups.get(name)!);
   const restore = (name: string) => middle(comparison.restores.get(name)!);
-  const levels = [
-    'helvino, level 1, reading files',
-    'helvino, level -2, reading files',
-    'helvino, level 1',
-    'helvino, level -5',
-  ];
-  return levels.flatMap((name) => [
+  const ours = [...comparison.restores.keys()].filter((name) => name.startsWith('helvino'));
+  return ours.flatMap((name) => [
     {
       what: `full backup, ${name} : pgBackRest`,
       value: backup(name) / backup('pgBackRest'),

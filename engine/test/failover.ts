@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { findRecovery } from '../src/operations/restore/find-recovery.ts';
 import { parseTarget } from '../src/operations/restore/target-words.ts';
 import { walStatus } from '../src/operations/wal/status.ts';
-import { parseLsn, resolveConnection } from '../src/postgres/index.ts';
+import { resolveConnection } from '../src/postgres/index.ts';
 import type { Manifest } from '../src/repository/index.ts';
 import { type Fixture, makeFixture, query, startRestored } from './backup-fixture.ts';
 import { startTestServer, type TestMajor, type TestServer, testServerUser } from './pg-server.ts';
@@ -34,25 +34,22 @@ export async function startStandby(
   return startTestServer({ major: primary.major, dataDir: directory, config: standbySettings });
 }
 
-async function lsnOf(server: TestServer, expression: string): Promise<bigint> {
-  return parseLsn((await query<{ lsn: string }>(server, `select ${expression}::text as lsn`)).rows[0]!.lsn);
+/** Until the query's only column `so` is true. */
+export async function untilSo(server: TestServer, sql: string): Promise<void> {
+  for (let i = 0; i < 600; i++, await sleep(50))
+    if ((await query<{ so: boolean }>(server, sql)).rows[0]?.so) return;
+  throw new Error(`never: ${sql}: ${server.log()}`);
 }
 
 /** The standby has all of the primary. */
 async function inStep(primary: TestServer, standby: TestServer): Promise<void> {
-  const end = await lsnOf(primary, 'pg_current_wal_flush_lsn()');
-  for (let i = 0; i < 600; i++, await sleep(50))
-    if ((await lsnOf(standby, `coalesce(pg_last_wal_replay_lsn(), '0/0')`)) >= end) return;
-  throw new Error(`the standby does not follow: ${standby.log()}`);
+  const { rows } = await query<{ lsn: string }>(primary, 'select pg_current_wal_flush_lsn()::text as lsn');
+  await untilSo(standby, `select coalesce(pg_last_wal_replay_lsn(), '0/0') >= '${rows[0]!.lsn}' as so`);
 }
 
 async function promote(server: TestServer): Promise<void> {
   await query(server, 'select pg_promote()');
-  for (let i = 0; i < 600; i++, await sleep(50)) {
-    const { rows } = await query<{ standby: boolean }>(server, 'select pg_is_in_recovery() as standby');
-    if (!rows[0]!.standby) return;
-  }
-  throw new Error(`not promoted: ${server.log()}`);
+  await untilSo(server, 'select not pg_is_in_recovery() as so');
 }
 
 async function rowsAt(

@@ -4,8 +4,9 @@
  * pages out of memory (docs/adr/0006). Small ones, and the ends of files, go through it. Neighbours in a file that are neighbours in memory are
  * written at once: a file that grows takes one such write at a time, and each waits for the disk.
  */
-import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { alignedMemory, copyBytes, directAlignment, isAligned, leastDirect } from '../base/aligned-memory.ts';
+import { readAt } from '../base/read-at.ts';
 import type { DecodedPiece } from './decoder-messages.ts';
 
 const maxFiles = 64;
@@ -140,8 +141,8 @@ export class PieceWriter {
 
   #holds(fd: number, at: number, bytes: Uint8Array): boolean {
     if (this.#present.length < bytes.length) this.#present = Buffer.allocUnsafe(bytes.length);
-    const got = readSync(fd, this.#present, 0, bytes.length, at);
-    return got === bytes.length && this.#present.subarray(0, got).equals(bytes);
+    const present = this.#present.subarray(0, bytes.length);
+    return readAt(fd, present, at) === bytes.length && present.equals(bytes);
   }
 
   #file(path: string): OpenFile {

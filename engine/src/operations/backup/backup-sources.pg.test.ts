@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { appendFile, chmod, chown, mkdir, readdir, readlink, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Fixture,
   makeFixture,
@@ -14,6 +13,7 @@ import {
   withClient,
 } from '../../../test/backup-fixture.ts';
 import { makeCertificate } from '../../../test/certificates.ts';
+import { untilSo } from '../../../test/failover.ts';
 import { serverFolder, startTestServer, type TestServer, testServerUser } from '../../../test/pg-server.ts';
 import { resolveConnection } from '../../postgres/index.ts';
 
@@ -163,14 +163,7 @@ test('a standby as the source – its backup is proven, also after its promotion
   await writeFile(join(directory, 'standby.signal'), '');
   await using standby = await startTestServer({ major: 17, dataDir: directory, config: { ssl: 'off' } });
   await query(server, 'create table after_standby as select i from generate_series(1, 777) i');
-  for (let i = 0; i < 200; i++) {
-    const { rows } = await query<{ found: boolean }>(
-      standby,
-      `select to_regclass('after_standby') is not null as found`,
-    );
-    if (rows[0]!.found) break;
-    await sleep(50);
-  }
+  await untilSo(standby, `select to_regclass('after_standby') is not null as so`);
   // A restartpoint needs a checkpoint of the primary in the WAL.
   await query(server, 'checkpoint');
   const manifest = await fixture.takeBackup(standby, { database: 'pair' });

@@ -11,6 +11,7 @@ import {
   type SchemaFacts,
   withSql,
 } from '../../postgres/index.ts';
+import { mapParallel } from '../../streams/index.ts';
 import type { BackupOptions } from './backup.ts';
 
 export interface NamedFile extends RelationFile {
@@ -34,20 +35,15 @@ export async function describeSource(
   options: Pick<BackupOptions, 'connection' | 'signal'>,
   databases: readonly string[],
 ): Promise<SourceDescription> {
-  const described = new Map<string, Described>();
-  const left = [...databases];
-  const visitor = async () => {
-    for (let database = left.shift(); database !== undefined; database = left.shift())
-      described.set(database, await describeDatabase(options, database));
-  };
-  await Promise.all(Array.from({ length: visits }, visitor));
+  const described: Described[] = [];
+  const visited = mapParallel(databases, visits, (database) => describeDatabase(options, database));
+  for await (const one of visited) described.push(one);
   // Alone, where the role may have just one connection more.
-  for (const database of databases)
-    if (described.get(database)!.refused) described.set(database, await describeDatabase(options, database));
-  const inOrder = databases.map((database) => described.get(database)!);
+  for (const [i, database] of databases.entries())
+    if (described[i]!.refused) described[i] = await describeDatabase(options, database);
   return {
-    schemas: inOrder.map(({ schema }) => schema),
-    relations: inOrder.flatMap(({ relations }) => relations),
+    schemas: described.map(({ schema }) => schema),
+    relations: described.flatMap(({ relations }) => relations),
   };
 }
 

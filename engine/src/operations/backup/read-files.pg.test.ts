@@ -16,7 +16,7 @@ import {
   serverContents,
   withClient,
 } from '../../../test/backup-fixture.ts';
-import { standbySettings, startStandby } from '../../../test/failover.ts';
+import { standbySettings, startStandby, untilSo } from '../../../test/failover.ts';
 import {
   startTestServer,
   type TestMajor,
@@ -51,12 +51,6 @@ async function untilThere(server: TestServer): Promise<void> {
   await query(server, 'checkpoint');
   // The statistics of a server are written when it stops; a server that just began may still be at it.
   await sleep(200);
-}
-
-async function until(server: TestServer, sql: string): Promise<void> {
-  for (let i = 0; i < 600; i++, await sleep(50))
-    if ((await query<{ ok: boolean }>(server, sql)).rows[0]?.ok) return;
-  throw new Error(`never: ${sql}: ${server.log()}`);
 }
 
 for (const major of testMajors) {
@@ -245,8 +239,8 @@ test('a standby follows a promotion while its files are read – nothing is kept
   await using last = await startStandby(fixture, middle, first);
   const promotion = onceRead(3e6, async () => {
     await query(middle, 'select pg_promote()', 'create table promoted as select 1 as i', 'checkpoint');
-    await until(last, `select received_tli = 2 as ok from pg_stat_wal_receiver`);
-    await until(last, `select to_regclass('promoted') is not null as ok`);
+    await untilSo(last, `select received_tli = 2 as so from pg_stat_wal_receiver`);
+    await untilSo(last, `select to_regclass('promoted') is not null as so`);
     await query(last, 'checkpoint');
   });
   const { progress } = promotion;
