@@ -26,11 +26,9 @@ const repository = z.strictObject({
         .int()
         .min(-7)
         .max(19)
-        // To Node.js -1 means that no level was given.
-        .refine((level) => level !== -1, 'the level -1 is not to be had: take 1, or -2')
         .default(1)
         .describe(
-          'zstd level: 1 is balanced; -2 and lower are faster, and store more; 3 and more store less.',
+          'zstd level: 1 is balanced; -1 and lower are faster, and store more; 3 and more store less.',
         ),
     })
     .prefault({})

@@ -34,6 +34,21 @@ test('any content, one after the other – the frames of zlib, and back', () => 
   }
 });
 
+test('levels of long steps – smaller than zlib makes them, one after the other smaller than the next; and back', () => {
+  // Few different bytes, and hardly a match.
+  const plain = Buffer.from(Array.from({ length: 200_000 }, (_, i) => 97 + ((i * i * 7919) % 1009) % 13));
+  const into = Buffer.alloc(plain.length + 1);
+  const lengths = [-1, -2, -3].map((level) => {
+    const frame = new Compressor(level).compress(plain);
+    new Decompressor().decompress(frame, into, plain.length);
+    assert.equal(Buffer.compare(into.subarray(0, plain.length), plain), 0);
+    const byZlib = zstdCompressSync(plain, { params: zstdParams(level) });
+    assert.ok(frame.length < 0.7 * byZlib.length, `${frame.length} of ${byZlib.length}`);
+    return frame.length;
+  });
+  assert.deepEqual(lengths, lengths.toSorted((a, b) => a - b));
+});
+
 test('shared memory – as well', () => {
   const plain = new Uint8Array(new SharedArrayBuffer(100_000)).fill(7);
   const into = new Uint8Array(new SharedArrayBuffer(100_001));
