@@ -26,12 +26,13 @@ export interface Contender {
   restore?(check: (dataDir: string) => Promise<void>): Promise<Sample>;
 }
 
-/** As an installed package has it: put together, once for a run. */
+/** As an installed package has it: put together, once for a run, and its compiled code kept as the launcher keeps it (engine/bin). */
 let built: Promise<string> | undefined;
 
 async function child(): Promise<string> {
   const folder = fileURLToPath(new URL('./.built/', import.meta.url));
   const source = fileURLToPath(new URL('./helvino-child.ts', import.meta.url));
+  process.env.NODE_COMPILE_CACHE ??= join(folder, 'compiled');
   built ??= build([source], folder).then(() => join(folder, 'helvino-child.js'));
   return built;
 }

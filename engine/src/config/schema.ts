@@ -73,10 +73,10 @@ const backup = z.strictObject({
   maxRate: size.optional().describe('The most bytes a second to take from the server, e.g. `50 MiB/s`.'),
   verifyChecksums: z.boolean().default(true).describe('Verify page checksums; a bad page fails the backup.'),
   read: z
-    .enum(['replication', 'files'])
-    .default('replication')
+    .enum(['auto', 'replication', 'files'])
+    .default('auto')
     .describe(
-      "Who reads the data directory when all of it is read: the server, which sends it over the replication connection, or (`files`) Helvino itself, on the server's own machine as a user that may read the files, which is faster.",
+      "Who reads the data directory when all of it is read: the server, which sends it over the replication connection, or (`files`) Helvino itself, on the server's own machine as a user that may read the files, which is faster. `auto`: Helvino where it can, else the server.",
     ),
   fingerprint: z
     .enum(['auto', 'full', 'counts', 'off'])

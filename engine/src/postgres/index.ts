@@ -45,6 +45,7 @@ export {
   type DataPlace,
   endLowLevelBackup,
   hasSlot,
+  mayBeginBackup,
   readDataPlace,
   readTablespaces,
 } from './low-level-backup.ts';

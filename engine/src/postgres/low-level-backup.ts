@@ -54,6 +54,20 @@ export async function hasSlot(client: Client, name: string): Promise<boolean> {
   return (await query(client, 'select from pg_replication_slots where slot_name = $1', [name])).length > 0;
 }
 
+/** Whether the role may begin and end a backup by the functions below. */
+export async function mayBeginBackup(client: Client, version: number): Promise<boolean> {
+  const functions =
+    version >= 150000
+      ? ['pg_backup_start(text, boolean)', 'pg_backup_stop(boolean)']
+      : ['pg_start_backup(text, boolean, boolean)', 'pg_stop_backup(boolean, boolean)'];
+  const [row] = await query<{ may: boolean }>(
+    client,
+    `select bool_and(has_function_privilege('pg_catalog.' || name, 'execute')) as may from unnest($1::text[]) name`,
+    [functions],
+  );
+  return row!.may;
+}
+
 /** Waits for a checkpoint. `version`: of the server, e.g. 150018. Throws SERVER_AUTH when the role may not. */
 export async function beginLowLevelBackup(
   client: Client,

@@ -36,7 +36,7 @@ test('any content, one after the other – the frames of zlib, and back', () => 
 
 test('levels of long steps – smaller than zlib makes them, one after the other smaller than the next; and back', () => {
   // Few different bytes, and hardly a match.
-  const plain = Buffer.from(Array.from({ length: 200_000 }, (_, i) => 97 + ((i * i * 7919) % 1009) % 13));
+  const plain = Buffer.from(Array.from({ length: 200_000 }, (_, i) => 97 + (((i * i * 7919) % 1009) % 13)));
   const into = Buffer.alloc(plain.length + 1);
   const lengths = [-1, -2, -3].map((level) => {
     const frame = new Compressor(level).compress(plain);
@@ -46,7 +46,10 @@ test('levels of long steps – smaller than zlib makes them, one after the other
     assert.ok(frame.length < 0.7 * byZlib.length, `${frame.length} of ${byZlib.length}`);
     return frame.length;
   });
-  assert.deepEqual(lengths, lengths.toSorted((a, b) => a - b));
+  assert.deepEqual(
+    lengths,
+    lengths.toSorted((a, b) => a - b),
+  );
 });
 
 test('shared memory – as well', () => {

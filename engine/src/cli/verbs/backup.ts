@@ -46,8 +46,8 @@ export const backupVerb: Verb = {
     {
       flags: '--read <how>',
       description:
-        'replication: the server sends its files; files: they are read from its disk, which is faster, on its machine',
-      choices: ['replication', 'files'],
+        'replication: the server sends its files; files: they are read from its disk, which is faster, on its machine; auto: as can be',
+      choices: ['auto', 'replication', 'files'],
     },
     { flags: '--no-verify-checksums', description: 'go on although pages of the source are damaged' },
     {

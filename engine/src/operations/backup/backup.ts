@@ -46,8 +46,11 @@ export interface BackupOptions {
   /** KiB per second. */
   readonly maxRateKiB?: number;
   readonly verifyChecksums: boolean;
-  /** Where the data comes from when all of it is read. `files`: from the server's data directory, which must be here. */
-  readonly read: 'replication' | 'files';
+  /**
+   * Where the data comes from when all of it is read. `files`: from the server's data directory, which must be here; `auto`: from
+   * there when nothing stands in the way (files-here.ts).
+   */
+  readonly read: 'auto' | 'replication' | 'files';
   readonly fingerprint: FingerprintMode;
   /** With `auto`: content hashes only if all databases together have at most this many bytes. */
   readonly fingerprintMaxBytes: number;
@@ -70,7 +73,7 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
   await using cleanup = new AsyncDisposableStack();
   progress.phase('connecting');
   const reports = new FileReports();
-  const pool = startPool({ ...options, fetch: options.read === 'files' ? reports : undefined });
+  const pool = startPool({ ...options, fetch: options.read === 'replication' ? undefined : reports });
   cleanup.defer(() => pool.close());
   const sql = await connectSql(options.connection, { signal });
   cleanup.defer(() => quietly(sql.end()));

@@ -28,7 +28,7 @@ import type { ErrorCode } from '../../base/error-codes.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { readDataPlace } from '../../postgres/index.ts';
 import type { Manifest } from '../../repository/index.ts';
-import { assertOurs } from './read-files.ts';
+import { assertOurs, dataPlaceAtHand } from './files-here.ts';
 
 async function ownFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'hv-space-'));
@@ -301,4 +301,49 @@ test('a role without rights to begin a backup – SERVER_AUTH', async () => {
     fingerprint: 'off',
   });
   assert.equal(granted.facts.read, 'files');
+});
+
+for (const major of [14, 18] as const) {
+  test(`PostgreSQL ${major}, read: auto – the files where nothing stands in the way, else what the server sends`, async () => {
+    await using server = await startTestServer({ major });
+    await using fixture = await makeFixture();
+    const readBy = async (user = 'postgres') => {
+      const url = server.url.replace('postgres@', `${user}@`);
+      const options = { kind: 'full', read: 'auto', fingerprint: 'off' } as const;
+      const backup = await fixture.takeBackup({ ...server, url } as TestServer, options);
+      assert.deepEqual(backup.facts.warnings, []);
+      return backup.facts.read;
+    };
+    assert.equal(await readBy(), 'files');
+    await query(server, 'create role weak login replication');
+    assert.equal(await readBy('weak'), 'replication');
+    await query(server, 'grant pg_read_all_settings to weak');
+    assert.equal(await readBy('weak'), 'replication');
+    const functions =
+      major === 14
+        ? 'pg_start_backup(text, boolean, boolean), pg_stop_backup(boolean, boolean)'
+        : 'pg_backup_start, pg_backup_stop';
+    await query(server, `grant execute on function ${functions} to weak`);
+    assert.equal(await readBy('weak'), 'files');
+    await query(server, `alter system set idle_session_timeout = '1h'`, 'select pg_reload_conf()');
+    assert.equal(await readBy(), 'replication');
+    await query(server, 'alter system reset idle_session_timeout', 'select pg_reload_conf()');
+    assert.equal(await readBy(), 'files');
+    const space = await ownFolder();
+    await query(server, `create tablespace side location '${space}'`);
+    assert.equal(await readBy(), 'replication');
+    await query(server, 'drop tablespace side');
+    await rm(space, { recursive: true });
+  });
+}
+
+test('read: auto, and the connections lead to different servers – the files are not taken for theirs', async () => {
+  await using server = await startTestServer({ major: 17 });
+  await withClient(server, async (client) => {
+    const link = { connection: { show: async () => '0' }, slot: 'helvino_backup_test' };
+    assert.equal(await dataPlaceAtHand(client, 170000, link), undefined);
+    await client.query('select pg_create_physical_replication_slot($1)', [link.slot]);
+    assert.equal((await dataPlaceAtHand(client, 170000, link))?.dataDir, server.dataDir);
+    assert.equal(await dataPlaceAtHand(client, 170000, { ...link, slot: undefined }), undefined);
+  });
 });

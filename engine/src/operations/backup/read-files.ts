@@ -3,16 +3,7 @@
  * only says where the backup begins and ends. The order is what makes it right: the server's answer to the begin, then every
  * file, the control file last, and only when all of it has been read, the end.
  */
-import {
-  closeSync,
-  constants,
-  existsSync,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readFileSync,
-  type Stats,
-} from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Client } from 'pg';
@@ -25,17 +16,17 @@ import {
   endLowLevelBackup,
   type FilePiece,
   formatLsn,
-  hasSlot,
   liftLimits,
   queryError,
+  type ReplicationConnection,
   readControlFile,
-  readDataPlace,
   readTablespaces,
   sourceUnreadable,
   walkDataDirectory,
   withSql,
 } from '../../postgres/index.ts';
 import type { TarEntry } from '../../tar/index.ts';
+import { dataPlaceAtHand, dataPlaceHere, pageSize } from './files-here.ts';
 import { Pace } from './pace.ts';
 import { timelineChanged } from './timeline-changed.ts';
 import type { Received, TransferContext } from './transfer.ts';
@@ -43,76 +34,37 @@ import { waitingForCheckpoint } from './waiting-for-checkpoint.ts';
 
 /** Files up to here are read by this thread: handing them over would cost more. Bytes. */
 const smallFile = 64 << 10;
-const pageSize = 8192;
 const mostTries = 20;
 /** Milliseconds. */
 const controlPause = 10;
-const elsewise = 'leave out `read: files` (--read replication): then the server sends its files';
 const reads = constants.O_RDONLY | constants.O_NOFOLLOW;
 
-/** `slot`: the temporary one of the replication connection, by which the data directory is known to be this server's. */
+/** Undefined when `read: auto` would rather receive the files: then nothing has begun. */
 export async function readFiles(
   context: TransferContext,
-  { slot, warn }: { slot: string | undefined; warn: (message: string) => void },
-): Promise<Received> {
-  const { connection, signal } = context.options;
-  return withSql(connection, { signal }, async (client) => {
+  {
+    connection,
+    slot,
+    warn,
+  }: {
+    connection: ReplicationConnection;
+    slot: string | undefined;
+    warn: (message: string) => void;
+  },
+): Promise<Received | undefined> {
+  const { options, source } = context;
+  return withSql(options.connection, { signal: options.signal }, async (client) => {
     await liftLimits(client);
-    const place = await readDataPlace(client);
-    assertPageSize(place);
-    await assertOurs(client, place, slot);
+    const place =
+      options.read === 'files'
+        ? await dataPlaceHere(client, slot)
+        : await dataPlaceAtHand(client, source.serverVersion, { connection, slot });
+    if (place === undefined) return undefined;
     // What fails here by itself is not the server's doing.
     return new FileReading(context, { client, place, warn })
       .run()
       .catch((thrown: unknown) => Promise.reject(asHelvinoError(thrown)));
   });
-}
-
-function assertPageSize({ pageSize: found }: DataPlace): void {
-  if (found === pageSize) return;
-  throw new HelvinoError(
-    'SERVER_SETTING',
-    `the server's block_size is ${found}, and only pages of ${pageSize} bytes can be verified`,
-    {
-      hint: elsewise,
-    },
-  );
-}
-
-/** Another server may have the same path, on another machine or in another container, and even the same system identifier. */
-export async function assertOurs(
-  client: Client,
-  { dataDir }: DataPlace,
-  slot: string | undefined,
-): Promise<void> {
-  if (slot === undefined) {
-    throw new HelvinoError(
-      'SERVER_SETTING',
-      'without a replication slot it is not known whose files these are',
-      {
-        hint: `raise max_replication_slots of the server, or ${elsewise}`,
-      },
-    );
-  }
-  const problem = await whyNotOurs(client, dataDir, slot);
-  if (problem === undefined) return;
-  throw new HelvinoError('SOURCE_UNREADABLE', `the files of the server cannot be read here: ${problem}`, {
-    hint: `run Helvino on the server's machine as a user that may read ${dataDir}, or ${elsewise}`,
-    context: { dataDir },
-  });
-}
-
-async function whyNotOurs(client: Client, dataDir: string, slot: string): Promise<string | undefined> {
-  try {
-    lstatSync(join(dataDir, 'global/pg_control'));
-  } catch (thrown) {
-    return `${dataDir}: ${systemCode(thrown) ?? String(thrown)}`;
-  }
-  if (!(await hasSlot(client, slot))) return 'the connections lead to different servers';
-  // Each slot has a folder; this one has a name of chance.
-  return existsSync(join(dataDir, 'pg_replslot', slot))
-    ? undefined
-    : `${dataDir} is another server's, although it has the same path`;
 }
 
 class FileReading {

@@ -32,7 +32,7 @@ export interface Transferred {
   readonly stopLsn: bigint;
   readonly walEnd: bigint;
   readonly transfer: 'all' | 'changed-chunks' | 'changed-pages';
-  readonly read: BackupOptions['read'];
+  readonly read: 'replication' | 'files';
   readonly tablespaces: readonly { oid: string; location: string }[];
   readonly warnings: readonly string[];
   /** Under way, and never fails but when it is interrupted. */
@@ -75,7 +75,7 @@ export async function transfer(
     );
   }
   const offered = await offerParent(connection, context, warn);
-  const { incremental, slot, ...base } = await receiveBest(connection, context, { offered, warn });
+  const { incremental, slot, read, ...base } = await receiveBest(connection, context, { offered, warn });
   const quiet = await context.fingerprint.takePoint();
   // At once, since definitions are not as of a snapshot; the WAL comes meanwhile.
   const signal = AbortSignal.any([options.signal, context.ending]);
@@ -94,7 +94,6 @@ export async function transfer(
   };
   await captureWal(connection, { span, ingest, pool: context.pool });
   const kind = incremental ? 'changed-pages' : context.parent ? 'changed-chunks' : 'all';
-  const read = incremental ? 'replication' : options.read;
   return { ...base, walEnd, transfer: kind, read, warnings, description };
 }
 
@@ -168,7 +167,13 @@ async function receiveBest(
   connection: ReplicationConnection,
   context: TransferContext,
   { offered, warn }: { offered: boolean; warn: (message: string) => void },
-): Promise<Received & { readonly incremental: boolean; readonly slot: string | undefined }> {
+): Promise<
+  Received & {
+    readonly incremental: boolean;
+    readonly slot: string | undefined;
+    readonly read: Transferred['read'];
+  }
+> {
   if (offered) {
     const slot = await keepWal(connection, warn);
     try {
@@ -176,6 +181,7 @@ async function receiveBest(
         ...(await receive(connection, context, { incremental: true, warn })),
         incremental: true,
         slot,
+        read: 'replication',
       };
     } catch (thrown) {
       const refused = thrown instanceof HelvinoError && thrown.context.sqlstate === notPrepared;
@@ -184,11 +190,12 @@ async function receiveBest(
     }
   }
   const slot = await keepWal(connection, warn);
-  const received =
-    context.options.read === 'files'
-      ? await readFiles(context, { slot, warn })
-      : await receive(connection, context, { incremental: false, warn });
-  return { ...received, incremental: false, slot };
+  if (context.options.read !== 'replication') {
+    const received = await readFiles(context, { connection, slot, warn });
+    if (received) return { ...received, incremental: false, slot, read: 'files' };
+  }
+  const received = await receive(connection, context, { incremental: false, warn });
+  return { ...received, incremental: false, slot, read: 'replication' };
 }
 
 async function receive(
