@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { configSchema, environmentVariables } from '../src/config/index.ts';
 import { code, markdownTable, pageHead } from './markdown.ts';
 

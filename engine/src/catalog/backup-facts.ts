@@ -1,5 +1,5 @@
 /** What a manifest's `facts` say of the PostgreSQL server: one schema, written by a physical backup, read by everything else. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { HelvinoError } from '../base/errors.ts';
 import type { ManifestSummary } from '../repository/index.ts';
 import { assertMethod, methodOf } from './other-facts.ts';

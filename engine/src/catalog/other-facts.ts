@@ -1,5 +1,5 @@
 /** What the manifests of backups say that are not physical: dumps (`logical`) and Docker volumes (`volume`). */
-import { z } from 'zod';
+import * as z from 'zod';
 import { HelvinoError } from '../base/errors.ts';
 import type { ManifestSummary } from '../repository/index.ts';
 

@@ -1,5 +1,5 @@
 /** Drill plans in `helvino.yaml`: what the monthly exercise does, and what it has to find. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseCron } from '../base/cron.ts';
 import { duration } from './quantities.ts';
 import { secret } from './secret.ts';

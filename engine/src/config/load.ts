@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { HelvinoError, systemCode } from '../base/errors.ts';
 import type { DrillPlan } from './drills.ts';
 import type { Environment } from './env.ts';

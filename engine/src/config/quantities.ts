@@ -1,5 +1,5 @@
 /** Sizes and durations in the schema: written as people do, bytes and seconds in the program. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseDuration, parseSize } from './units.ts';
 
 function checked(parse: (text: string) => number) {

@@ -1,5 +1,5 @@
 /** The part of the configuration that `helvino rescue` reads: what no constraint of the database says. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const columns = z.array(z.string().min(1)).min(1);
 

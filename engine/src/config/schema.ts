@@ -1,7 +1,7 @@
 /**
  * The schema of `helvino.yaml`. Descriptions and defaults here are what `docs/reference/configuration.md` shows.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { drillPlan } from './drills.ts';
 import { duration, size } from './quantities.ts';
 import { rescue } from './rescue.ts';

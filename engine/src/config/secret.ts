@@ -1,7 +1,7 @@
 /** Secrets come from an environment variable or from a file, never from helvino.yaml itself. */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { HelvinoError } from '../base/errors.ts';
 import type { Environment } from './env.ts';
 

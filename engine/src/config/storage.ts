@@ -1,5 +1,5 @@
 /** The `storage` block of a repository, and its short form as one word: a folder, or `s3://bucket/prefix?region=…`. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { HelvinoError } from '../base/errors.ts';
 import { duration } from './quantities.ts';
 import { secret } from './secret.ts';

@@ -3,7 +3,7 @@
  * is needed to give WAL records names. https://www.postgresql.org/docs/current/catalog-pg-class.html
  */
 import type { Client } from 'pg';
-import { z } from 'zod';
+import * as z from 'zod';
 import { HelvinoError } from '../base/errors.ts';
 
 const relationSchema = z.tuple([

@@ -8,7 +8,7 @@
  * object: so a copy that was away does not bring it back. Where both are there it holds: a credential that may only write
  * lifts nothing.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
 import type { StorageDriver } from '../storage/index.ts';

@@ -2,7 +2,7 @@
  * The manifest: the one object that makes a backup. It names every pack and every block, so that a backup is restored
  * from it alone. JSON in an envelope (envelope.ts).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { HelvinoError } from '../base/errors.ts';
 import { damagedObject, openEnvelope, sealEnvelope } from './envelope.ts';
 import { freeBytes } from './free-bytes.ts';

@@ -3,7 +3,7 @@
  * that was there: it is kept, its comment says what it was, and it is dropped only when a user confirms.
  */
 import pg, { type Client } from 'pg';
-import { z } from 'zod';
+import * as z from 'zod';
 import { systemClock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { quoteIdentifier, readDatabaseProperties } from '../../postgres/index.ts';

@@ -2,7 +2,7 @@
  * What a file of changes says of itself; docs/design/rescue.md has the format. The file may be anyone's work: what is shown of it and
  * what is done with it must come from the same words, so what says a thing twice must say the same.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { tableName } from './schema-model.ts';
 
 const count = z.number().int().min(0);

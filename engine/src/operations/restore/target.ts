@@ -1,7 +1,7 @@
 /** Looks at the place to restore into, and refuses what would do harm, before anything is written. */
 import { access, constants, lstat, mkdir, readdir, readFile, readlink, stat, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
 import { formatBytes } from '../../base/format.ts';
 import { isGone, processPlace, startTime } from '../../base/process-state.ts';

@@ -1,5 +1,5 @@
 /** What the notes of a run hold. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 export const beginSchema = z.object({
   /** By the host's clock; ISO 8601, UTC. */

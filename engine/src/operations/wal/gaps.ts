@@ -2,7 +2,7 @@
  * Why WAL is missing, kept where the WAL is: the stream knows it when it happens, and nobody later.
  * `wal/<database>/gaps/<timeline>-<from>-<to>`, JSON in an envelope.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { HelvinoError } from '../../base/errors.ts';
 import { type GapReason, gapReasons, type RecordedGap } from '../../catalog/index.ts';
 import { formatLsn, parseLsn } from '../../postgres/index.ts';

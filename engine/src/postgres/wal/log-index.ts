@@ -1,5 +1,5 @@
 /** The index of a piece of WAL: its transactions, and what is needed to go on behind it. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { HelvinoError } from '../../base/errors.ts';
 import { appliedChangeSchema, openTransactionSchema } from './open-transactions.ts';
 

@@ -1,5 +1,5 @@
 /** What transactions that have not ended yet have done so far, and how that is stored between two runs. */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { CatalogChange } from './catalog-changes.ts';
 
 export interface RowCounts {

@@ -1,5 +1,5 @@
 /** What a folder of one organization says of itself; docs/operations/export-one-organization.md describes it. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseOwnJson } from '../../../base/own-json.ts';
 
 export const manifestName = 'manifest.json';
