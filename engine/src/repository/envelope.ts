@@ -25,13 +25,14 @@ export type Magic =
   | 'HVREPT1\n'
   | 'HVGONE1\n';
 
+/** `level`: zstd's. */
 export function sealEnvelope(
   plain: Uint8Array,
-  { ring, name, magic }: { ring: CatalogRing; name: string; magic: Magic },
+  { ring, name, magic, level = 3 }: { ring: CatalogRing; name: string; magic: Magic; level?: number },
 ): Buffer {
   const head = Buffer.concat([Buffer.from(magic), Buffer.from(ring.currentId, 'hex'), randomBytes(12)]);
   const key = deriveKey(ring.current, head.subarray(16), magic.trimEnd());
-  return Buffer.concat([head, seal(key, compress(plain, 3), Buffer.concat([head, Buffer.from(name)]))]);
+  return Buffer.concat([head, seal(key, compress(plain, level), Buffer.concat([head, Buffer.from(name)]))]);
 }
 
 /** Throws REPOSITORY_DAMAGED or KEY_WRONG. */

@@ -65,6 +65,8 @@ const longestRestMs = 200;
 const visitShare = 0.8;
 /** A server that has become calm is to be listened to soon, also when little is asked for. */
 const longestVisitMs = 2000;
+/** A yes to the question whether the stream may end between two reads holds so long: each asking wakes the server twice. */
+const leaveHoldsMs = 4000;
 
 /** Runs until the signal; then what has come is stored and the stream ended in order. Throws what trying again cannot mend. */
 export async function streamWal(given: StreamOptions): Promise<void> {
@@ -130,6 +132,7 @@ class StreamRun {
   #reading: WalReading | undefined;
   #isLost = false;
   #hasWarned = false;
+  #mayLeaveUntil = 0;
 
   constructor(options: StreamOptions) {
     this.#options = options;
@@ -155,7 +158,7 @@ class StreamRun {
     cleanup.defer(() => signal.removeEventListener('abort', stop));
     const slot = await this.#slot(replication);
     const isClaimed = await claimSlot(replication, this.#options.slot);
-    const mayLeave = async () => isClaimed && (await this.#mayLeave(replication));
+    const mayLeave = async () => isClaimed && (await this.#mayLeaveNow(replication));
     let place = await this.#startingPoint(replication, source, slot);
     const index = new StreamIndex(this.#options, source);
     cleanup.defer(() => index.close());
@@ -180,6 +183,14 @@ class StreamRun {
         place = instead;
       }
     }
+  }
+
+  async #mayLeaveNow(replication: ReplicationConnection): Promise<boolean> {
+    const now = this.#options.clock.monotonic();
+    if (now < this.#mayLeaveUntil) return true;
+    const may = await this.#mayLeave(replication);
+    if (may) this.#mayLeaveUntil = now + leaveHoldsMs;
+    return may;
   }
 
   /** Whether the stream may end between two reads: not if commits wait for it, or if the server logs each beginning. */
