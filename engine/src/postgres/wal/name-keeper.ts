@@ -19,6 +19,8 @@ const noEffects: CatalogEffects = {
 };
 
 const noNames: readonly string[] = [];
+/** Rows of a kind up to which changes of one relation are told by the same object. */
+const few = 2;
 
 export class NameKeeper {
   readonly #byDatabase = new Map<number, RelationNames>();
@@ -29,6 +31,8 @@ export class NameKeeper {
   /** Changes of pg_class that the last snapshot of their database may not know. */
   #recent: AppliedChange[];
   readonly #changed = new Set<number>();
+  /** Of a relation, by numbers of rows. */
+  readonly #alike = new WeakMap<Relation, RelationChange[]>();
 
   constructor(recent: readonly AppliedChange[] = []) {
     this.#recent = [...recent];
@@ -124,26 +128,32 @@ export class NameKeeper {
     const changes: RelationChange[] = [];
     if (counts.size === 0) return changes;
     const names = this.#byDatabase.get(database);
+    const name = this.#databaseName(database);
     for (const rows of counts.values()) {
       if (rows.inserted === 0 && rows.updated === 0 && rows.deleted === 0) continue;
       const relation = names?.byFile(rows.file);
-      if (relation && !shown(relation)) continue;
-      changes.push({
-        oid: relation?.oid,
-        file: relation?.file ?? rows.file,
-        database: this.#databaseName(database),
-        schema: relation?.schema,
-        name: relation?.name,
-        inserted: rows.inserted,
-        updated: rows.updated,
-        deleted: rows.deleted,
-        created: false,
-        dropped: false,
-        truncated: false,
-        rewritten: false,
-      });
+      if (relation === undefined) changes.push(plainChange(name, undefined, rows));
+      else if (shown(relation)) changes.push(this.#plainChange(name, relation, rows));
     }
     return changes;
+  }
+
+  /** A busy server's transactions are much alike, and all are kept until their segment is whole: one object for the same rows. */
+  #plainChange(database: string, relation: Relation, rows: RowCounts): RelationChange {
+    const { inserted, updated, deleted } = rows;
+    if (inserted < 0 || inserted > few || updated > few || deleted > few)
+      return plainChange(database, relation, rows);
+    let alike = this.#alike.get(relation);
+    if (alike === undefined) {
+      alike = [];
+      this.#alike.set(relation, alike);
+    }
+    const at = (inserted * (few + 1) + updated) * (few + 1) + deleted;
+    const known = alike[at];
+    if (known !== undefined && isOf(known, database, relation)) return known;
+    const change = plainChange(database, relation, rows);
+    alike[at] = change;
+    return change;
   }
 
   #databaseName(oid: number): string {
@@ -208,4 +218,28 @@ export class NameKeeper {
 
 function shown({ kind, temporary }: Relation): boolean {
   return tableKinds.has(kind) && !temporary;
+}
+
+/** Not as it was before it was renamed, moved or rewritten. */
+function isOf(change: RelationChange, database: string, { file, schema, name }: Relation): boolean {
+  return (
+    change.file === file && change.name === name && change.schema === schema && change.database === database
+  );
+}
+
+function plainChange(database: string, relation: Relation | undefined, rows: RowCounts): RelationChange {
+  return {
+    oid: relation?.oid,
+    file: relation?.file ?? rows.file,
+    database,
+    schema: relation?.schema,
+    name: relation?.name,
+    inserted: rows.inserted,
+    updated: rows.updated,
+    deleted: rows.deleted,
+    created: false,
+    dropped: false,
+    truncated: false,
+    rewritten: false,
+  };
 }
