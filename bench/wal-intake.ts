@@ -35,7 +35,9 @@ export async function intake(cluster: Cluster, options: WalOptions): Promise<Int
       // Looked for on the disk, as below: to ask the server is a load on it, which takes a third of a small machine.
       const last = `-${walPosition(end)}`;
       const names = () => readdir(folder).catch(() => []);
-      await until('all is stored by helvino', async () => (await names()).some((name) => name.endsWith(last)));
+      await until('all is stored by helvino', async () =>
+        (await names()).some((name) => name.endsWith(last)),
+      );
       await streamer.stop();
       results.helvino.push(await rate(folder, /^[0-9A-F]{16}-[0-9A-F]{9}[0-9A-F]{1}000000$/));
     },
