@@ -108,6 +108,13 @@ async function groupCpu(group: number): Promise<number> {
   return ticks / ticksPerSecond;
 }
 
+/** Processor seconds of one process so far. */
+export function processCpu(pid: number): number {
+  const fields = processFields(pid);
+  if (fields === undefined) throw new Error(`process ${pid} is gone`);
+  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+}
+
 /** USER_HZ of Linux. */
 const ticksPerSecond = 100;
 

@@ -14,19 +14,20 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type Cluster, ownFolder } from './cluster.ts';
 import { connect } from './data.ts';
-import { type Launched, launch, run, say } from './tools.ts';
+import { type Launched, launch, processCpu, run, say } from './tools.ts';
 import { endOfWal, execute, HelvinoHome, pgbench, until, type WalOptions } from './wal-tools.ts';
 
 type Receiver = 'helvino' | 'pg_receivewal';
 
 /** A turn with a receiver. */
-interface Turn {
+export interface Turn {
   /** Transactions a second. */
   readonly tps: number;
   /** The mean of the turns before and after, without a receiver. */
   readonly without: number;
-  /** Processor seconds of the receiver, a second. */
+  /** Processor seconds of the receiver, a second, and of the server's process that sends to it. */
   readonly cpu: number;
+  readonly sender: number;
 }
 
 export interface Lag {
@@ -91,12 +92,13 @@ async function measured(
       const process = start(receiver);
       await caughtUp(cluster);
       await load({ ...turn, seconds: options.warmSeconds });
-      const begun = await process.cpu();
+      const begun = [await process.cpu(), await senderCpu(cluster)] as const;
       const with_ = await load(turn);
-      const cpu = ((await process.cpu()) - begun) / seconds;
+      const cpu = ((await process.cpu()) - begun[0]) / seconds;
+      const sender = ((await senderCpu(cluster)) - begun[1]) / seconds;
       await process.stop();
       const after = await load(turn);
-      turns[receiver].push({ tps: with_.tps, without: (before.tps + after.tps) / 2, cpu });
+      turns[receiver].push({ tps: with_.tps, without: (before.tps + after.tps) / 2, cpu, sender });
       if (receiver === 'helvino') {
         samples.push(...with_.lag);
         bytes += with_.bytes;
@@ -110,6 +112,11 @@ async function measured(
   for (const slot of ['lag_helvino', 'lag_receivewal'])
     await execute(cluster, `select pg_drop_replication_slot('${slot}')`);
   return { turns, seconds: samples, rate: bytes / (rounds * seconds) };
+}
+
+async function senderCpu(cluster: Cluster): Promise<number> {
+  const pid = await execute(cluster, 'select pid::text from pg_stat_replication');
+  return processCpu(Number(pid));
 }
 
 /** Where receivers store. */

@@ -1,10 +1,11 @@
 /** The section of RESULTS.md on WAL. */
+import { availableParallelism } from 'node:os';
 
 import { table } from './report.ts';
 import { median } from './tools.ts';
 import type { WalResults } from './wal.ts';
 import type { Find } from './wal-find.ts';
-import type { Lag, Lags } from './wal-lag.ts';
+import type { Lag, Lags, Turn } from './wal-lag.ts';
 import type { Replay } from './wal-replay.ts';
 
 export function walReport(
@@ -41,17 +42,25 @@ function lagLines(
   { together, apart }: Lags,
   { server, ...tables }: LagTables & { readonly server: string },
 ): void {
-  partLines(together, { ...tables, what: `at full pgbench load, ${server}` });
+  const processors = availableParallelism();
+  partLines(together, {
+    ...tables,
+    what: `at full pgbench load, ${server}`,
+    // Of all processors, which server, pgbench and receiver share.
+    share: ({ cpu, sender }) => (cpu + sender) / processors,
+  });
   if (apart)
     partLines(apart, {
       ...tables,
       what: `at full load, ${server}, receiver on a processor and storage of its own`,
+      // Of the one that server and pgbench have.
+      share: ({ sender }) => sender,
     });
 }
 
 function partLines(
   { turns, seconds, rate }: Lag,
-  { lines, parts, what }: LagTables & { readonly what: string },
+  { lines, parts, what, share }: LagTables & { readonly what: string; share(turn: Turn): number },
 ): void {
   const sorted = [...seconds].sort((a, b) => a - b);
   const at = (share: number) => sorted[Math.floor((sorted.length - 1) * share)]!.toFixed(2);
@@ -69,7 +78,15 @@ function partLines(
       `${cost.toFixed(1)} %`,
       ...(name === 'helvino' ? ['< 3 %', verdict(cost < 3)] : ['', '']),
     ]);
+    const shares = all.map((turn) => 100 * share(turn));
+    lines.push([
+      'what receiver and sender take of the processors that pgbench could have',
+      `${median(shares).toFixed(1)} %`,
+      '',
+      '',
+    ]);
     parts.push([`cost ${what}, ${name}, %`, ...numbers(costs, 1)]);
+    parts.push([`processor time that pgbench could have, ${name}, %`, ...numbers(shares, 1)]);
     parts.push([
       `pgbench ${what}, ${name}, tps`,
       ...numbers(
