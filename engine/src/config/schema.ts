@@ -74,7 +74,7 @@ const backup = z.strictObject({
   verifyChecksums: z.boolean().default(true).describe('Verify page checksums; a bad page fails the backup.'),
   read: z
     .enum(['auto', 'replication', 'files'])
-    .default('auto')
+    .default('replication')
     .describe(
       "Who reads the data directory when all of it is read: the server, which sends it over the replication connection, or (`files`) Helvino itself, on the server's own machine as a user that may read the files, which is faster. `auto`: Helvino where it can, else the server.",
     ),

@@ -56,7 +56,7 @@ export function zstdParams(level: number): Params {
   // Tables that stay in the processor's first cache: level 1 a sixth faster, a fortieth larger; below a fifth and a twelfth.
   if (level <= 1) {
     params[constants.ZSTD_c_hashLog] = level === 1 ? 13 : 12;
-    params[constants.ZSTD_c_windowLog] = level >= -1 ? 17 : 16;
+    params[constants.ZSTD_c_windowLog] = level === 1 || level === -1 ? 17 : 16;
     // Matches that are worth finding are long in tables and indexes: a quarter faster, a twentieth larger.
     if (level < 1) params[constants.ZSTD_c_minMatch] = 7;
     if (step) params[constants.ZSTD_c_targetLength] = step;
