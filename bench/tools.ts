@@ -100,18 +100,22 @@ export function launch(program: string, args: readonly string[], options: RunOpt
 
 /** https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html */
 async function groupCpu(group: number): Promise<number> {
-  let ticks = 0;
+  let seconds = 0;
   for (const name of await readdir('/proc')) {
     const fields = /^\d+$/.test(name) ? processFields(Number(name)) : undefined;
-    if (fields && Number(fields[2]) === group) ticks += Number(fields[11]) + Number(fields[12]);
+    if (fields && Number(fields[2]) === group) seconds += cpuOf(fields);
   }
-  return ticks / ticksPerSecond;
+  return seconds;
 }
 
 /** Processor seconds of one process so far. */
 export function processCpu(pid: number): number {
   const fields = processFields(pid);
   if (fields === undefined) throw new Error(`process ${pid} is gone`);
+  return cpuOf(fields);
+}
+
+function cpuOf(fields: readonly string[]): number {
   return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
 }
 

@@ -2,8 +2,10 @@
  * Sustained intake: WAL that lies ready on the server is fetched until all of it is durable. The rate is that between the
  * first and the last segment stored, by the times of the files; starting is not in it.
  */
+import { existsSync } from 'node:fs';
 import { readdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { logPieceName } from '../engine/src/repository/index.ts';
 import { type Cluster, debianBin, ownFolder } from './cluster.ts';
 import { launch, run, say } from './tools.ts';
 import { endOfWal, execute, HelvinoHome, makeWal, until, type WalOptions } from './wal-tools.ts';
@@ -31,15 +33,12 @@ export async function intake(cluster: Cluster, options: WalOptions): Promise<Int
     helvino: async (round: number) => {
       const place = await HelvinoHome.make(join(home, 'intake'), cluster);
       const streamer = place.stream(`h_${round}`);
-      const folder = join(place.folder, 'repository/wal/main/00000001');
       // Looked for on the disk, as below: to ask the server is a load on it, which takes a third of a small machine.
-      const last = `-${walPosition(end)}`;
-      const names = () => readdir(folder).catch(() => []);
-      await until('all is stored by helvino', async () =>
-        (await names()).some((name) => name.endsWith(last)),
-      );
+      const name = logPieceName('main', { line: 1, begin: end - segmentSize, end });
+      const last = join(place.folder, 'repository', name);
+      await until('all is stored by helvino', async () => existsSync(last));
       await streamer.stop();
-      results.helvino.push(await rate(folder, /^[0-9A-F]{16}-[0-9A-F]{9}[0-9A-F]{1}000000$/));
+      results.helvino.push(await rate(dirname(last), /^[0-9A-F]{16}-[0-9A-F]{9}[0-9A-F]{1}000000$/));
     },
     pgReceivewal: async (round: number) => {
       const folder = await ownFolder(join(home, 'received'), account);
@@ -75,10 +74,6 @@ async function rate(folder: string, names: RegExp): Promise<number> {
   times.sort((a, b) => a - b);
   if (times.length < 3) throw new Error(`only ${times.length} segments in ${folder}`);
   return ((times.length - 1) * Number(segmentSize)) / 1e6 / ((times.at(-1)! - times[0]!) / 1000);
-}
-
-function walPosition(position: bigint): string {
-  return position.toString(16).toUpperCase().padStart(16, '0');
 }
 
 function walFile(begin: bigint): string {

@@ -1,6 +1,5 @@
 /** The section of RESULTS.md on WAL. */
 import { availableParallelism } from 'node:os';
-
 import { table } from './report.ts';
 import { median } from './tools.ts';
 import type { WalResults } from './wal.ts';
@@ -63,7 +62,7 @@ function partLines(
   { lines, parts, what, share }: LagTables & { readonly what: string; share(turn: Turn): number },
 ): void {
   const sorted = [...seconds].sort((a, b) => a - b);
-  const at = (share: number) => sorted[Math.floor((sorted.length - 1) * share)]!.toFixed(2);
+  const at = (part: number) => sorted[Math.floor((sorted.length - 1) * part)]!.toFixed(2);
   lines.push([`lag ${what}, p50`, `${at(0.5)} s`, '', '']);
   lines.push([`lag ${what}, p99`, `${at(0.99)} s`, '', '']);
   for (const name of ['helvino', 'pg_receivewal'] as const) {

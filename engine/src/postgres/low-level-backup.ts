@@ -54,16 +54,27 @@ export async function hasSlot(client: Client, name: string): Promise<boolean> {
   return (await query(client, 'select from pg_replication_slots where slot_name = $1', [name])).length > 0;
 }
 
+/** How the two functions are told of, and called, by a server of this version. */
+function functionsOf(version: number) {
+  return version >= 150000
+    ? {
+        signatures: ['pg_backup_start(text, boolean)', 'pg_backup_stop(boolean)'],
+        begin: 'pg_backup_start($1, $2)',
+        end: 'pg_backup_stop(false)',
+      }
+    : {
+        signatures: ['pg_start_backup(text, boolean, boolean)', 'pg_stop_backup(boolean, boolean)'],
+        begin: 'pg_start_backup($1, $2, false)',
+        end: 'pg_stop_backup(false, false)',
+      };
+}
+
 /** Whether the role may begin and end a backup by the functions below. */
 export async function mayBeginBackup(client: Client, version: number): Promise<boolean> {
-  const functions =
-    version >= 150000
-      ? ['pg_backup_start(text, boolean)', 'pg_backup_stop(boolean)']
-      : ['pg_start_backup(text, boolean, boolean)', 'pg_stop_backup(boolean, boolean)'];
   const [row] = await query<{ may: boolean }>(
     client,
     `select bool_and(has_function_privilege('pg_catalog.' || name, 'execute')) as may from unnest($1::text[]) name`,
-    [functions],
+    [functionsOf(version).signatures],
   );
   return row!.may;
 }
@@ -75,14 +86,14 @@ export async function beginLowLevelBackup(
   { label, fast }: { readonly label: string; readonly fast: boolean },
 ): Promise<bigint> {
   assertPlainLabel(label);
-  const begin = version >= 150000 ? 'pg_backup_start($1, $2)' : 'pg_start_backup($1, $2, false)';
+  const { begin } = functionsOf(version);
   const [row] = await query<{ lsn: string }>(client, `select ${begin}::text as lsn`, [label, fast]);
   return parseLsn(row!.lsn);
 }
 
 /** Does not wait for the archive. */
 export async function endLowLevelBackup(client: Client, version: number): Promise<BackupEnd> {
-  const end = version >= 150000 ? 'pg_backup_stop(false)' : 'pg_stop_backup(false, false)';
+  const { end } = functionsOf(version);
   const [row] = await query<{ lsn: string; label: string }>(
     client,
     `select lsn::text as lsn, labelfile as label from ${end}`,

@@ -199,15 +199,14 @@ export class NameKeeper {
   ): RelationChange {
     const known = typeof relation === 'number' ? undefined : relation;
     const is = (set: ReadonlySet<Relation>) => known !== undefined && set.has(known);
-    return {
-      oid: known?.oid,
-      file: known?.file ?? (relation as number),
-      database: this.#databaseName(database),
-      schema: known?.schema,
-      name: known?.name,
+    const all = {
+      file: typeof relation === 'number' ? relation : relation.file,
       inserted: rows.reduce((sum, row) => sum + row.inserted, 0),
       updated: rows.reduce((sum, row) => sum + row.updated, 0),
       deleted: rows.reduce((sum, row) => sum + row.deleted, 0),
+    };
+    return {
+      ...plainChange(this.#databaseName(database), known, all),
       created: is(effects.created),
       dropped: is(effects.dropped),
       truncated: is(effects.truncated),
@@ -227,7 +226,12 @@ function isOf(change: RelationChange, database: string, { file, schema, name }: 
   );
 }
 
-function plainChange(database: string, relation: Relation | undefined, rows: RowCounts): RelationChange {
+/** `rows.file` tells an unknown relation. */
+function plainChange(
+  database: string,
+  relation: Relation | undefined,
+  rows: Omit<RowCounts, 'database'>,
+): RelationChange {
   return {
     oid: relation?.oid,
     file: relation?.file ?? rows.file,
