@@ -1,8 +1,13 @@
 /** What tests need in which something happens in the middle of a backup. */
 import assert from 'node:assert/strict';
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ErrorCode } from '../src/base/error-codes.ts';
 import { HelvinoError } from '../src/base/errors.ts';
 import { type Progress, silentProgress } from '../src/base/progress.ts';
+import { query } from './backup-fixture.ts';
+import type { TestServer } from './pg-server.ts';
 
 /** 16 MB. */
 export const bigTable = (name: string) =>
@@ -59,6 +64,27 @@ export const onceReceived = (bytes: number, action: () => Promise<unknown>) =>
 /** When so many bytes of the server's files have been read. */
 export const onceRead = (bytes: number, action: () => Promise<unknown>) =>
   onceAfter(bytes, (phase) => phase === "reading the server's files", action);
+
+/** A progress display that keeps what is noted. */
+export function notedProgress(): { readonly progress: Progress; readonly notes: readonly string[] } {
+  const notes: string[] = [];
+  return { progress: { ...silentProgress, note: (_level, message) => void notes.push(message) }, notes };
+}
+
+/** Of a server with `summarize_wal`: its WAL goes on, and the summaries so far are gone. */
+export async function loseSummaries(server: TestServer): Promise<void> {
+  await query(
+    server,
+    'checkpoint',
+    'select pg_switch_wal()',
+    'create table more_wal as select 1 as i',
+    'checkpoint',
+  );
+  const summaries = join(server.dataDir, 'pg_wal/summaries');
+  for (let i = 0; i < 100 && (await readdir(summaries)).length < 2; i++) await sleep(50);
+  await sleep(200);
+  for (const name of await readdir(summaries)) await rm(join(summaries, name));
+}
 
 export async function fails(work: Promise<unknown>, code: ErrorCode, exit?: number): Promise<HelvinoError> {
   const thrown = await work.then(

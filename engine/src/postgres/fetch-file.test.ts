@@ -27,7 +27,7 @@ test('pages anywhere in a slot, with vectors or without – good ones pass, a ba
         if (damaged) page[5000]! ^= 1;
         writeFileSync(path, page);
         for (const given of [wasm, undefined]) {
-          const piece = { fd: undefined, path, offset: 0, pages: { block: 7, since: 1n } };
+          const piece = { fd: undefined, path, owner: undefined, offset: 0, pages: { block: 7, since: 1n } };
           const reports = fetcher({ memory: given })({ bytes: page, address }, piece);
           assert.deepEqual(
             reports.map(({ kind }) => kind),

@@ -4,12 +4,13 @@
  * it looks; one that looks wrong is read again, for it may have been half written.
  * https://www.postgresql.org/docs/current/checksums.html
  */
-import { closeSync, openSync } from 'node:fs';
-import { systemCode } from '../base/errors.ts';
+import { closeSync } from 'node:fs';
+import { HelvinoError, systemCode } from '../base/errors.ts';
 import { readAt } from '../base/read-at.ts';
 import type { FetchReport, FilePiece } from './file-pieces.ts';
 import { verifyPages } from './page-checksum.ts';
 import { type PageChecksum, pageChecksumIn } from './page-checksum-module.ts';
+import { openSourceFile } from './source-file.ts';
 
 const pageSize = 8192;
 /** Offsets in a page: https://www.postgresql.org/docs/current/storage-page-layout.html */
@@ -47,9 +48,9 @@ function fetchPiece(bytes: Uint8Array, piece: FilePiece, sums: Sums): FetchRepor
     if (fd !== undefined) bytes.fill(0, readAt(fd, bytes, offset));
     return piece.pages ? badPages(bytes, { ...piece, pages: piece.pages }, sums) : [];
   } catch (thrown) {
-    const code = systemCode(thrown);
-    if (code === undefined) throw thrown;
-    return [{ kind: 'unreadable', path, code }];
+    const why = thrown instanceof HelvinoError ? thrown.context.why : systemCode(thrown);
+    if (why === undefined) throw thrown;
+    return [{ kind: 'unreadable', path, why: String(why) }];
   }
 }
 
@@ -111,20 +112,15 @@ function wrong(page: Uint8Array, number: number): string | undefined {
   return `its checksum is ${hex(bad.found)}, not ${hex(bad.expected)}`;
 }
 
-function readAgain({ fd, path }: PagesPiece, page: Uint8Array, offset: number): number {
+function readAgain({ fd, path, owner }: PagesPiece, page: Uint8Array, offset: number): number {
   if (fd !== undefined) return readAt(fd, page, offset);
-  let again: number;
+  const again = openSourceFile(path, owner);
+  // Dropped meanwhile.
+  if (again === undefined) return 0;
   try {
-    again = openSync(path, 'r');
-  } catch (thrown) {
-    // Dropped meanwhile.
-    if (systemCode(thrown) === 'ENOENT') return 0;
-    throw thrown;
-  }
-  try {
-    return readAt(again, page, offset);
+    return readAt(again.fd, page, offset);
   } finally {
-    closeSync(again);
+    closeSync(again.fd);
   }
 }
 

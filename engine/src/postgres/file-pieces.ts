@@ -7,6 +7,8 @@ export interface FilePiece {
   /** Open for reading until the piece is encoded; undefined: the bytes are there, and only their pages are verified. */
   readonly fd: number | undefined;
   readonly path: string;
+  /** As in `openSourceFile`, for when the file has to be opened again. */
+  readonly owner: number | undefined;
   readonly offset: number;
   /** Undefined: not verified. */
   readonly pages?: {
@@ -19,4 +21,4 @@ export interface FilePiece {
 
 export type FetchReport =
   | { readonly kind: 'bad-page'; readonly path: string; readonly block: number; readonly detail: string }
-  | { readonly kind: 'unreadable'; readonly path: string; readonly code: string };
+  | { readonly kind: 'unreadable'; readonly path: string; readonly why: string };

@@ -41,11 +41,14 @@ export { IncrementalFileReader } from './incremental-file.ts';
 export { liftLimits, withoutIdleLimit } from './lift-limits.ts';
 export { initCluster, type LocalServer, startLocalServer } from './local-server.ts';
 export {
+  backendPid,
   beginLowLevelBackup,
   type DataPlace,
   endLowLevelBackup,
   hasSlot,
+  isLocalSession,
   mayBeginBackup,
+  readDatabaseFolders,
   readDataPlace,
   readTablespaces,
 } from './low-level-backup.ts';
@@ -71,6 +74,7 @@ export {
   type SchemaFacts,
 } from './schema-facts.ts';
 export { createScratch, type Scratch, sweepScratch } from './scratch.ts';
+export { openSourceFile, serverSends, sourceUnreadable } from './source-file.ts';
 export { execute, query, queryError } from './sql.ts';
 export { parseTimelineHistory, type TimelineSwitch } from './timeline-history.ts';
 export {
@@ -85,6 +89,6 @@ export { readSegmentHeader, type SegmentHeader } from './wal/segment-header.ts';
 export { type WalEvent, walEvent } from './wal/transaction-records.ts';
 export { WalIndexer, type WalIndexerOptions } from './wal/wal-indexer.ts';
 export { WalReader } from './wal/wal-reader.ts';
-export { type DirectoryItem, sourceUnreadable, walkDataDirectory } from './walk-data-directory.ts';
+export { type DirectoryItem, walkDataDirectory } from './walk-data-directory.ts';
 export type { WalPositions } from './wire/frontend-messages.ts';
 export { withSql } from './with-sql.ts';

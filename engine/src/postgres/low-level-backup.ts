@@ -50,6 +50,34 @@ export async function readTablespaces(client: Client): Promise<{ oid: string; lo
   );
 }
 
+/**
+ * Folders of the data directory, one for each database that is not in a tablespace. Those whose removal was broken off may have
+ * none: https://www.postgresql.org/docs/current/catalog-pg-database.html (datconnlimit)
+ */
+export async function readDatabaseFolders(client: Client): Promise<string[]> {
+  const rows = await query<{ folder: string }>(
+    client,
+    `select 'base/' || d.oid as folder from pg_database d join pg_tablespace t on t.oid = d.dattablespace
+     where t.spcname = 'pg_default' and d.datconnlimit <> -2 order by d.oid`,
+  );
+  return rows.map(({ folder }) => folder);
+}
+
+/** Of the session that answers, which is another's now and then where a pooler stands between. */
+export async function backendPid(client: Client): Promise<number> {
+  const [row] = await query<{ pid: number }>(client, 'select pg_backend_pid() as pid');
+  return row!.pid;
+}
+
+/** Whether the session does not leave the server's machine. */
+export async function isLocalSession(client: Client): Promise<boolean> {
+  const [row] = await query<{ local: boolean }>(
+    client,
+    'select inet_client_addr() is null or host(inet_client_addr()) = host(inet_server_addr()) as local',
+  );
+  return row!.local;
+}
+
 export async function hasSlot(client: Client, name: string): Promise<boolean> {
   return (await query(client, 'select from pg_replication_slots where slot_name = $1', [name])).length > 0;
 }

@@ -5,7 +5,8 @@
  */
 import { lstatSync, readdirSync, readlinkSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
-import { HelvinoError, systemCode } from '../base/errors.ts';
+import { systemCode } from '../base/errors.ts';
+import { sourceUnreadable } from './source-file.ts';
 
 export interface DirectoryItem {
   /** As in a backup: relative to the data directory, tablespaces below `pg_tblspc`. */
@@ -157,13 +158,4 @@ function look(path: string): Stats | undefined {
     if (systemCode(thrown) === 'ENOENT') return undefined;
     throw sourceUnreadable(path, thrown);
   }
-}
-
-export function sourceUnreadable(path: string, thrown: unknown): HelvinoError {
-  const why = systemCode(thrown) ?? String(thrown);
-  return new HelvinoError('SOURCE_UNREADABLE', `${path} cannot be read: ${why}`, {
-    hint: 'run Helvino as the user of the server, or leave out `read: files` (--read replication)',
-    context: { path },
-    cause: thrown,
-  });
 }

@@ -42,7 +42,7 @@ interface Binding {
 
 type Params = Readonly<Record<number, number>>;
 
-/** ZSTD_c_literalCompressionMode, and its value ZSTD_lcm_huffman (zstd.h, experimental): zlib of Node.js does not offer it. */
+/** ZSTD_c_literalCompressionMode, and its value ZSTD_ps_enable (zstd.h, experimental): zlib of Node.js does not offer it. */
 const literalCompressionMode = 1002;
 const huffman = 1;
 
@@ -77,9 +77,7 @@ export class Compressor {
 
   constructor(level: number) {
     this.#params = zstdParams(level);
-    const stream = createZstdCompress({ params: this.#params }) as unknown as Stream;
-    if (steps[level]) keepHuffman(stream, this.#params);
-    this.#work = workOf(stream);
+    this.#work = workOf((steps[level] && withHuffman(this.#params)) || compressStream(this.#params));
   }
 
   /** Whether results come into its own memory. */
@@ -87,7 +85,7 @@ export class Compressor {
     return this.#work !== undefined;
   }
 
-  /** The same frame as `zstdCompressSync`; a view that is valid until the next call. */
+  /** The same frame as `zstdCompressSync` makes, but at levels -1 to -3 a smaller one; a view that is valid until the next call. */
   compress(plain: Uint8Array): Buffer {
     const most = longestCompressed(plain.length);
     if (this.#work === undefined) return zstdCompressSync(plain, { chunkSize: most, params: this.#params });
@@ -145,13 +143,31 @@ function checkLength(got: number, length: number): void {
   if (got !== length) throw new Error(`it holds ${got} bytes, not ${length}`);
 }
 
-/** With longer steps zstd leaves the bytes between matches as they are: faster, and a fourth larger. Where it cannot be had, so be it. */
-function keepHuffman({ _handle: binding, _writeState: state }: Stream, params: Params): void {
-  if (typeof binding?.init !== 'function' || !(state instanceof Uint32Array)) return;
+function compressStream(params: Params): Stream {
+  return createZstdCompress({ params }) as unknown as Stream;
+}
+
+/**
+ * With longer steps zstd leaves the bytes between matches as they are: faster, and a fourth larger. Undefined where it cannot be
+ * told otherwise.
+ */
+function withHuffman(params: Params): Stream | undefined {
+  const stream = compressStream(params);
+  const { _handle: binding, _writeState: state } = stream;
+  if (typeof binding?.init !== 'function' || !(state instanceof Uint32Array)) return undefined;
   const all = new Uint32Array(literalCompressionMode + 1).fill(0xffffffff);
   for (const [number, value] of Object.entries(params)) all[Number(number)] = value;
   all[literalCompressionMode] = huffman;
-  binding.init(all, undefined, state, () => undefined, undefined);
+  let refused = false;
+  binding.onerror = () => {
+    refused = true;
+  };
+  try {
+    binding.init(all, undefined, state, () => undefined, undefined);
+  } catch {
+    return undefined;
+  }
+  return refused ? undefined : stream;
 }
 
 /** Returns how many bytes of `output` were filled; throws when the input did not end or the output has no room left. */

@@ -27,7 +27,7 @@ export const backupVerb: Verb = {
     {
       flags: '--kind <kind>',
       description:
-        'physical: the cluster, over the replication protocol; logical: dumps; volume: a named volume of a Docker engine',
+        'physical: the files of the cluster, with the WAL that they need; logical: dumps; volume: a named volume of a Docker engine',
       choices: ['physical', 'logical', 'volume'],
       default: 'physical',
     },

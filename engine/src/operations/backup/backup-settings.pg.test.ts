@@ -1,9 +1,7 @@
 /** Settings of the source that change how a backup has to be made. */
 import assert from 'node:assert/strict';
-import { readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { loseSummaries } from '../../../test/backup-faults.ts';
 import {
   type Fixture,
   makeFixture,
@@ -36,12 +34,8 @@ test('WAL summaries with a gap – the incremental backup reads all, says so, an
   });
   await query(server, 'create table t as select i, md5(i::text) as m from generate_series(1, 20000) i');
   await fixture.takeBackup(server, { database: 'summaries' });
-  await query(server, `update t set m = 'changed' where i % 50 = 0`, 'checkpoint', 'select pg_switch_wal()');
-  await query(server, 'insert into t values (0, null)', 'checkpoint');
-  const summaries = join(server.dataDir, 'pg_wal/summaries');
-  for (let i = 0; i < 100 && (await readdir(summaries)).length < 2; i++) await sleep(50);
-  await sleep(200);
-  for (const name of await readdir(summaries)) await rm(join(summaries, name));
+  await query(server, `update t set m = 'changed' where i % 50 = 0`);
+  await loseSummaries(server);
 
   const manifest = await fixture.takeBackup(server, { database: 'summaries' });
   assert.equal(manifest.kind, 'incremental');

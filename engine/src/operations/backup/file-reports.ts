@@ -10,7 +10,7 @@ export class FileReports {
   report(what: unknown): void {
     const report = what as FetchReport;
     if (report.kind === 'unreadable') {
-      throw new HelvinoError('SOURCE_UNREADABLE', `${report.path} cannot be read: ${report.code}`, {
+      throw new HelvinoError('SOURCE_UNREADABLE', `${report.path} cannot be read: ${report.why}`, {
         hint: "check the disk of the server (EIO), and this user's rights",
         context: { path: report.path },
       });

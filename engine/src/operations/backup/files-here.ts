@@ -1,20 +1,27 @@
 /** Whether the server's files are here, to be read instead of received. It is known before anything begins. */
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'pg';
 import type { ErrorCode } from '../../base/error-codes.ts';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
 import {
+  backendPid,
   type DataPlace,
   hasSlot,
+  isLocalSession,
   mayBeginBackup,
   type ReplicationConnection,
+  readDatabaseFolders,
   readDataPlace,
   readTablespaces,
+  serverSends,
+  sourceUnreadable,
 } from '../../postgres/index.ts';
 
 export const pageSize = 8192;
-const elsewise = 'leave out `read: files` (--read replication): then the server sends its files';
+/** Milliseconds that a database, which is being dropped, may be listed without its folder. */
+const dropTime = 1000;
 
 /** The replication connection, and its temporary slot, by which the data directory is known to be this server's. */
 interface Link {
@@ -22,42 +29,86 @@ interface Link {
   readonly slot: string | undefined;
 }
 
+export interface FilesHere extends DataPlace {
+  /** As in `openSourceFile`. */
+  readonly owner: number | undefined;
+}
+
 /** Throws SERVER_AUTH, SERVER_SETTING or SOURCE_UNREADABLE when the files cannot be read here. */
-export async function dataPlaceHere(client: Client, slot: string | undefined): Promise<DataPlace> {
+export async function filesHere(client: Client, slot: string | undefined): Promise<FilesHere> {
+  await assertOneSession(client);
   const place = await readDataPlace(client);
   assertPageSize(place);
   await assertOurs(client, place, slot);
-  return place;
+  await assertAllSeen(client, place);
+  const owner = statSync(place.dataDir).uid;
+  return { ...place, owner: process.geteuid?.() === owner ? undefined : owner };
 }
 
-const obstacles: ReadonlySet<ErrorCode> = new Set(['SERVER_AUTH', 'SERVER_SETTING', 'SOURCE_UNREADABLE']);
+const obstacles: ReadonlySet<ErrorCode> = new Set([
+  'SERVER_AUTH',
+  'SERVER_ERROR',
+  'SERVER_SETTING',
+  'SOURCE_UNREADABLE',
+]);
 
 /**
- * For `read: auto`. Undefined when the files cannot be read here, and also where that is less sure to end well than to receive
- * them: a tablespace, of which it is not proven whose it is; files that are another user's; a server that ends idle sessions,
- * and the slot with them; a role that may not begin a backup so.
+ * For `read: auto`. Says why, when the files cannot be read here, and also where that is less sure to end well than to receive
+ * them: files that are another user's, or perhaps of a file system that is shared over the network; a server that ends idle sessions, and the slot with them; a tablespace, of which it is
+ * not proven whose it is; a role that may not begin a backup so.
  */
-export async function dataPlaceAtHand(
+export async function filesAtHand(
   client: Client,
   version: number,
-  { connection, slot }: Link,
-): Promise<DataPlace | undefined> {
+  link: Link,
+): Promise<FilesHere | { readonly why: string }> {
   try {
-    const place = await dataPlaceHere(client, slot);
-    if (!mayReadAll(place)) return undefined;
-    if ((await connection.show('idle_session_timeout')) !== '0') return undefined;
-    if ((await readTablespaces(client)).length > 0) return undefined;
-    return (await mayBeginBackup(client, version)) ? place : undefined;
+    const here = await filesHere(client, link.slot);
+    const why = await obstacleTo(here, client, { version, connection: link.connection });
+    return why === undefined ? here : { why };
   } catch (thrown) {
-    if (thrown instanceof HelvinoError && obstacles.has(thrown.code)) return undefined;
+    if (thrown instanceof HelvinoError && obstacles.has(thrown.code)) return { why: thrown.message };
     throw thrown;
   }
 }
 
-/** The server's user, or root: to others some of the files may be closed. */
-function mayReadAll({ dataDir }: DataPlace): boolean {
-  const user = process.geteuid?.();
-  return user === 0 || user === statSync(dataDir).uid;
+async function obstacleTo(
+  { owner, dataDir }: FilesHere,
+  client: Client,
+  { version, connection }: { version: number; connection: Link['connection'] },
+): Promise<string | undefined> {
+  if (owner !== undefined) return `${dataDir} is of user ${owner}, and this process is another's`;
+  if (!(await isLocalSession(client))) return 'the connection leaves this machine';
+  if ((await connection.show('idle_session_timeout')) !== '0') return 'the server ends idle sessions';
+  if ((await readTablespaces(client)).length > 0) return 'there are tablespaces';
+  if (!(await mayBeginBackup(client, version))) return 'the role may not call the functions of a backup';
+  return undefined;
+}
+
+/** The begin and the end of a backup belong to one session of the server. */
+async function assertOneSession(client: Client): Promise<void> {
+  const own = await backendPid(client);
+  const { processID } = client as unknown as { readonly processID: number | null };
+  if (processID === own) return;
+  throw new HelvinoError('SERVER_SETTING', 'the connection leads through a pooler', {
+    hint: `connect to the server itself, or ${serverSends}`,
+  });
+}
+
+/** What is mounted below the data directory may be seen by the server alone. */
+async function assertAllSeen(client: Client, place: DataPlace): Promise<void> {
+  if ((await unseenFolder(client, place)) === undefined) return;
+  await sleep(dropTime);
+  const unseen = await unseenFolder(client, place);
+  if (unseen !== undefined)
+    throw sourceUnreadable(unseen, 'the server has it, and it is not to be seen here');
+}
+
+async function unseenFolder(client: Client, { dataDir }: DataPlace): Promise<string | undefined> {
+  const folders = await readDatabaseFolders(client);
+  return folders
+    .map((folder) => join(dataDir, folder))
+    .find((folder) => !existsSync(join(folder, 'PG_VERSION')));
 }
 
 function assertPageSize({ pageSize: found }: DataPlace): void {
@@ -66,7 +117,7 @@ function assertPageSize({ pageSize: found }: DataPlace): void {
     'SERVER_SETTING',
     `the server's block_size is ${found}, and only pages of ${pageSize} bytes can be verified`,
     {
-      hint: elsewise,
+      hint: serverSends,
     },
   );
 }
@@ -82,14 +133,14 @@ export async function assertOurs(
       'SERVER_SETTING',
       'without a replication slot it is not known whose files these are',
       {
-        hint: `raise max_replication_slots of the server, or ${elsewise}`,
+        hint: `raise max_replication_slots of the server, or ${serverSends}`,
       },
     );
   }
   const problem = await whyNotOurs(client, dataDir, slot);
   if (problem === undefined) return;
   throw new HelvinoError('SOURCE_UNREADABLE', `the files of the server cannot be read here: ${problem}`, {
-    hint: `run Helvino on the server's machine as a user that may read ${dataDir}, or ${elsewise}`,
+    hint: `run Helvino on the server's machine as a user that may read ${dataDir}, or ${serverSends}`,
     context: { dataDir },
   });
 }

@@ -3,20 +3,21 @@
  * only says where the backup begins and ends. The order is what makes it right: the server's answer to the begin, then every
  * file, the control file last, and only when all of it has been read, the end.
  */
-import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, type Stats } from 'node:fs';
+import { closeSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Client } from 'pg';
-import { asHelvinoError, HelvinoError, systemCode } from '../../base/errors.ts';
+import { asHelvinoError, HelvinoError } from '../../base/errors.ts';
 import { readAt } from '../../base/read-at.ts';
 import {
+  backendPid,
   beginLowLevelBackup,
-  type DataPlace,
   type DirectoryItem,
   endLowLevelBackup,
   type FilePiece,
   formatLsn,
   liftLimits,
+  openSourceFile,
   queryError,
   type ReplicationConnection,
   readControlFile,
@@ -26,7 +27,7 @@ import {
   withSql,
 } from '../../postgres/index.ts';
 import type { TarEntry } from '../../tar/index.ts';
-import { dataPlaceAtHand, dataPlaceHere, pageSize } from './files-here.ts';
+import { type FilesHere, filesAtHand, filesHere, pageSize } from './files-here.ts';
 import { Pace } from './pace.ts';
 import { timelineChanged } from './timeline-changed.ts';
 import type { Received, TransferContext } from './transfer.ts';
@@ -37,7 +38,8 @@ const smallFile = 64 << 10;
 const mostTries = 20;
 /** Milliseconds. */
 const controlPause = 10;
-const reads = constants.O_RDONLY | constants.O_NOFOLLOW;
+/** Milliseconds after which a silent connection is used, so that nothing between takes it for dead. */
+const silence = 60_000;
 
 /** Undefined when `read: auto` would rather receive the files: then nothing has begun. */
 export async function readFiles(
@@ -57,11 +59,14 @@ export async function readFiles(
     await liftLimits(client);
     const place =
       options.read === 'files'
-        ? await dataPlaceHere(client, slot)
-        : await dataPlaceAtHand(client, source.serverVersion, { connection, slot });
-    if (place === undefined) return undefined;
+        ? await filesHere(client, slot)
+        : await filesAtHand(client, source.serverVersion, { connection, slot });
+    if ('why' in place) {
+      options.progress.note('info', `the files are not read here: ${place.why}`);
+      return undefined;
+    }
     // What fails here by itself is not the server's doing.
-    return new FileReading(context, { client, place, warn })
+    return new FileReading(context, { client, connection, place, warn })
       .run()
       .catch((thrown: unknown) => Promise.reject(asHelvinoError(thrown)));
   });
@@ -70,7 +75,8 @@ export async function readFiles(
 class FileReading {
   readonly #context: TransferContext;
   readonly #client: Client;
-  readonly #place: DataPlace;
+  readonly #connection: ReplicationConnection;
+  readonly #place: FilesHere;
   readonly #warn: (message: string) => void;
   readonly #pace: Pace;
   /** Descriptors that encoders read from. */
@@ -78,15 +84,27 @@ class FileReading {
   readonly #verify: boolean;
   #since = 0n;
   #told = 0;
+  #heard = 0;
   #broken: Error | undefined;
 
   constructor(
     context: TransferContext,
-    { client, place, warn }: { client: Client; place: DataPlace; warn: (message: string) => void },
+    {
+      client,
+      connection,
+      place,
+      warn,
+    }: {
+      client: Client;
+      connection: ReplicationConnection;
+      place: FilesHere;
+      warn: (message: string) => void;
+    },
   ) {
     const { options, source } = context;
     this.#context = context;
     this.#client = client;
+    this.#connection = connection;
     this.#place = place;
     this.#warn = warn;
     this.#pace = new Pace(options.clock, options.maxRateKiB, options.signal);
@@ -124,6 +142,7 @@ class FileReading {
     const beginning = beginLowLevelBackup(this.#client, source.serverVersion, begin);
     this.#context.giveKey();
     this.#since = await beginning;
+    this.#heard = options.clock.monotonic();
   }
 
   /** Resolves when all has been read, not only asked for. */
@@ -147,11 +166,12 @@ class FileReading {
   }
 
   async #file(item: DirectoryItem): Promise<void> {
-    const fd = openFile(item.absolute);
-    if (fd === undefined) return;
+    const opened = openSourceFile(item.absolute, this.#place.owner);
+    if (opened === undefined) return;
+    const { fd, stat } = opened;
     let handedOver = false;
     try {
-      const entry = entryOf(item, fstatSync(fd));
+      const entry = entryOf(item, stat);
       handedOver = entry.size > smallFile;
       if (handedOver) this.#open.add(fd);
       await this.#context.ingest.fetched(entry, {
@@ -176,6 +196,7 @@ class FileReading {
     return {
       fd,
       path: item.absolute,
+      owner: this.#place.owner,
       offset,
       pages: verified ? { block, since: this.#since } : undefined,
     };
@@ -189,6 +210,13 @@ class FileReading {
     this.#told = ingest.received;
     await this.#pace.reached(ingest.received);
     await pool.congestion();
+    if (options.clock.monotonic() - this.#heard > silence) await this.#speak();
+  }
+
+  /** The backup is of the one session, its slot of the other. */
+  async #speak(): Promise<void> {
+    await Promise.all([backendPid(this.#client), this.#connection.identify()]);
+    this.#heard = this.#context.options.clock.monotonic();
   }
 
   /** Whose the files are. The server may be writing the file: what is half written is read again. */
@@ -197,8 +225,7 @@ class FileReading {
     const absolute = join(this.#place.dataDir, path);
     for (let tries = 1; ; tries++) {
       try {
-        const content = readFileSync(absolute);
-        const { uid, gid, mode } = lstatSync(absolute);
+        const { content, uid, gid, mode } = readWhole(absolute, this.#place.owner);
         const { systemId, minRecoveryTimeline } = readControlFile(content);
         if (systemId !== this.#context.source.systemId)
           throw sourceUnreadable(absolute, `it is of cluster ${systemId}`);
@@ -219,13 +246,19 @@ function assertOneTimeline(recovered: number, started: number): void {
   throw timelineChanged(`the server went from timeline ${started} to ${recovered} during the backup`);
 }
 
-/** Undefined: it was removed since it was listed, as tables are that are dropped. */
-function openFile(path: string): number | undefined {
+function readWhole(
+  path: string,
+  owner: number | undefined,
+): Pick<Stats, 'uid' | 'gid' | 'mode'> & { content: Buffer } {
+  const opened = openSourceFile(path, owner);
+  if (opened === undefined) throw sourceUnreadable(path, 'it is gone');
+  const { fd, stat } = opened;
   try {
-    return openSync(path, reads);
-  } catch (thrown) {
-    if (systemCode(thrown) === 'ENOENT') return undefined;
-    throw sourceUnreadable(path, thrown);
+    const content = Buffer.alloc(stat.size);
+    const { uid, gid, mode } = stat;
+    return { content: content.subarray(0, readAt(fd, content, 0)), uid, gid, mode };
+  } finally {
+    closeSync(fd);
   }
 }
 
