@@ -11,6 +11,7 @@ import {
   assertNoGarbage,
   assertSameTree,
   type Case,
+  type ChildWork,
   type CrashLab,
   reopen,
   runChild,
@@ -64,21 +65,21 @@ export async function makeGarbageTemplate(lab: CrashLab): Promise<Template> {
 export async function crashStore(
   lab: CrashLab,
   template: Template,
-  { action, most }: { action: 'backup' | 'collect'; most: number },
+  { most, ...work }: Pick<ChildWork, 'read'> & { action: 'backup' | 'collect'; most: number },
 ): Promise<Set<string>> {
   const whole = await lab.copyOf(template.one);
-  const { outcome, points } = await runChild(whole, { action });
+  const { outcome, points } = await runChild(whole, work);
   assert.equal(outcome, 'ok');
-  await assertSound(whole, template, `${action} without a crash`);
+  await assertSound(whole, template, `${work.action} without a crash`);
   const hit = new Set<string>();
   await inPairs(chosenSteps(points, most), async (nth) => {
     const one = await lab.copyOf(template.one);
-    const crash = await runChild(one, { action }, { plan: { points: [{ nth, kill: true }] } });
+    const crash = await runChild(one, work, { plan: { points: [{ nth, kill: true }] } });
     // How many packs there are is not the same in each run.
     if (crash.signal === null)
       assert.ok(nth > points.length - 20, `no crash at step ${nth}: ${crash.outcome}`);
     else hit.add(points[nth - 1]!);
-    await assertSound(one, template, `${action} killed at step ${nth} (${points[nth - 1]})`);
+    await assertSound(one, template, `${work.action} killed at step ${nth} (${points[nth - 1]})`);
     await rm(one.root, { recursive: true });
   });
   return hit;

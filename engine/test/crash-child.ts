@@ -17,7 +17,7 @@ try {
   const identities = await openIdentities(work.identity, 'the test');
   const repository = await openRepository(driver, { ring });
   const one = new Case({ root: work.root, keys: { ...work, identities }, repository, url: work.url });
-  if (work.action === 'backup') await one.backup();
+  if (work.action === 'backup') await one.backup({ read: work.read ?? 'replication' });
   else if (work.action === 'collect') await one.collect();
   else if (work.action === 'retain') await one.retain();
   else {

@@ -277,6 +277,8 @@ export interface ChildWork {
   readonly identity: string;
   readonly recipient: string;
   readonly url: string;
+  /** For a backup. */
+  readonly read?: BackupOptions['read'];
   /** For a restore. */
   readonly backupId?: string;
   readonly directory?: string;

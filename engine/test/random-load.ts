@@ -134,8 +134,9 @@ export async function randomRounds({ major, seed, rounds, steps }: RandomRounds)
     /** Every other time with changes meanwhile: then what the source had is what was recorded at the backup's end. */
     const backedUp = async (round: number): Promise<Taken> => {
       const kind = random() < 0.2 ? 'full' : 'auto';
+      const read = random() < 0.4 ? 'files' : 'replication';
       const meanwhile = change(round % 2 === 0 ? 0 : 6);
-      const [manifest] = await Promise.all([fixture.takeBackup(server, { kind }), meanwhile]);
+      const [manifest] = await Promise.all([fixture.takeBackup(server, { kind, read }), meanwhile]);
       const after = load.done.length;
       // Changes meanwhile may take longer than a backup waits for a quiet moment; without them it must find one.
       const { state } = manifest.facts.fingerprint as { state: string };
@@ -152,7 +153,7 @@ export async function randomRounds({ major, seed, rounds, steps }: RandomRounds)
         backups.push(await backedUp(round));
       }
       for (const [i, { manifest, contents, after }] of backups.entries()) {
-        const where = `backup ${i + 1} (${manifest.kind}, ${manifest.facts.transfer}) after statement ${after}`;
+        const where = `backup ${i + 1} (${manifest.kind}, ${manifest.facts.transfer}, ${manifest.facts.read}) after statement ${after}`;
         const restored = await fixture.contentsOf(manifest);
         if (contents) assert.deepEqual(asRecorded(restored, contents), contents, where);
         if (i < backups.length - 1 || !contents) continue;

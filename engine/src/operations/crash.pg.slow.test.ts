@@ -22,6 +22,10 @@ describe('kill -9 at every step of', { concurrency: 1 }, () => {
     await crashStore(lab, template, { action: 'backup', most: Number.POSITIVE_INFINITY });
   });
 
+  test('a backup that reads the files of the server – the same', async () => {
+    await crashStore(lab, template, { action: 'backup', read: 'files', most: Number.POSITIVE_INFINITY });
+  });
+
   test('a collection – kept backups restore equal, the next collection finishes', async () => {
     const garbage = await makeGarbageTemplate(lab);
     await crashStore(lab, garbage, { action: 'collect', most: Number.POSITIVE_INFINITY });
