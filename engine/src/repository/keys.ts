@@ -129,7 +129,7 @@ export async function openIdentities(text: string, place: string): Promise<Ident
     recipients,
     async open(sealed) {
       try {
-        return await decrypter.decrypt(sealed);
+        return await allOf(await decrypter.decrypt(ReadableStream.from([sealed])));
       } catch {
         return undefined;
       }
@@ -164,6 +164,13 @@ export async function sealStream(
   return encrypter.encrypt(plain);
 }
 
+/** age's own way from bytes to bytes loads all that `fetch` needs, which takes longer than a key does. */
+async function allOf(stream: ReadableStream<Uint8Array>): Promise<Buffer> {
+  const parts: Uint8Array[] = [];
+  for await (const part of stream) parts.push(part);
+  return Buffer.concat(parts);
+}
+
 async function encrypterFor(recipients: readonly string[]): Promise<Encrypter> {
   const { Encrypter } = await loadAge();
   const encrypter = new Encrypter();
@@ -186,7 +193,7 @@ export async function sealKey(
   const keyId = keyIdOf(key);
   const encrypter = await encrypterFor(recipients);
   const body = JSON.stringify({ repository: repositoryId, keyId, key: key.toString('base64') });
-  const sealed = await encrypter.encrypt(body);
+  const sealed = await allOf(await encrypter.encrypt(ReadableStream.from([Buffer.from(body)])));
   const name = sealingName(prefix, keyId, recipients);
   try {
     await driver.put(name, [sealed], { ifAbsent: true });
