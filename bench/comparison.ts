@@ -32,7 +32,7 @@ export async function compare(options: PartOptions): Promise<Comparison> {
     pgBasebackup(about),
     helvinoAt(1, about, 'files'),
     helvinoAt(-2, about, 'files'),
-    helvinoAt(-5, about),
+    helvinoAt(-5, about, 'files'),
   ];
   const backups = new Map(all.map((c) => [c.name, [] as Sample[]]));
   const restores = new Map(all.filter((c) => c.restore).map((c) => [c.name, [] as Sample[]]));
