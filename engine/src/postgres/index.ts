@@ -74,7 +74,7 @@ export {
   type SchemaFacts,
 } from './schema-facts.ts';
 export { createScratch, type Scratch, sweepScratch } from './scratch.ts';
-export { openSourceFile, serverSends, sourceUnreadable } from './source-file.ts';
+export { assertOwner, openSourceFile, serverSends, sourceUnreadable } from './source-file.ts';
 export { execute, query, queryError } from './sql.ts';
 export { parseTimelineHistory, type TimelineSwitch } from './timeline-history.ts';
 export {

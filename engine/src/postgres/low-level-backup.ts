@@ -57,8 +57,7 @@ export async function readTablespaces(client: Client): Promise<{ oid: string; lo
 export async function readDatabaseFolders(client: Client): Promise<string[]> {
   const rows = await query<{ folder: string }>(
     client,
-    `select 'base/' || d.oid as folder from pg_database d join pg_tablespace t on t.oid = d.dattablespace
-     where t.spcname = 'pg_default' and d.datconnlimit <> -2 order by d.oid`,
+    `select 'base/' || oid as folder from pg_database where dattablespace = 1663 and datconnlimit <> -2 order by oid`,
   );
   return rows.map(({ folder }) => folder);
 }
@@ -69,7 +68,7 @@ export async function backendPid(client: Client): Promise<number> {
   return row!.pid;
 }
 
-/** Whether the session does not leave the server's machine. */
+/** Over a Unix-domain socket, or between two equal addresses. */
 export async function isLocalSession(client: Client): Promise<boolean> {
   const [row] = await query<{ local: boolean }>(
     client,

@@ -39,7 +39,7 @@ test('a link, a pipe, a folder, the file of another user – SOURCE_UNREADABLE s
   refused('link', undefined, /link cannot be read: ELOOP$/);
   refused('pipe', undefined, /pipe cannot be read: it is no plain file$/);
   refused('folder', undefined, /no plain file$/);
-  refused('file', own + 1, new RegExp(`it is the file of user ${own}, the data directory is of ${own + 1}$`));
+  refused('file', own + 1, new RegExp(`it belongs to user ${own}, the server is run by ${own + 1}$`));
 });
 
 test('a page that looks wrong, of a file that became a link or another user’s – it is not read again', () => {
@@ -58,6 +58,6 @@ test('a page that looks wrong, of a file that became a link or another user’s 
     { kind: 'unreadable', path: join(home, 'link'), why: 'ELOOP' },
   ]);
   const [report] = again('file', own + 1);
-  assert.match(JSON.stringify(report), /"unreadable".*it is the file of user/);
+  assert.match(JSON.stringify(report), /"unreadable".*it belongs to user/);
   assert.deepEqual(page, Buffer.alloc(8192, 7));
 });

@@ -2,16 +2,16 @@
 import { closeSync, constants, fstatSync, openSync, type Stats } from 'node:fs';
 import { HelvinoError, systemCode } from '../base/errors.ts';
 
-/** What to do where they cannot be read. */
+/** What may always be done where they cannot be read. */
 export const serverSends = 'set `read: replication` (--read replication): then the server sends its files';
 
 /** A link is not followed, and a pipe not waited for. */
 const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /**
- * `owner`: of the data directory, when this process may read more than that user: another's file, which a folder that became a
- * link may lead to, is refused. Undefined: the file was removed since it was listed, as those of dropped tables are. Throws
- * SOURCE_UNREADABLE.
+ * Returns undefined when the file was removed since it was listed, as those of dropped tables are. `owner`: the server's user,
+ * when this process is another's and may read more: somebody else's file, to which a folder that became a link may lead, is
+ * refused; undefined: not looked at. Throws SOURCE_UNREADABLE.
  */
 export function openSourceFile(
   path: string,
@@ -22,13 +22,18 @@ export function openSourceFile(
   try {
     const stat = fstatSync(fd);
     if (!stat.isFile()) throw sourceUnreadable(path, 'it is no plain file');
-    if (owner !== undefined && stat.uid !== owner)
-      throw sourceUnreadable(path, `it is the file of user ${stat.uid}, the data directory is of ${owner}`);
+    assertOwner(path, stat, owner);
     return { fd, stat };
   } catch (thrown) {
     closeSync(fd);
     throw thrown instanceof HelvinoError ? thrown : sourceUnreadable(path, thrown);
   }
+}
+
+/** Throws SOURCE_UNREADABLE; `owner` as in `openSourceFile`. */
+export function assertOwner(path: string, { uid }: Pick<Stats, 'uid'>, owner: number | undefined): void {
+  if (owner === undefined || uid === owner) return;
+  throw sourceUnreadable(path, `it belongs to user ${uid}, the server is run by ${owner}`);
 }
 
 function open(path: string): number | undefined {
@@ -41,11 +46,16 @@ function open(path: string): number | undefined {
 }
 
 /** `reason`: an exception of the system, or words. */
-export function sourceUnreadable(path: string, reason: unknown): HelvinoError {
+export function sourceUnreadable(path: string, reason: unknown, hint?: string): HelvinoError {
   const why = systemCode(reason) ?? String(reason);
   return new HelvinoError('SOURCE_UNREADABLE', `${path} cannot be read: ${why}`, {
-    hint: `run Helvino as the user of the server, or ${serverSends}`,
+    hint: hint ?? hintFor(why),
     context: { path, why },
     cause: reason instanceof Error ? reason : undefined,
   });
+}
+
+function hintFor(why: string): string {
+  if (why === 'EIO') return "the server's disk is failing: take a backup elsewhere before anything else";
+  return `run Helvino as the user of the server, or ${serverSends}`;
 }

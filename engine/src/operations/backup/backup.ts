@@ -25,6 +25,7 @@ import { storeCatalogNames } from '../wal/catalog-names.ts';
 import { chooseParent, type Parent, type WantedKind } from './choose-parent.ts';
 import { commitBackup } from './commit.ts';
 import { FileReports } from './file-reports.ts';
+import { assertOneSession } from './files-here.ts';
 import { Ingest } from './ingest.ts';
 import { giveRunKey, startPool } from './open-pool.ts';
 import { readSource, type SourceFacts, serverTime } from './source.ts';
@@ -99,6 +100,8 @@ export async function backup(options: BackupOptions): Promise<Manifest> {
 
   // 4. The data, then the WAL up to a point at which the source's content is known.
   const holdsSlot = options.read === 'files';
+  // Before a pooler refuses what the replication connection asks for.
+  if (holdsSlot) await assertOneSession(sql);
   const connecting = openReplication(holdsSlot ? withoutIdleLimit(options.connection) : options.connection, {
     signal,
   });

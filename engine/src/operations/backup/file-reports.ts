@@ -1,5 +1,4 @@
-import { HelvinoError } from '../../base/errors.ts';
-import { BadPages, type FetchReport, fetchFileModule } from '../../postgres/index.ts';
+import { BadPages, type FetchReport, fetchFileModule, sourceUnreadable } from '../../postgres/index.ts';
 
 /** What encoders tell of the server's files that they read: fails the run at once, or at its end with all that was found. */
 export class FileReports {
@@ -10,10 +9,7 @@ export class FileReports {
   report(what: unknown): void {
     const report = what as FetchReport;
     if (report.kind === 'unreadable') {
-      throw new HelvinoError('SOURCE_UNREADABLE', `${report.path} cannot be read: ${report.why}`, {
-        hint: "check the disk of the server (EIO), and this user's rights",
-        context: { path: report.path },
-      });
+      throw sourceUnreadable(report.path, report.why);
     }
     this.#bad.add({ file: report.path, block: report.block, detail: report.detail });
   }

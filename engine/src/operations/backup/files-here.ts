@@ -1,5 +1,5 @@
 /** Whether the server's files are here, to be read instead of received. It is known before anything begins. */
-import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, lstatSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'pg';
@@ -39,10 +39,9 @@ export async function filesHere(client: Client, slot: string | undefined): Promi
   await assertOneSession(client);
   const place = await readDataPlace(client);
   assertPageSize(place);
-  await assertOurs(client, place, slot);
+  const { uid } = await assertOurs(client, place, slot);
   await assertAllSeen(client, place);
-  const owner = statSync(place.dataDir).uid;
-  return { ...place, owner: process.geteuid?.() === owner ? undefined : owner };
+  return { ...place, owner: process.geteuid?.() === uid ? undefined : uid };
 }
 
 const obstacles: ReadonlySet<ErrorCode> = new Set([
@@ -77,16 +76,16 @@ async function obstacleTo(
   client: Client,
   { version, connection }: { version: number; connection: Link['connection'] },
 ): Promise<string | undefined> {
-  if (owner !== undefined) return `${dataDir} is of user ${owner}, and this process is another's`;
-  if (!(await isLocalSession(client))) return 'the connection leaves this machine';
+  if (owner !== undefined) return `${dataDir} belongs to user ${owner}, and this process to another`;
+  if (!(await isLocalSession(client))) return 'the client has another address than the server';
   if ((await connection.show('idle_session_timeout')) !== '0') return 'the server ends idle sessions';
   if ((await readTablespaces(client)).length > 0) return 'there are tablespaces';
   if (!(await mayBeginBackup(client, version))) return 'the role may not call the functions of a backup';
   return undefined;
 }
 
-/** The begin and the end of a backup belong to one session of the server. */
-async function assertOneSession(client: Client): Promise<void> {
+/** The begin and the end of a backup belong to one session of the server. Throws SERVER_SETTING. */
+export async function assertOneSession(client: Client): Promise<void> {
   const own = await backendPid(client);
   const { processID } = client as unknown as { readonly processID: number | null };
   if (processID === own) return;
@@ -100,8 +99,12 @@ async function assertAllSeen(client: Client, place: DataPlace): Promise<void> {
   if ((await unseenFolder(client, place)) === undefined) return;
   await sleep(dropTime);
   const unseen = await unseenFolder(client, place);
-  if (unseen !== undefined)
-    throw sourceUnreadable(unseen, 'the server has it, and it is not to be seen here');
+  if (unseen === undefined) return;
+  throw sourceUnreadable(
+    unseen,
+    'the server has it, and it is not to be seen here',
+    `run Helvino where the same disks are mounted as for the server, or ${serverSends}`,
+  );
 }
 
 async function unseenFolder(client: Client, { dataDir }: DataPlace): Promise<string | undefined> {
@@ -122,12 +125,15 @@ function assertPageSize({ pageSize: found }: DataPlace): void {
   );
 }
 
-/** Another server may have the same path, on another machine or in another container, and even the same system identifier. */
+/**
+ * Another server may have the same path, on another machine or in another container, and even the same system identifier. What
+ * it returns is of the slot's folder: nobody but the server's user can have made it, whoever owns what the path leads through.
+ */
 export async function assertOurs(
   client: Client,
   { dataDir }: DataPlace,
   slot: string | undefined,
-): Promise<void> {
+): Promise<Stats> {
   if (slot === undefined) {
     throw new HelvinoError(
       'SERVER_SETTING',
@@ -137,15 +143,16 @@ export async function assertOurs(
       },
     );
   }
-  const problem = await whyNotOurs(client, dataDir, slot);
-  if (problem === undefined) return;
-  throw new HelvinoError('SOURCE_UNREADABLE', `the files of the server cannot be read here: ${problem}`, {
+  const found = await slotFolder(client, dataDir, slot);
+  if (typeof found === 'object') return found;
+  throw new HelvinoError('SOURCE_UNREADABLE', `the data directory is not to be seen here: ${found}`, {
     hint: `run Helvino on the server's machine as a user that may read ${dataDir}, or ${serverSends}`,
     context: { dataDir },
   });
 }
 
-async function whyNotOurs(client: Client, dataDir: string, slot: string): Promise<string | undefined> {
+/** Or why it is not to be seen. */
+async function slotFolder(client: Client, dataDir: string, slot: string): Promise<Stats | string> {
   try {
     accessSync(join(dataDir, 'global/pg_control'), constants.R_OK);
   } catch (thrown) {
@@ -153,7 +160,6 @@ async function whyNotOurs(client: Client, dataDir: string, slot: string): Promis
   }
   if (!(await hasSlot(client, slot))) return 'the connections lead to different servers';
   // Each slot has a folder; this one has a name of chance.
-  return existsSync(join(dataDir, 'pg_replslot', slot))
-    ? undefined
-    : `${dataDir} is another server's, although it has the same path`;
+  const folder = lstatSync(join(dataDir, 'pg_replslot', slot), { throwIfNoEntry: false });
+  return folder?.isDirectory() ? folder : `${dataDir} is another server's, although it has the same path`;
 }

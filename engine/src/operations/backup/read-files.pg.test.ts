@@ -1,20 +1,10 @@
 /** Backups that are read from the server's files: what the server itself would send, under load, and what goes wrong. */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, open, rename, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chown, mkdir, open, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
-import {
-  bigTable,
-  fails,
-  loseSummaries,
-  notedProgress,
-  onceRead,
-  tableChanges,
-} from '../../../test/backup-faults.ts';
+import { bigTable, fails, onceRead, tableChanges } from '../../../test/backup-faults.ts';
 import {
   type Fixture,
   makeFixture,
@@ -25,28 +15,15 @@ import {
 } from '../../../test/backup-fixture.ts';
 import { standbySettings, startStandby, untilSo } from '../../../test/failover.ts';
 import {
+  serverFolder,
   startTestServer,
   type TestMajor,
   type TestServer,
   testMajors,
-  testServerUser,
 } from '../../../test/pg-server.ts';
-import type { ErrorCode } from '../../base/error-codes.ts';
+import { systemClock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
-import { readDataPlace } from '../../postgres/index.ts';
 import type { Manifest } from '../../repository/index.ts';
-import { assertOurs, filesAtHand } from './files-here.ts';
-
-async function ownFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'hv-space-'));
-  await giveToServer(folder);
-  return folder;
-}
-
-async function giveToServer(path: string): Promise<void> {
-  const user = await testServerUser();
-  if (user) await promisify(execFile)('chown', ['-R', `${user.uid}:${user.gid}`, path]);
-}
 
 async function filesOf(fixture: Fixture, manifest: Manifest): Promise<Record<string, string>> {
   const files: Record<string, string> = {};
@@ -66,7 +43,7 @@ async function untilThere(server: TestServer): Promise<void> {
 
 for (const major of testMajors) {
   test(`PostgreSQL ${major} – has the files that the server sends, and is proven; the next one stores what changed`, async () => {
-    const space = await ownFolder();
+    const space = await serverFolder('hv-space-');
     await using server = await startTestServer({ major, initdbArgs: ['-k'] });
     await using fixture = await makeFixture();
     await query(
@@ -86,7 +63,9 @@ for (const major of testMajors) {
     await writeFile(join(server.dataDir, 'postgresql.auto.conf.tmp'), 'x');
     await writeFile(join(server.dataDir, 'notes.txt'), 'kept');
     await mkdir(join(server.dataDir, 'empty'));
-    await giveToServer(join(server.dataDir, 'notes.txt'));
+    const { uid, gid } = await stat(server.dataDir);
+    for (const name of ['notes.txt', 'empty', 'base/pgsql_tmp'])
+      await chown(join(server.dataDir, name), uid, gid);
     await symlink('/etc', join(server.dataDir, 'elsewhere'));
     await untilThere(server);
     const sent = await fixture.takeBackup(server, { database: 'sent', kind: 'full' });
@@ -279,163 +258,26 @@ test('the server ends idle sessions – the slot outlives a long reading', async
   assert.deepEqual(notPassed(await fixture.drillIt(backup)), []);
 });
 
-test("files that are elsewhere, or another server's – SOURCE_UNREADABLE says which", async () => {
-  await using server = await startTestServer({ major: 17 });
-  await using other = await startTestServer({ major: 17 });
-  await withClient(server, async (client) => {
-    const slot = 'helvino_backup_test';
-    await client.query('select pg_create_physical_replication_slot($1)', [slot]);
-    const place = await readDataPlace(client);
-    assert.deepEqual([place.dataDir, place.filePages], [server.dataDir, 131072]);
-    await assertOurs(client, place, slot);
-    const refused = (dataDir: string, name: string | undefined, code: ErrorCode) =>
-      fails(assertOurs(client, { ...place, dataDir }, name), code);
-    const gone = await refused('/nowhere', slot, 'SOURCE_UNREADABLE');
-    assert.match(gone.message, /cannot be read here: \/nowhere: ENOENT$/);
-    assert.match(gone.hint ?? '', /may read \/nowhere, .*--read replication/);
-    const wrong = await refused(other.dataDir, slot, 'SOURCE_UNREADABLE');
-    assert.match(wrong.message, /is another server's, although it has the same path$/);
-    const apart = await refused(server.dataDir, 'helvino_backup_none', 'SOURCE_UNREADABLE');
-    assert.match(apart.message, /lead to different servers$/);
-    await refused(server.dataDir, undefined, 'SERVER_SETTING');
-  });
-});
-
-test('a role without rights to begin a backup – SERVER_AUTH', async () => {
-  await using server = await startTestServer({ major: 16 });
-  await using fixture = await makeFixture();
-  await query(server, 'create role weak login replication', 'grant pg_read_all_settings to weak');
-  const url = server.url.replace('postgres@', 'weak@');
-  await fails(fixture.takeBackup({ ...server, url } as TestServer, { read: 'files' }), 'SERVER_AUTH');
-  await query(server, 'grant execute on function pg_backup_start, pg_backup_stop to weak');
-  const granted = await fixture.takeBackup({ ...server, url } as TestServer, {
-    read: 'files',
-    fingerprint: 'off',
-  });
-  assert.equal(granted.facts.read, 'files');
-});
-
-/** Root reads as itself, and is taken for the server's user. */
-async function asServerUser(t: TestContext): Promise<void> {
-  const user = await testServerUser();
-  if (user) asUser(t, user.uid);
-}
-
-function asUser(t: TestContext, uid: number): void {
-  t.mock.method(process as unknown as { geteuid(): number }, 'geteuid', () => uid);
-}
-
-const automatic = { kind: 'full', read: 'auto', fingerprint: 'off' } as const;
-
-for (const major of [14, 18] as const) {
-  test(`PostgreSQL ${major}, read: auto – the files where nothing stands in the way, else what the server sends; it says why`, async (t) => {
-    await asServerUser(t);
-    await using server = await startTestServer({ major });
-    await using fixture = await makeFixture();
-    const expect = async (why: RegExp | undefined, user = 'postgres') => {
-      const url = server.url.replace('postgres@', `${user}@`);
-      const { progress, notes } = notedProgress();
-      const backup = await fixture.takeBackup({ ...server, url } as TestServer, { ...automatic, progress });
-      assert.deepEqual(backup.facts.warnings, []);
-      assert.equal(backup.facts.read, why === undefined ? 'files' : 'replication');
-      const said = notes.filter((note) => note.startsWith('the files are not read here: '));
-      assert.equal(said.length, why === undefined ? 0 : 1);
-      if (why) assert.match(said[0]!, why);
-    };
-    await expect(undefined);
-    await query(server, 'create role weak login replication');
-    await expect(/pg_read_all_settings|permission denied/, 'weak');
-    await query(server, 'grant pg_read_all_settings to weak');
-    await expect(/may not call the functions/, 'weak');
-    const functions =
-      major === 14
-        ? 'pg_start_backup(text, boolean, boolean), pg_stop_backup(boolean, boolean)'
-        : 'pg_backup_start, pg_backup_stop';
-    await query(server, `grant execute on function ${functions} to weak`);
-    await expect(undefined, 'weak');
-    await query(server, `alter system set idle_session_timeout = '1h'`, 'select pg_reload_conf()');
-    await expect(/ends idle sessions/);
-    await query(server, 'alter system reset idle_session_timeout', 'select pg_reload_conf()');
-    await expect(undefined);
-    const space = await ownFolder();
-    await query(server, `create tablespace side location '${space}'`);
-    await expect(/there are tablespaces/);
-    await query(server, 'drop tablespace side');
-    await rm(space, { recursive: true });
-    asUser(t, 4711);
-    await expect(/is of user \d+, and this process is another's/);
-  });
-}
-
-test('read: auto, and the connections lead to different servers, or through a pooler – the files are not taken for theirs', async (t) => {
-  await asServerUser(t);
-  await using server = await startTestServer({ major: 17 });
-  await withClient(server, async (client) => {
-    const link = { connection: { show: async () => '0' }, slot: 'helvino_backup_test' };
-    const dataDirOf = async (slot: string | undefined) => {
-      const here = await filesAtHand(client, 170000, { ...link, slot });
-      return 'why' in here ? here.why : here.dataDir;
-    };
-    assert.match(await dataDirOf(link.slot), /lead to different servers/);
-    await client.query('select pg_create_physical_replication_slot($1)', [link.slot]);
-    assert.equal(await dataDirOf(link.slot), server.dataDir);
-    assert.match(await dataDirOf(undefined), /without a replication slot/);
-    // What a pooler gives as its own.
-    Object.assign(client, { processID: 1 });
-    assert.match(await dataDirOf(link.slot), /leads through a pooler/);
-  });
-});
-
-test('read: auto on a standby, and after the server refused an incremental backup – the files; both are proven', async (t) => {
-  await asServerUser(t);
-  await using server = await startTestServer({
-    major: 17,
-    initdbArgs: ['-k'],
-    config: { ...standbySettings, summarize_wal: 'on' },
-  });
+test('long reading – both connections say something after a minute', async () => {
+  const config = { log_statement: 'all', log_replication_commands: 'on' };
+  await using server = await startTestServer({ major: 17, config });
   await using fixture = await makeFixture();
   await query(server, bigTable('big'));
-  const first = await fixture.takeBackup(server);
-  await query(server, 'update big set t = t where i < 100');
-  await loseSummaries(server);
-  const next = await fixture.takeBackup(server, { read: 'auto' });
-  assert.deepEqual(
-    [next.parent, next.facts.transfer, next.facts.read],
-    [first.id, 'changed-chunks', 'files'],
-  );
-  assert.match(String(next.facts.warnings), /cannot say which pages changed/);
-  assert.deepEqual(notPassed(await fixture.drillIt(next)), []);
-  await using standby = await startStandby(fixture, server, first);
-  const ofStandby = await fixture.takeBackup(standby, { ...automatic, database: 'standby' });
-  assert.equal(ofStandby.facts.read, 'files');
-  const { checks } = await fixture.drillIt(ofStandby);
-  assert.deepEqual(
-    checks.filter(({ state }) => state === 'failed'),
-    [],
-  );
-});
-
-test('a folder of a database that only the server sees – SOURCE_UNREADABLE names it; one that is being dropped is waited for', async () => {
-  await using server = await startTestServer({ major: 16 });
-  await using fixture = await makeFixture();
-  await query(server, 'create database second', 'checkpoint');
-  const { rows } = await query<{ oid: string }>(
-    server,
-    `select oid::text from pg_database where datname = 'second'`,
-  );
-  const folder = join(server.dataDir, 'base', rows[0]!.oid);
-  // As an empty folder looks over which the server's own view has a disk mounted.
-  await rename(folder, `${folder}.aside`);
-  await mkdir(folder);
-  const error = await fails(
-    fixture.takeBackup(server, { read: 'files', fingerprint: 'off' }),
-    'SOURCE_UNREADABLE',
-  );
-  assert.ok(error.message.startsWith(`${folder} cannot be read: the server has it`), error.message);
-  const back = sleep(300).then(async () => {
-    await rm(folder, { recursive: true });
-    await rename(`${folder}.aside`, folder);
-  });
-  await fixture.takeBackup(server, { read: 'files', fingerprint: 'off' });
-  await back;
+  const spoken = async (minutes: number) => {
+    let passed = 0;
+    const clock = { ...systemClock, monotonic: () => systemClock.monotonic() + passed * 60_000 };
+    const { progress, done } = onceRead(2e6, async () => {
+      passed = minutes;
+    });
+    const before = server.log().length;
+    await fixture.takeBackup(server, { kind: 'full', read: 'files', fingerprint: 'off', clock, progress });
+    await done();
+    const log = server.log().slice(before);
+    return [
+      log.split('select pg_backend_pid()').length,
+      log.split('replication command: IDENTIFY_SYSTEM').length,
+    ];
+  };
+  const [sql, replication] = await spoken(0);
+  assert.deepEqual(await spoken(1.1), [sql! + 1, replication! + 1]);
 });

@@ -10,6 +10,7 @@ import type { Client } from 'pg';
 import { asHelvinoError, HelvinoError } from '../../base/errors.ts';
 import { readAt } from '../../base/read-at.ts';
 import {
+  assertOwner,
   backendPid,
   beginLowLevelBackup,
   type DirectoryItem,
@@ -35,6 +36,8 @@ import { waitingForCheckpoint } from './waiting-for-checkpoint.ts';
 
 /** Files up to here are read by this thread: handing them over would cost more. Bytes. */
 const smallFile = 64 << 10;
+/** PG_CONTROL_FILE_SIZE of the server's pg_control.h. Bytes. */
+const longestControl = 8192;
 const mostTries = 20;
 /** Milliseconds. */
 const controlPause = 10;
@@ -154,7 +157,7 @@ class FileReading {
       ingest.archive(undefined);
       for (const item of walkDataDirectory({ dataDir, versionFolder, tablespaces, warn: this.#warn })) {
         if (item.type === 'file') await this.#file(item);
-        else ingest.entry(entryOf(item, item.stat!));
+        else this.#other(item, item.stat!);
         // What encoders and the server say is heard between many small files, too.
         if (++items % 64 === 0) await turn();
       }
@@ -163,6 +166,11 @@ class FileReading {
     } finally {
       for (const fd of this.#open) this.#close(fd);
     }
+  }
+
+  #other(item: DirectoryItem, stat: Stats): void {
+    if (item.type === 'directory') assertOwner(item.absolute, stat, this.#place.owner);
+    this.#context.ingest.entry(entryOf(item, stat));
   }
 
   async #file(item: DirectoryItem): Promise<void> {
@@ -254,7 +262,7 @@ function readWhole(
   if (opened === undefined) throw sourceUnreadable(path, 'it is gone');
   const { fd, stat } = opened;
   try {
-    const content = Buffer.alloc(stat.size);
+    const content = Buffer.alloc(Math.min(stat.size, longestControl));
     const { uid, gid, mode } = stat;
     return { content: content.subarray(0, readAt(fd, content, 0)), uid, gid, mode };
   } finally {
