@@ -85,6 +85,24 @@ export async function crashStore(
   return hit;
 }
 
+/** Dies just before and just after a backup stores what makes it one, and what the ledger knows of it. */
+export async function crashCommit(lab: CrashLab, template: Template): Promise<void> {
+  for (const prefix of ['backups/', 'ledger/'])
+    for (const kill of ['before', 'after'] as const) {
+      const one = await lab.copyOf(template.one);
+      const crash = await runChild(
+        one,
+        { action: 'backup' },
+        { plan: { calls: [{ on: 'put', prefix, nth: 1, kill }] } },
+      );
+      assert.equal(crash.signal, 'SIGKILL', `${kill} ${prefix}: ${crash.outcome}`);
+      const there = (await (await reopen(one)).repository.backups()).length;
+      assert.equal(there - template.kept.length, prefix === 'backups/' && kill === 'before' ? 0 : 1);
+      await assertSound(one, template, `killed ${kill} the put of ${prefix}`);
+      await rm(one.root, { recursive: true });
+    }
+}
+
 /** One of each kind, the middle one; then others evenly, as far as there is room. */
 export function chosenSteps(points: readonly string[], most: number): number[] {
   const kinds = [...new Set(points)].map((kind) => {

@@ -156,10 +156,12 @@ export async function randomRounds({ major, seed, rounds, steps }: RandomRounds)
         const where = `backup ${i + 1} (${manifest.kind}, ${manifest.facts.transfer}, ${manifest.facts.read}) after statement ${after}`;
         const restored = await fixture.contentsOf(manifest);
         if (contents) assert.deepEqual(asRecorded(restored, contents), contents, where);
-        if (i < backups.length - 1 || !contents) continue;
+        if (i < backups.length - 1 && contents) continue;
         // amcheck knows only some kinds of index: that is unproven, not wrong.
         const bad = notPassed(await fixture.drillIt(manifest)).filter(
-          (line) => !/^amcheck unproven: .*amcheck has no check for/.test(line),
+          // Without what the source had, much is unproven; nothing may be wrong.
+          (line) =>
+            contents ? !/^amcheck unproven: .*amcheck has no check for/.test(line) : / failed: /.test(line),
         );
         assert.deepEqual(bad, [], where);
       }

@@ -13,14 +13,14 @@ interface ErrorExtras {
 
 export class HelvinoError extends Error {
   readonly code: ErrorCode;
-  readonly hint: string | undefined;
+  readonly hint: string;
   readonly context: Readonly<Record<string, unknown>>;
 
   constructor(code: ErrorCode, message: string, extras: ErrorExtras = {}) {
     super(message, extras.cause === undefined ? undefined : { cause: extras.cause });
     this.name = 'HelvinoError';
     this.code = code;
-    this.hint = extras.hint;
+    this.hint = extras.hint ?? errorCodes[code].hint;
     this.context = extras.context ?? {};
   }
 
@@ -53,10 +53,7 @@ export function asHelvinoError(thrown: unknown): HelvinoError {
   const sqlstate = systemCode(thrown);
   if (sqlstate !== undefined && /^[0-9A-Z]{5}$/.test(sqlstate) && hasSeverity(thrown))
     return new HelvinoError('SERVER_ERROR', message, { cause: thrown, context: { sqlstate } });
-  return new HelvinoError('INTERNAL', message, {
-    cause: thrown,
-    hint: 'this is a bug in Helvino; please report it',
-  });
+  return new HelvinoError('INTERNAL', message, { cause: thrown });
 }
 
 /** As pg's DatabaseError, which has the fields of https://www.postgresql.org/docs/current/protocol-error-fields.html */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { query } from '../../test/backup-fixture.ts';
+import { query, startRestored } from '../../test/backup-fixture.ts';
 import {
   assertNoGarbage,
   assertSameTree,
@@ -11,9 +11,10 @@ import {
   reopen,
   runChild,
 } from '../../test/crash-fixture.ts';
+import { serverFolder, type TestServer } from '../../test/pg-server.ts';
 import { systemClock } from '../base/clock.ts';
 import { HelvinoError } from '../base/errors.ts';
-import { applyCollect, openRepository, planCollect } from '../repository/index.ts';
+import { applyCollect, type Manifest, openRepository, planCollect } from '../repository/index.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import { hasCode } from '../storage/testing/contract-tools.ts';
 import { withFaults } from '../storage/testing/faulty-driver.ts';
@@ -53,7 +54,7 @@ describe('several runs at once on one repository', { concurrency: 1 }, () => {
     return Object.assign(Object.create(one) as Case, { repository });
   }
 
-  /** Every backup restores twice the same, verify is clean, garbage goes. */
+  /** Every backup restores twice the same and holds what the source does, verify is clean, garbage goes. */
   async function assertAllGood(backups: number): Promise<void> {
     const names = await one.repository.backups();
     assert.equal(names.length, backups);
@@ -66,6 +67,23 @@ describe('several runs at once on one repository', { concurrency: 1 }, () => {
       const trees = [await one.restoredTree(manifest), await one.restoredTree(manifest)];
       assert.equal(trees[0]!.size - 1, manifest.totals.files, 'all files, and recovery.signal');
       assertSameTree(trees[0]!, trees[1]!, id);
+    }
+    const { rows } = await content(lab.server);
+    for (const { database, id } of names.slice(1))
+      assert.deepEqual(await restoredContent(await one.repository.manifest(database, id)), rows);
+  }
+
+  /** What every backup but the template's must hold: nothing was changed since. */
+  const content = (server: TestServer) => query(server, 'select count(*), sum(hashtext(t::text)) from t');
+
+  async function restoredContent(manifest: Manifest) {
+    const directory = await serverFolder();
+    try {
+      await one.restore(manifest, directory);
+      await using server = await startRestored(directory, 18);
+      return (await content(server)).rows;
+    } finally {
+      await rm(directory, { recursive: true, force: true });
     }
   }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import {
+  crashCommit,
   crashRestore,
   crashStore,
   makeGarbageTemplate,
@@ -23,6 +24,10 @@ describe('kill -9 at the steps of', { concurrency: 1 }, () => {
   test('a backup – earlier backups restore equal, the next works, garbage goes', async () => {
     const hit = await crashStore(lab, template, { action: 'backup', most: 16 });
     assert.ok(hit.size >= 8, `it died at ${[...hit].join(', ')}`);
+  });
+
+  test('a backup at its manifest and its entry in the ledger – it is there, or it is not', async () => {
+    await crashCommit(lab, template);
   });
 
   test('a collection – kept backups restore equal, the next collection finishes', async () => {

@@ -4,7 +4,7 @@ import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { query } from '../../test/backup-fixture.ts';
-import { assertSameTree, type Case, CrashLab, type Tree } from '../../test/crash-fixture.ts';
+import { assertSameTree, type Case, CrashLab, type Tree, treeOf } from '../../test/crash-fixture.ts';
 import { HelvinoError } from '../base/errors.ts';
 import { type Manifest, openRepository, packName, readPackContents } from '../repository/index.ts';
 import { openFsDriver } from '../storage/index.ts';
@@ -89,6 +89,7 @@ describe('damage', { concurrency: 1 }, () => {
     try {
       await one.restore(await one.repository.manifest(kept!.manifest.database, kept!.manifest.id), directory);
       assert.ok(orEqual, 'the restore must fail');
+      assertSameTree(await treeOf(directory), kept!.tree, 'what was restored all the same');
     } catch (thrown) {
       if (!(thrown instanceof HelvinoError)) throw thrown;
       assert.match(thrown.message, what);

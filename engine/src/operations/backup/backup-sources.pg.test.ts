@@ -1,6 +1,6 @@
 /** What a source can be like: tablespaces, standby, TLS, few rights, odd names, never quiet. */
 import assert from 'node:assert/strict';
-import { appendFile, chmod, chown, mkdir, readdir, readlink, rm, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, chown, mkdir, readdir, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import {
@@ -160,7 +160,10 @@ test('a standby as the source – its backup is proven, also after its promotion
     join(directory, 'postgresql.auto.conf'),
     `primary_conninfo = 'host=127.0.0.1 port=${server.port} user=postgres'\n`,
   );
-  await writeFile(join(directory, 'standby.signal'), '');
+  const signal = join(directory, 'standby.signal');
+  await writeFile(signal, '');
+  const { uid, gid } = await stat(directory);
+  await chown(signal, uid, gid);
   await using standby = await startTestServer({ major: 17, dataDir: directory, config: { ssl: 'off' } });
   await query(server, 'create table after_standby as select i from generate_series(1, 777) i');
   await untilSo(standby, `select to_regclass('after_standby') is not null as so`);

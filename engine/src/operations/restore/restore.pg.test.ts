@@ -108,6 +108,15 @@ test('a directory that is not empty, or in use – is refused and not touched', 
   assert.deepEqual(differences(await treeOf(fixture.home), before), []);
   for (const delta of [false, true])
     await fails(fixture.restoreTo(manifest, { directory: server.dataDir, delta }), 'TARGET_IN_USE', 73);
+  // What the lock file says of a server in a container: a number that is another process's here, or nobody's.
+  const lockFile = join(server.dataDir, 'postmaster.pid');
+  const lock = await readFile(lockFile, 'utf8');
+  for (const pid of [process.pid, 2 ** 22 + 1]) {
+    await writeFile(lockFile, lock.replace(/^\d+/, String(pid)));
+    const directory = server.dataDir;
+    await fails(fixture.restoreTo(manifest, { directory, delta: true }), 'TARGET_IN_USE', 73);
+  }
+  await writeFile(lockFile, lock);
   await query(server, 'select count(*) from t', 'checkpoint');
 });
 

@@ -1,5 +1,6 @@
 /** Looks at the place to restore into, and refuses what would do harm, before anything is written. */
-import { access, constants, lstat, mkdir, readdir, readFile, readlink, stat, statfs } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { access, constants, lstat, mkdir, readdir, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
@@ -61,21 +62,41 @@ export async function listing(directory: string): Promise<string[]> {
   }
 }
 
-/** The process number in postmaster.pid, if that process is alive and works here. */
+/** The process number of a server that works here. */
 async function runningServer(directory: string): Promise<number | undefined> {
+  return (await serverOfLockFile(directory)) ?? (await serverAtWork(directory));
+}
+
+/** The one in postmaster.pid, if that process is alive and works here. */
+async function serverOfLockFile(directory: string): Promise<number | undefined> {
   const text = await readFile(join(directory, 'postmaster.pid'), 'utf8').catch(() => undefined);
   const pid = Number(text?.split('\n')[0]);
   if (!Number.isInteger(pid) || pid <= 0) return undefined;
   if (isGone(pid)) return undefined;
   // A server's working directory is its data directory; a reused process number has another.
-  const cwd = await readlink(`/proc/${pid}/cwd`).catch(() => undefined);
-  const same = cwd === undefined || resolve(cwd) === resolve(await realDirectory(directory));
-  return same ? pid : undefined;
+  const cwd = await stat(`/proc/${pid}/cwd`).catch(() => undefined);
+  return cwd === undefined || isSame(cwd, await stat(directory)) ? pid : undefined;
 }
 
-async function realDirectory(directory: string): Promise<string> {
-  const { realpath } = await import('node:fs/promises');
-  return realpath(directory).catch(() => directory);
+/**
+ * In a container a server writes the number that it has there, and may see the directory under another path: so every process
+ * that can be seen from here is looked at. https://man7.org/linux/man-pages/man5/proc_pid_cwd.5.html
+ */
+async function serverAtWork(directory: string): Promise<number | undefined> {
+  const own = await stat(directory);
+  const processes = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
+  for (const pid of processes) {
+    const cwd = await stat(`/proc/${pid}/cwd`).catch(() => undefined);
+    if (cwd === undefined || !isSame(cwd, own)) continue;
+    // A shell may be there, too.
+    const program = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
+    if (/postgres|postmaster/.test(program) && !isGone(Number(pid))) return Number(pid);
+  }
+  return undefined;
+}
+
+function isSame(one: Stats, other: Stats): boolean {
+  return one.dev === other.dev && one.ino === other.ino;
 }
 
 const markerSchema = z.object({
