@@ -34,7 +34,10 @@ async function place(): Promise<{ cwd: string; env: Record<string, string> } & A
 
 test('helvino demo – backups, an accident that is found and rescued, a proven restore; nothing is left behind', async () => {
   await using here = await place();
+  const begun = performance.now();
   const answer = await helvinoJson(['demo'], here);
+  const seconds = (performance.now() - begun) / 1000;
+  assert.ok(seconds < 90, `${seconds.toFixed(0)} s`);
   assert.equal(answer.status, 0, JSON.stringify(answer.error));
   const { backups, accident, drill, kept } = answer.result as unknown as Demo;
   assert.deepEqual(

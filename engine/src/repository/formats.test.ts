@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { HelvinoError } from '../base/errors.ts';
-import { ContentHasher, deriveKey, newKey } from './crypto.ts';
+import { ContentHasher, deriveKey, newKey, seal, unseal } from './crypto.ts';
 import { openEnvelope, sealEnvelope } from './envelope.ts';
 import type { FileEntry } from './extents.ts';
 import { decodeFileBlock, encodeFileBlock } from './file-block.ts';
@@ -11,8 +11,10 @@ import { catalogRing, formatCatalogRing, parseCatalogRing } from './keys.ts';
 import { decodeManifest, encodeManifest, type ManifestDraft } from './manifest.ts';
 import { PackBuilder, packCapacity } from './pack-builder.ts';
 import {
+  compress,
   decodeDirectory,
   decodeHeader,
+  decompress,
   directoryLength,
   headerLength,
   openChunk,
@@ -263,6 +265,32 @@ test('random bytes as a pack – never anything but a clear error', () => {
   );
 });
 
+test('a directory that was sealed with anything in it – never anything but a clear error', () => {
+  const { object } = buildPack([randomBytes(100), randomBytes(100), randomBytes(100)]);
+  const header = object.subarray(0, headerLength);
+  const key = deriveKey(catalogKey, header.subarray(8, 24), 'directory');
+  const length = directoryLength(object.subarray(-trailerLength), object.length, packId);
+  const from = object.length - trailerLength - length;
+  const packed = unseal(key, object.subarray(from, from + length), header)!;
+  const good = Buffer.from(decompress(packed, 1, 1 << 20, 'it'));
+  const read = (plain: Uint8Array) =>
+    onlyOurErrors(() => decodeDirectory(header, seal(key, compress(plain, 3), header), catalogKey, packId));
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), (rest) => read(Buffer.concat([Buffer.of(1), rest]))),
+  );
+  const change = fc.record({
+    at: fc.nat(good.length - 1),
+    bytes: fc.uint8Array({ maxLength: 10 }),
+    skip: fc.nat(10),
+  });
+  fc.assert(
+    fc.property(change, ({ at, bytes, skip }) =>
+      read(Buffer.concat([good.subarray(0, at), bytes, good.subarray(at + skip)])),
+    ),
+    { numRuns: 2000 },
+  );
+});
+
 const draft: ManifestDraft = {
   id: '20261125T120000Z-00000000',
   database: 'shop',
@@ -314,11 +342,24 @@ test('a manifest of a newer format – said so', () => {
 
 test('a manifest that lacks what it needs – damaged, not a type error', () => {
   const ring = catalogRing([newKey()]);
+  const read = (json: string) => {
+    const sealed = sealEnvelope(Buffer.from(json), { ring, name: 'n', magic: 'HVMANF1\n' });
+    onlyOurErrors(() => decodeManifest(sealed, ring, 'n'));
+  };
+  fc.assert(fc.property(fc.json(), read));
+  // One that is whole but for one place, which is anything.
+  const whole = JSON.parse(
+    openEnvelope(encodeManifest(draft, ring, 'n'), { ring, name: 'n', magic: 'HVMANF1\n' }).toString(),
+  );
+  const pack = { id: 'a'.repeat(32), keyId: 'b'.repeat(16), size: 1000 };
+  const packs = fc
+    .tuple(fc.constantFrom(...Object.keys(pack), 'structure'), fc.jsonValue())
+    .map(([key, value]) => [{ ...pack, [key]: value }]);
   fc.assert(
-    fc.property(fc.json(), (json) => {
-      const sealed = sealEnvelope(Buffer.from(json), { ring, name: 'n', magic: 'HVMANF1\n' });
-      onlyOurErrors(() => decodeManifest(sealed, ring, 'n'));
-    }),
+    fc.property(fc.constantFrom(...Object.keys(whole)), fc.oneof(fc.jsonValue(), packs), (key, value) =>
+      read(JSON.stringify({ ...whole, [key]: value })),
+    ),
+    { numRuns: 2000 },
   );
 });
 

@@ -23,6 +23,9 @@ test('the command – in the form of the version', () => {
     baseBackupCommand(170000, { ...options, maxRateKiB: 32, incremental: true }),
     "BASE_BACKUP (LABEL 'it''s', PROGRESS true, CHECKPOINT 'fast', WAL false, WAIT false, VERIFY_CHECKSUMS true, MANIFEST 'no', MAX_RATE 32, INCREMENTAL)",
   );
+  const spread = baseBackupCommand(150000, { ...options, fast: false });
+  assert.match(spread, /^BASE_BACKUP \(.*CHECKPOINT 'spread'/);
+  assert.doesNotMatch(baseBackupCommand(140010, { ...options, fast: false }), /FAST/);
 });
 
 test('a label with a line break, which would break backup_label – USAGE', () => {
