@@ -124,6 +124,7 @@ export function programEnvironment(params: ConnectionParams, database: string): 
     PGSSLCRL: tls.revocations,
     PGSSLSNI: tls.serverName ? '1' : '0',
     PGSSLMINPROTOCOLVERSION: tls.minVersion,
+    PGSSLMAXPROTOCOLVERSION: tls.maxVersion,
     // `direct` is known to libpq 17 and newer only; asking first works with every server.
     PGGSSENCMODE: 'disable',
     PATH: '/usr/sbin:/usr/bin:/sbin:/bin',

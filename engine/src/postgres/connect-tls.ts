@@ -32,6 +32,7 @@ export async function tlsOptions(tls: TlsParams, { host }: HostParams): Promise<
     crl: crl || undefined,
     passphrase: tls.keyPassword,
     minVersion: tls.minVersion,
+    maxVersion: tls.maxVersion,
     ALPNProtocols: ['postgresql'],
     rejectUnauthorized: verify,
     ...(tls.mode === 'verify-full' ? {} : { checkServerIdentity: () => undefined }),

@@ -194,6 +194,32 @@ test('a password file – first line that fits, * and escapes, replication as da
   );
 });
 
+test('load_balance_hosts=random – every host in any order; else in the order given', async () => {
+  const orders = new Set<string>();
+  for (let i = 0; i < 100; i++) {
+    const { hosts } = await resolve('host=a,b,c port=1,2,3 user=u load_balance_hosts=random');
+    assert.deepEqual(hosts.map(({ host, port }) => `${host}${port}`).toSorted(), ['a1', 'b2', 'c3']);
+    orders.add(hosts.map(({ host }) => host).join(''));
+  }
+  assert.ok(orders.size > 3, [...orders].join());
+  const { hosts } = await resolve('host=a,b,c user=u');
+  assert.deepEqual(hosts.map(({ host }) => host).join(''), 'abc');
+  await assert.rejects(resolve('host=a user=u load_balance_hosts=some'), { code: 'CONFIG_INVALID' });
+});
+
+test('TLS versions, and no certificate – as they are given', async () => {
+  const { tls } = await resolve(
+    'host=h user=u ssl_min_protocol_version=TLSv1.2 ssl_max_protocol_version=TLSv1.2',
+  );
+  assert.deepEqual([tls.minVersion, tls.maxVersion], ['TLSv1.2', 'TLSv1.2']);
+  assert.equal((await resolve('host=h user=u')).tls.maxVersion, undefined);
+  const cert = join(home, 'client.crt');
+  await writeFile(cert, 'x');
+  assert.equal((await resolve(`host=h user=u sslcert=${cert}`)).tls.cert, cert);
+  assert.equal((await resolve(`host=h user=u sslcert=${cert} sslcertmode=disable`)).tls.cert, undefined);
+  await rm(cert);
+});
+
 test('a password file that others may read – is ignored with a warning', async () => {
   const file = join(home, '.pgpass');
   await writeFile(file, '*:*:*:*:secret');

@@ -3,6 +3,7 @@
  * password files, defaults. https://www.postgresql.org/docs/current/libpq-connect.html,
  * https://www.postgresql.org/docs/current/libpq-envars.html
  */
+import { randomInt } from 'node:crypto';
 import { access } from 'node:fs/promises';
 import { homedir, userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -31,8 +32,11 @@ export interface TlsParams {
   readonly keyPassword: string | undefined;
   readonly revocations: string | undefined;
   readonly serverName: boolean;
-  readonly minVersion: 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3';
+  readonly minVersion: TlsVersion;
+  readonly maxVersion: TlsVersion | undefined;
 }
+
+type TlsVersion = 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3';
 
 /** Holds secrets: show it with `describeConnection` only. */
 export interface ConnectionParams {
@@ -152,6 +156,8 @@ const variables: Readonly<Record<string, string>> = {
   PGSSLCRLDIR: 'sslcrldir',
   PGSSLSNI: 'sslsni',
   PGSSLMINPROTOCOLVERSION: 'ssl_min_protocol_version',
+  PGSSLMAXPROTOCOLVERSION: 'ssl_max_protocol_version',
+  PGSSLCERTMODE: 'sslcertmode',
   PGREQUIREPEER: 'requirepeer',
   PGGSSENCMODE: 'gssencmode',
   PGCONNECT_TIMEOUT: 'connect_timeout',
@@ -218,6 +224,18 @@ async function hostsOf(settings: Settings): Promise<HostParams[]> {
     const address = addresses[i] || undefined;
     result.push({ host: hosts[i] || address || (await localHost(port)), address, port });
   }
+  return oneOf(settings, 'load_balance_hosts', ['disable', 'random']) === 'random'
+    ? shuffled(result)
+    : result;
+}
+
+/** Fisher and Yates. */
+function shuffled<T>(items: readonly T[]): T[] {
+  const result = [...items];
+  for (let i = result.length - 1; i > 0; i--) {
+    const j = randomInt(i + 1);
+    [result[i], result[j]] = [result[j]!, result[i]!];
+  }
   return result;
 }
 
@@ -232,6 +250,9 @@ async function localHost(port: number): Promise<string> {
   }
   return 'localhost';
 }
+
+/** The first is libpq's default for the least. */
+const tlsVersions: readonly TlsVersion[] = ['TLSv1.2', 'TLSv1', 'TLSv1.1', 'TLSv1.3'];
 
 async function tlsOf(settings: Settings, home: string): Promise<TlsParams> {
   const get = (keyword: string) => settings.get(keyword) || undefined;
@@ -250,21 +271,20 @@ async function tlsOf(settings: Settings, home: string): Promise<TlsParams> {
       throw invalid(`${keyword} names ${path}, which cannot be read`, `correct ${keyword}`);
     return undefined;
   };
+  const withCert = get('sslcertmode') !== 'disable';
   const tls = {
     mode,
     negotiation: oneOf(settings, 'sslnegotiation', ['postgres', 'direct'] as const),
     rootCert: await file('sslrootcert', 'root.crt'),
-    cert: await file('sslcert', 'postgresql.crt'),
-    key: await file('sslkey', 'postgresql.key'),
+    cert: withCert ? await file('sslcert', 'postgresql.crt') : undefined,
+    key: withCert ? await file('sslkey', 'postgresql.key') : undefined,
     keyPassword: get('sslpassword'),
     revocations: await file('sslcrl', 'root.crl'),
     serverName: get('sslsni') !== '0',
-    minVersion: oneOf(settings, 'ssl_min_protocol_version', [
-      'TLSv1.2',
-      'TLSv1',
-      'TLSv1.1',
-      'TLSv1.3',
-    ] as const),
+    minVersion: oneOf(settings, 'ssl_min_protocol_version', tlsVersions),
+    maxVersion: get('ssl_max_protocol_version')
+      ? oneOf(settings, 'ssl_max_protocol_version', tlsVersions)
+      : undefined,
   };
   if (mode.startsWith('verify') && tls.rootCert === undefined) {
     throw invalid(
