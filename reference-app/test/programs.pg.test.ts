@@ -5,6 +5,7 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestServer } from '../../engine/test/pg-server.ts';
 import {
   copySeeded,
@@ -99,12 +100,20 @@ test('SIGTERM – what is under way is answered, then it ends with status 0', as
   const ended = once(app, 'exit');
   await once(app.stdout, 'data');
   const headers = { 'x-org-key': 'demo' };
+  // Long enough for all of them to be under way: a connection that was not taken yet may be reset.
+  const held = sql(
+    server,
+    'ending',
+    'begin; lock table conversations in access exclusive mode; select pg_sleep(3); commit',
+  );
+  await sleep(500);
   const asked = Array.from({ length: 20 }, () =>
     fetch(`http://localhost:${port}/conversations`, { headers }),
   );
-  await asked[0];
+  await sleep(1000);
   app.kill('SIGTERM');
   const statuses = await Promise.all(asked.map(async (one) => (await one).status));
+  await held;
   assert.deepEqual(
     statuses.filter((status) => status !== 200 && status !== 503),
     [],

@@ -14,12 +14,15 @@ interface ErrorExtras {
 export class HelvinoError extends Error {
   readonly code: ErrorCode;
   readonly hint: string;
+  /** Undefined where `hint` is that of the code. */
+  readonly ownHint: string | undefined;
   readonly context: Readonly<Record<string, unknown>>;
 
   constructor(code: ErrorCode, message: string, extras: ErrorExtras = {}) {
     super(message, extras.cause === undefined ? undefined : { cause: extras.cause });
     this.name = 'HelvinoError';
     this.code = code;
+    this.ownHint = extras.hint;
     this.hint = extras.hint ?? errorCodes[code].hint;
     this.context = extras.context ?? {};
   }

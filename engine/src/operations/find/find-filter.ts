@@ -25,7 +25,7 @@ export function matches(transaction: IndexedTransaction, filter: FindFilter): bo
   if (until !== undefined && transaction.time > until) return false;
   if (xid !== undefined) return transaction.xid === xid;
   if (filter.drops && filter.tables.length === 0 && transaction.droppedDatabases.length > 0) return true;
-  if (transaction.changes.some((change) => changeMatches(change, filter))) return true;
+  if (changesMatch(transaction.changes, filter)) return true;
   const anything = !hasKinds(filter) && filter.tables.length === 0;
   return anything && (all || transaction.droppedDatabases.length > 0);
 }
@@ -34,15 +34,16 @@ function hasKinds({ drops, truncates, deletesOver, updatesOver }: FindFilter): b
   return drops || truncates || deletesOver !== undefined || updatesOver !== undefined;
 }
 
-function changeMatches(change: RelationChange, filter: FindFilter): boolean {
-  if (filter.tables.length > 0 && !isOf(change, filter)) return false;
-  if (!hasKinds(filter)) return true;
+/** Rows are counted over all that is asked for: those of a partitioned table are its partitions'. */
+function changesMatch(changes: readonly RelationChange[], filter: FindFilter): boolean {
+  const asked = filter.tables.length > 0 ? changes.filter((change) => isOf(change, filter)) : changes;
+  if (!hasKinds(filter)) return asked.length > 0;
   const { drops, truncates, deletesOver, updatesOver } = filter;
+  const rows = (kind: 'deleted' | 'updated') => asked.reduce((sum, change) => sum + change[kind], 0);
   return (
-    (drops && change.dropped) ||
-    (truncates && change.truncated) ||
-    (deletesOver !== undefined && change.deleted > deletesOver) ||
-    (updatesOver !== undefined && change.updated > updatesOver)
+    asked.some((change) => (drops && change.dropped) || (truncates && change.truncated)) ||
+    (deletesOver !== undefined && rows('deleted') > deletesOver) ||
+    (updatesOver !== undefined && rows('updated') > updatesOver)
   );
 }
 

@@ -134,7 +134,7 @@ const hints: Readonly<Record<string, string>> = {
 };
 
 function withHint(thrown: unknown): unknown {
-  if (!(thrown instanceof HelvinoError) || thrown.hint !== undefined) return thrown;
+  if (!(thrown instanceof HelvinoError) || thrown.ownHint !== undefined) return thrown;
   const { code, message, cause, context } = thrown;
   const hint = hints[String(context.sqlstate ?? '')];
   return hint === undefined ? thrown : new HelvinoError(code, message, { cause, context, hint });

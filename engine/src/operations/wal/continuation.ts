@@ -11,7 +11,9 @@ export interface Continuation {
 /**
  * `history`: how the server's timeline came about; `restart`: from where on its slot keeps WAL.
  * What is stored may be of a timeline that the server has left, or of one that it never was on (a restore to an earlier
- * time): then the stream begins with the server's own timeline, at the point where it left the common one.
+ * time): then the stream begins with the server's own timeline, at the point where it left the common one. What was stored behind
+ * a segment that could not be is not to be relied on: the slot keeps WAL from what was confirmed on, and so the stream goes back
+ * to there. Pieces that are there already are compared, and stored once.
  */
 export function continuation(place: {
   timeline: number;
@@ -26,5 +28,16 @@ export function continuation(place: {
   const from = onCourse ? last.end : (history.at(-1)?.switchLsn ?? restart);
   const on = onCourse ? last.timeline : timeline;
   if (restart > from) return { timeline, start: restart, gap: { timeline: on, from, to: restart } };
+  const confirmed = later(restart, beginOf(on, history));
+  if (confirmed < from) return { timeline: on, start: confirmed };
   return { timeline: on, start: from };
+}
+
+/** Where a timeline that the server is or was on left the one before. */
+function beginOf(timeline: number, history: readonly TimelineSwitch[]): bigint {
+  return history.filter((entry) => entry.timeline < timeline).at(-1)?.switchLsn ?? 0n;
+}
+
+function later(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
 }

@@ -70,7 +70,7 @@ function withReason(cause: unknown, database: string): unknown {
     `there is no backup of ${database} yet, and the server cannot be asked which cluster it is: ${cause.message}`,
     {
       cause,
-      hint: cause.hint ?? 'make a backup first: `helvino backup`',
+      hint: cause.ownHint ?? 'make a backup first: `helvino backup`',
     },
   );
 }

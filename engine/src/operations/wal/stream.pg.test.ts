@@ -6,16 +6,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { type Fixture, makeFixture } from '../../../test/backup-fixture.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
-import { systemClock } from '../../base/clock.ts';
+import { hastyClock } from '../../../test/wal-stream.ts';
+import { type Clock, systemClock } from '../../base/clock.ts';
+import { HelvinoError } from '../../base/errors.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { continuousRanges, coveringPieces } from '../../catalog/index.ts';
-import { resolveConnection } from '../../postgres/index.ts';
-import { type LogPiece, listLog, logPieceKeyId, PieceOpener } from '../../repository/index.ts';
+import { resolveConnection, walSegmentBegin } from '../../postgres/index.ts';
+import { type LogPiece, listLog, logPieceKeyId, logPieceName, PieceOpener } from '../../repository/index.ts';
 import { streamWal } from './stream.ts';
 
 const segmentSize = 1 << 20;
 
-async function startStream(fixture: Fixture, server: TestServer, durable: { position: bigint }) {
+async function startStream(
+  fixture: Fixture,
+  server: TestServer,
+  durable: { position: bigint },
+  clock: Clock = systemClock,
+) {
   const stop = new AbortController();
   const done = streamWal({
     repository: fixture.repository,
@@ -24,7 +31,7 @@ async function startStream(fixture: Fixture, server: TestServer, durable: { posi
     connection: await resolveConnection({ url: server.url }, {}),
     slot: 'helvino_test',
     intervalMs: 50,
-    clock: systemClock,
+    clock,
     progress: silentProgress,
     signal: stop.signal,
     onStored: (state) => {
@@ -191,4 +198,47 @@ test('the stream was away while WAL was written – the slot has kept it', async
   await second.stop();
   for (const { name } of parts) assert.equal(await fixture.repository.driver.head(name), undefined, name);
   assert.equal(continuousRanges(await pieces(fixture)).length, 1);
+});
+
+test('a segment cannot be stored for a while, and the next ones are – the stream goes back to it, whenever it begins anew', async () => {
+  await using server = await startTestServer({ major: 17, initdbArgs: ['--wal-segsize=1'], config });
+  await using fixture = await makeFixture();
+  await query(server, 'create table t (i int, t text)');
+  const { driver } = fixture.repository;
+  const put = driver.put.bind(driver);
+  const begin = walSegmentBegin(await flushed(server), segmentSize) + BigInt(segmentSize);
+  const refused = logPieceName('db', { line: 1, begin, end: begin + BigInt(segmentSize) });
+  let [refusals, refusing] = [0, true];
+  driver.put = async (name, ...rest) => {
+    if (name === refused && refusing) {
+      refusals++;
+      // Time enough for the next ones.
+      await sleep(300);
+      throw new HelvinoError('STORAGE_IO', 'the test refuses it');
+    }
+    return put(name, ...rest);
+  };
+  const durable = { position: 0n };
+  const stream = await startStream(fixture, server, durable, hastyClock);
+  await until('the first part', () => durable.position > 0n);
+  for (let i = 0; i < 4; i++) await query(server, load);
+  const end = await flushed(server);
+  assert.ok(end > begin + 3n * BigInt(segmentSize));
+  await until('three runs have ended by it', () => refusals >= 3);
+  assert.ok(
+    (await pieces(fixture)).some((piece) => piece.begin > begin),
+    'later ones are stored',
+  );
+  assert.ok(durable.position <= begin, 'nothing behind it is confirmed');
+  const [slot] = await query<{ kept: boolean }>(
+    server,
+    `select restart_lsn - '0/0'::pg_lsn <= ${begin} as kept from pg_replication_slots`,
+  );
+  assert.equal(slot!.kept, true);
+  refusing = false;
+  await until('all is stored', () => durable.position >= end);
+  await stream.stop();
+  const ranges = continuousRanges(await pieces(fixture));
+  assert.equal(ranges.length, 1);
+  await assertSameAsServer(fixture, server, { line: 1, from: ranges[0]!.begin, to: end });
 });
