@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
@@ -357,39 +359,26 @@ test('WAL – streamed by the command until SIGTERM, then restored to a transact
   assert.equal(verified.status, 0, JSON.stringify(verified));
 });
 
-test('open – a server as of a moment, read-only, gone after Ctrl-C', async () => {
+/** `helvino open --to latest …`, until it says where; `closed` is its exit status. */
+async function openLatest(...more: string[]) {
   const launcher = fileURLToPath(new URL('../bin/helvino.mjs', import.meta.url));
   const parent = join(restored, '..', 'open');
-  const args = [
-    'open',
-    '--to',
-    'latest',
-    '-d',
-    'shop',
-    '--identity',
-    'rotated.txt',
-    '--directory',
-    parent,
-    '--json',
-  ];
-  const child = spawn(process.execPath, [launcher, ...args], {
+  const common = ['--to', 'latest', '-d', 'shop', '--identity', 'rotated.txt', '--directory', parent];
+  const child = spawn(process.execPath, [launcher, 'open', ...common, '--json', ...more], {
     cwd: home,
     stdio: ['ignore', 'pipe', 'ignore'],
   });
-  let answer = '';
-  const closed = new Promise((resolve) => child.on('close', resolve));
-  const opened = new Promise<void>((resolve) => {
-    child.stdout.on('data', (chunk) => {
-      answer += chunk;
-      if (answer.includes('\n')) resolve();
-    });
-    child.on('close', () => resolve());
-  });
-  await opened;
-  const { url } = JSON.parse(answer.split('\n')[0]!) as { url: string };
+  const closed = once(child, 'close').then(([status]) => status as number);
+  const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
+  const { url } = JSON.parse(line) as { url: string };
   const client = new pg.Client(url);
   client.on('error', () => undefined);
   await client.connect();
+  return { child, client, closed, parent, url };
+}
+
+test('open – a server as of a moment, read-only, gone after Ctrl-C', async () => {
+  const { child, client, closed, parent, url } = await openLatest();
   const { rows } = await client.query('select count(*)::int as n from shop');
   await assert.rejects(client.query('create table t ()'), /read-only/);
   await client.end();
@@ -399,8 +388,19 @@ test('open – a server as of a moment, read-only, gone after Ctrl-C', async () 
     /password authentication failed/,
   );
   child.kill('SIGINT');
-  assert.equal(await closed, 0, answer);
+  assert.equal(await closed, 0);
   assert.deepEqual(await readdir(parent), []);
+});
+
+test('open --writable --for – takes changes, and is gone when the time is over', async () => {
+  const begun = performance.now();
+  const { client, closed, parent } = await openLatest('--writable', '--for', '5s');
+  await client.query('create table t as select 1 as i');
+  assert.equal((await client.query('select i from t')).rows[0].i, 1);
+  assert.equal(await closed, 0);
+  assert.ok(performance.now() - begun > 5000);
+  assert.deepEqual(await readdir(parent), []);
+  await client.end().catch(() => undefined);
 });
 
 test('the commands in docs/operations – each runs as it is written', async (t) => {
