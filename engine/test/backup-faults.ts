@@ -65,12 +65,6 @@ export const onceReceived = (bytes: number, action: () => Promise<unknown>) =>
 export const onceRead = (bytes: number, action: () => Promise<unknown>) =>
   onceAfter(bytes, (phase) => phase === "reading the server's files", action);
 
-/** A progress display that keeps what is noted. */
-export function notedProgress(): { readonly progress: Progress; readonly notes: readonly string[] } {
-  const notes: string[] = [];
-  return { progress: { ...silentProgress, note: (_level, message) => void notes.push(message) }, notes };
-}
-
 /** Of a server with `summarize_wal`: its WAL goes on, and the summaries so far are gone. */
 export async function loseSummaries(server: TestServer): Promise<void> {
   await query(

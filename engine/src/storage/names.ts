@@ -29,7 +29,6 @@ export function assertPrefix(prefix: string): void {
   const last = parts.pop() ?? '';
   if (prefix.length <= longestName && parts.every(isPart) && /^[A-Za-z0-9._-]*$/.test(last)) return;
   throw new HelvinoError('INTERNAL', `${shown(prefix)} is not a valid prefix of object names`, {
-    hint: 'this is a bug in Helvino; please report it',
     context: { prefix: shown(prefix) },
   });
 }
@@ -40,7 +39,6 @@ export function assertRange(name: string, range: ByteRange | undefined, into: Ui
   const whole = Number.isSafeInteger(range.offset) && Number.isSafeInteger(range.length);
   if (!whole || range.offset < 0 || range.length < 0) {
     throw new HelvinoError('INTERNAL', `${range.length} bytes at ${range.offset} of ${name} is not a range`, {
-      hint: 'this is a bug in Helvino; please report it',
       context: { name, ...range },
     });
   }
@@ -54,7 +52,6 @@ export function assertFits(name: string, length: number, into: Uint8Array): void
     'INTERNAL',
     `${length} bytes of ${name} were asked for in a buffer of ${into.length}`,
     {
-      hint: 'this is a bug in Helvino; please report it',
       context: { name, length, buffer: into.length },
     },
   );

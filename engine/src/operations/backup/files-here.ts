@@ -53,8 +53,8 @@ const obstacles: ReadonlySet<ErrorCode> = new Set([
 
 /**
  * For `read: auto`. Says why, when the files cannot be read here, and also where that is less sure to end well than to receive
- * them: files that are another user's, or perhaps of a file system that is shared over the network; a server that ends idle sessions, and the slot with them; a tablespace, of which it is
- * not proven whose it is; a role that may not begin a backup so.
+ * them: files that are another user's, or perhaps of a file system that is shared over the network; a server that ends idle
+ * sessions, and the slot with them; a tablespace, of which it is not proven whose it is; a role that may not begin a backup so.
  */
 export async function filesAtHand(
   client: Client,

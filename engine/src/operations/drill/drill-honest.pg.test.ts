@@ -4,6 +4,7 @@ import { chmod, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type Fixture, makeFixture, query, smallDisk, startRestored } from '../../../test/backup-fixture.ts';
+import { notedProgress } from '../../../test/noted-progress.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
 import { systemClock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
@@ -134,12 +135,11 @@ test('a host whose clock is a year ahead – its report is no proof, and says wh
 
 test('a repository that cannot be written – is proven all the same; the report is only shown', async () => {
   const manifest = await fixture.takeBackup(server);
-  const notes: string[] = [];
+  const { progress, notes } = notedProgress();
   const repository = fixture.repository.on({
     ...withMeter(fixture.repository.driver, { bytes: 0, requests: 0 }),
     put: () => Promise.reject(new HelvinoError('STORAGE_DENIED', 'read-only')),
   });
-  const progress = { ...silentProgress, note: (_level: string, message: string) => notes.push(message) };
   const report = await fixture.drillIt(manifest, { repository, progress });
   assert.equal(report.verdict, 'proven');
   assert.match(notes.join(), /not kept in the repository: read-only/);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { notedProgress } from '../../../test/noted-progress.ts';
 import { memoryRepository } from '../../../test/repository-fixture.ts';
-import { silentProgress } from '../../base/progress.ts';
 import type { CatalogSnapshot } from '../../postgres/index.ts';
 import { logNoteName, putLogNote } from '../../repository/log-notes.ts';
 import { partitionsOf } from './partitions.ts';
@@ -34,8 +34,7 @@ async function stored(snapshots: readonly CatalogSnapshot[]) {
       end: BigInt(one.database.oid),
       bytes: Buffer.from(JSON.stringify(one)),
     });
-  const notes: string[] = [];
-  const progress = { ...silentProgress, note: (_: string, text: string) => void notes.push(text) };
+  const { progress, notes } = notedProgress();
   const look = async (filter: { tables: string[]; since?: number; xid?: number }) => {
     const { signal } = new AbortController();
     const { repository } = memory;

@@ -44,9 +44,7 @@ export async function inspectTarget(
   if (delta && (names.includes('PG_VERSION') || names.includes(markerName))) return 'existing';
   const shown = names.slice(0, 3).join(', ') + (names.length > 3 ? ', …' : '');
   throw new HelvinoError('TARGET_NOT_EMPTY', `${directory} is not empty: it holds ${shown}`, {
-    hint: delta
-      ? 'with --delta it must be a PostgreSQL data directory (it has no PG_VERSION)'
-      : 'choose an empty directory, or --delta to make a data directory that is there like the backup',
+    hint: delta ? 'with --delta it must be a PostgreSQL data directory (it has no PG_VERSION)' : undefined,
     context: { directory, entries: names.length },
   });
 }
@@ -64,26 +62,26 @@ export async function listing(directory: string): Promise<string[]> {
 
 /** The process number of a server that works here. */
 async function runningServer(directory: string): Promise<number | undefined> {
-  return (await serverOfLockFile(directory)) ?? (await serverAtWork(directory));
+  const own = await stat(directory);
+  return (await serverOfLockFile(directory, own)) ?? (await serverAtWork(own));
 }
 
 /** The one in postmaster.pid, if that process is alive and works here. */
-async function serverOfLockFile(directory: string): Promise<number | undefined> {
+async function serverOfLockFile(directory: string, own: Stats): Promise<number | undefined> {
   const text = await readFile(join(directory, 'postmaster.pid'), 'utf8').catch(() => undefined);
   const pid = Number(text?.split('\n')[0]);
   if (!Number.isInteger(pid) || pid <= 0) return undefined;
   if (isGone(pid)) return undefined;
   // A server's working directory is its data directory; a reused process number has another.
   const cwd = await stat(`/proc/${pid}/cwd`).catch(() => undefined);
-  return cwd === undefined || isSame(cwd, await stat(directory)) ? pid : undefined;
+  return cwd === undefined || isSame(cwd, own) ? pid : undefined;
 }
 
 /**
  * In a container a server writes the number that it has there, and may see the directory under another path: so every process
  * that can be seen from here is looked at. https://man7.org/linux/man-pages/man5/proc_pid_cwd.5.html
  */
-async function serverAtWork(directory: string): Promise<number | undefined> {
-  const own = await stat(directory);
+async function serverAtWork(own: Stats): Promise<number | undefined> {
   const processes = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
   for (const pid of processes) {
     const cwd = await stat(`/proc/${pid}/cwd`).catch(() => undefined);
