@@ -13,7 +13,14 @@ export {
 } from './backup-health.ts';
 export { chooseBackup } from './choose-backup.ts';
 export { bytesOf, type ForecastMonth, forecast } from './forecast.ts';
-export { type GapReason, gapReasons, gapsBetween, type LedgerGap, type RecordedGap } from './log-gaps.ts';
+export {
+  type GapReason,
+  gapReasons,
+  gapsBetween,
+  type LedgerGap,
+  type RecordedGap,
+  withoutDamage,
+} from './log-gaps.ts';
 export { continuousRanges, coveringPieces, fewestPieces, type LedgerRange } from './log-ledger.ts';
 export { type LogStart, removableLog } from './log-retention.ts';
 export {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { gapsBetween, type RecordedGap } from './log-gaps.ts';
+import { gapsBetween, type RecordedGap, withoutDamage } from './log-gaps.ts';
 
 const range = (line: number, begin: number, end: number) => ({
   line,
@@ -18,6 +18,36 @@ const recorded = (from: number, to: number, more: Partial<RecordedGap> = {}): Re
 });
 const text = (gaps: ReturnType<typeof gapsBetween>) =>
   gaps.map((gap) => `${gap.line}: ${gap.begin}-${gap.end} ${gap.reason}`);
+
+test('damage in what is stored – what is before and behind it, on its own timeline only', () => {
+  const damaged = (from: number, to: number) => recorded(from, to, { reason: 'damaged' });
+  const ranges = [range(1, 0, 30), range(2, 0, 30)];
+  const expect = (gaps: readonly RecordedGap[], first: readonly (readonly [number, number])[]) =>
+    assert.deepEqual(withoutDamage(ranges, gaps), [
+      ...first.map(([b, e]) => range(1, b, e)),
+      range(2, 0, 30),
+    ]);
+  expect(
+    [damaged(10, 20)],
+    [
+      [0, 10],
+      [20, 30],
+    ],
+  );
+  expect(
+    [damaged(10, 20), damaged(12, 25)],
+    [
+      [0, 10],
+      [25, 30],
+    ],
+  );
+  expect([damaged(25, 40)], [[0, 25]]);
+  expect([damaged(0, 5)], [[5, 30]]);
+  expect([damaged(0, 30)], []);
+  expect([damaged(30, 40), recorded(10, 20)], [[0, 30]]);
+  const sound = withoutDamage(ranges, [damaged(10, 20)]);
+  assert.deepEqual(text(gapsBetween(sound, new Map(), [damaged(10, 20)])), ['1: 10-20 damaged']);
+});
 
 test('two holes on one timeline, one of them recorded – a reason for that one, the other is unknown', () => {
   const ranges = [range(1, 0, 10), range(1, 20, 30), range(1, 35, 40)];

@@ -3,9 +3,10 @@ import type { LedgerRange } from './log-ledger.ts';
 
 /**
  * `slot-lost`: the server removed WAL that the slot should have kept (max_slot_wal_keep_size). `slot-missing`: the slot was
- * not there when the stream came. `wal-removed`: the server no longer had the WAL for another reason.
+ * not there when the stream came. `wal-removed`: the server no longer had the WAL for another reason. `damaged`: it is stored,
+ * but a record in it is damaged, and no recovery goes beyond that.
  */
-export const gapReasons = ['slot-lost', 'slot-missing', 'wal-removed'] as const;
+export const gapReasons = ['slot-lost', 'slot-missing', 'wal-removed', 'damaged'] as const;
 export type GapReason = (typeof gapReasons)[number];
 
 /** As the stream found it: it may begin on one timeline and end on a later one. */
@@ -26,6 +27,30 @@ export interface LedgerGap {
   readonly reason: GapReason | 'unknown';
   /** When it was found; undefined when nobody has said why. */
   readonly time: string | undefined;
+}
+
+/** What recovery can use of what is stored without a gap. */
+export function withoutDamage(
+  ranges: readonly LedgerRange[],
+  recorded: readonly RecordedGap[],
+): LedgerRange[] {
+  let sound = [...ranges];
+  for (const { reason, timeline, from, to } of recorded)
+    if (reason === 'damaged') sound = sound.flatMap((range) => around(range, { timeline, from, to }));
+  return sound;
+}
+
+function around(
+  range: LedgerRange,
+  { timeline, from, to }: { timeline: number; from: bigint; to: bigint },
+): LedgerRange[] {
+  const { line, begin, end } = range;
+  if (line !== timeline || to <= begin || from >= end) return [range];
+  const parts = [
+    { line, begin, end: from },
+    { line, begin: to, end },
+  ];
+  return parts.filter((part) => part.begin < part.end);
 }
 
 /** `history`: for each timeline that has one, which it left and where, oldest first. */

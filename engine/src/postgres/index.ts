@@ -84,6 +84,7 @@ export {
   type IndexState,
   type LogIndexPart,
   type RelationChange,
+  type WalDamage,
 } from './wal/log-index.ts';
 export { readSegmentHeader, type SegmentHeader } from './wal/segment-header.ts';
 export { type WalEvent, walEvent } from './wal/transaction-records.ts';

@@ -10,6 +10,7 @@ import {
   formatLsn,
   type IndexedTransaction,
   type RelationChange,
+  type WalDamage,
 } from '../../postgres/index.ts';
 import {
   type Identities,
@@ -178,7 +179,9 @@ class Search {
     if (step.kind === 'index') {
       try {
         const bytes = await openLogNote(this.#options.repository, step.note.name);
-        return [decodeLogIndex(bytes, step.note.name).transactions];
+        const { transactions, damaged } = decodeLogIndex(bytes, step.note.name);
+        this.#tellDamage(step, damaged);
+        return [transactions];
       } catch (thrown) {
         if (!(thrown instanceof HelvinoError) || thrown.code !== 'REPOSITORY_DAMAGED') throw thrown;
         if (!this.#log) {
@@ -208,9 +211,15 @@ class Search {
       onBytes: (bytes: number) => progress.advance(bytes),
     };
     for await (const { transactions, damaged } of readWal(options, step)) {
-      for (const why of damaged) this.#notSearched.push({ ...range(step), why });
+      this.#tellDamage(step, damaged);
       yield transactions;
     }
+  }
+
+  /** What was not read: a record that only we do not understand may hide any of the step. */
+  #tellDamage(step: SearchStep, damaged: readonly WalDamage[]): void {
+    for (const { message, lost } of damaged)
+      this.#notSearched.push({ ...range(step), ...(lost ?? {}), why: message });
   }
 
   async #segmentSize(): Promise<number> {

@@ -3,6 +3,7 @@ import {
   decodeLogIndex,
   type IndexedTransaction,
   type IndexState,
+  type WalDamage,
   WalIndexer,
   walSegmentBegin,
 } from '../../postgres/index.ts';
@@ -24,7 +25,7 @@ export interface ReadWalOptions {
 export interface WalBatch {
   /** In order of WAL. */
   readonly transactions: readonly IndexedTransaction[];
-  readonly damaged: readonly string[];
+  readonly damaged: readonly WalDamage[];
 }
 
 /** In batches, so that memory does not grow with the range. */
@@ -47,16 +48,46 @@ export async function* readWal(
     snapshots: names,
     ...(state && start === first ? { state } : {}),
   });
-  for await (const bytes of log.bytes({ line: range.line, from: start, to: range.end })) {
+  let read = start;
+  for await (const bytes of bytesOf(
+    log,
+    { ...range, begin: start },
+    { segmentSize, isWhole: () => read >= range.end },
+  )) {
     signal.throwIfAborted();
     indexer.push(bytes);
     onBytes(bytes.length);
-    const { transactions, damaged } = indexer.take();
+    const { transactions, damaged, end } = indexer.take();
+    read = end;
     yield {
-      transactions: transactions.filter((transaction) => transaction.lsn >= range.begin),
-      damaged: damaged.map(({ message }) => message),
+      transactions: transactions.filter(({ lsn }) => lsn >= range.begin && lsn < range.end),
+      damaged,
     };
   }
+}
+
+/** All of a range, and more until the last record that begins in it is whole, or no more is stored. */
+async function* bytesOf(
+  log: StoredLog,
+  { line, begin, end }: { line: number; begin: bigint; end: bigint },
+  { segmentSize, isWhole }: { segmentSize: number; isWhole: () => boolean },
+): AsyncGenerator<Uint8Array> {
+  yield* log.bytes({ line, from: begin, to: end });
+  for (let at = end; !isWhole(); ) {
+    const next = walSegmentBegin(at, segmentSize) + BigInt(segmentSize);
+    const to = storedTo(log, line, at, next);
+    if (to <= at) return;
+    yield* log.bytes({ line, from: at, to });
+    at = to;
+  }
+}
+
+/** How far WAL is stored from a position on, not beyond `limit`. */
+function storedTo(log: StoredLog, line: number, from: bigint, limit: bigint): bigint {
+  let to = from;
+  for (const piece of log.pieces)
+    if (piece.line === line && piece.begin <= to && piece.end > to) to = piece.end;
+  return to < limit ? to : limit;
 }
 
 /** What the index just before the range knew at its end. */

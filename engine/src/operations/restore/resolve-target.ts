@@ -13,7 +13,9 @@ import {
   pathFrom,
   pathUntil,
   physicalFacts,
+  type RecordedGap,
   reachAlong,
+  withoutDamage,
 } from '../../catalog/index.ts';
 import {
   formatLsn,
@@ -24,6 +26,7 @@ import {
   walSegmentBegin,
 } from '../../postgres/index.ts';
 import { logFiles, type Manifest, type Repository } from '../../repository/index.ts';
+import { gapWords, recordedGaps } from '../wal/gaps.ts';
 import type { StoredLog } from '../wal/log-bytes.ts';
 import { pathOf } from '../wal/path-of.ts';
 import type { RecoveryTarget } from './target-words.ts';
@@ -58,16 +61,19 @@ interface Candidate {
   readonly path: readonly PathStep[];
   /** How far stored WAL leads, not before `from`. */
   readonly reach: bigint;
+  /** Why not further, where WAL beyond that is stored. */
+  readonly cut: string | undefined;
 }
 
 export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTarget> {
   const { repository, database } = options;
   const histories = await logFiles(repository, database);
+  const gaps = await recordedGaps(repository, database);
   /** Newest first; without their manifests, which may be large. */
   const passed: Passed[] = [];
   let nearest: string | undefined;
   let looking = true;
-  for await (const candidate of candidatesOf(options, histories)) {
+  for await (const candidate of candidatesOf(options, { histories, gaps })) {
     options.signal.throwIfAborted();
     passed.push(passedOf(candidate));
     if (!looking) continue;
@@ -155,9 +161,9 @@ function describe(target: ResolveOptions['target']): string {
 /** Backups that lead to the wanted timeline, newest first. */
 async function* candidatesOf(
   { repository, database, log, timeline }: ResolveOptions,
-  histories: ReadonlyMap<string, Uint8Array>,
+  { histories, gaps }: { histories: ReadonlyMap<string, Uint8Array>; gaps: readonly RecordedGap[] },
 ): AsyncGenerator<Candidate, void, void> {
-  const ranges = continuousRanges(log.pieces);
+  const ranges = withoutDamage(continuousRanges(log.pieces), gaps);
   const names = (await repository.backups(database)).reverse();
   const wanted = timeline ?? (await newestTimeline(repository, log, names));
   const path = pathOf(wanted, histories);
@@ -168,10 +174,17 @@ async function* candidatesOf(
     const from = parseLsn(facts.walEnd);
     const rest = pathFrom(path, facts.timeline, from);
     if (!rest) continue;
-    const { position } = reachAlong(ranges, rest, walSegmentBegin(from, facts.walSegmentSize));
+    const { position, timeline: line } = reachAlong(
+      ranges,
+      rest,
+      walSegmentBegin(from, facts.walSegmentSize),
+    );
     // biome-ignore lint/complexity/useMathMinMax: these are bigints, which Math.max does not take
     const reach = position > from ? position : from;
-    yield { manifest, facts, from, path: pathUntil(rest, reach), reach };
+    const isCut = ranges.some((range) => range.line === line && range.begin > reach);
+    const gap = gaps.findLast((one) => one.from === reach && one.timeline <= line && line <= one.toTimeline);
+    const cut = isCut ? gapWords[gap?.reason ?? 'unknown'] : undefined;
+    yield { manifest, facts, from, path: pathUntil(rest, reach), reach, cut };
   }
 }
 
@@ -202,12 +215,12 @@ async function seek(options: ResolveOptions, candidate: Candidate): Promise<Foun
   const { target } = options;
   const { from, reach, manifest } = candidate;
   if (target.kind === 'latest')
-    return { end: reach, description: `the end of stored WAL, ${formatLsn(reach)}` };
+    return { end: reach, description: `the end of stored WAL, ${endWords(candidate)}` };
   if (target.kind === 'lsn') {
     const lsn = parseLsn(target.lsn);
     if (lsn > reach)
       return {
-        description: `stored WAL after backup ${manifest.id} ends at ${formatLsn(reach)}`,
+        description: `stored WAL after backup ${manifest.id} ends at ${endWords(candidate)}`,
         older: false,
       };
     if (lsn < from) return { description: `it is before the end of every backup that is there` };
@@ -216,6 +229,14 @@ async function seek(options: ResolveOptions, candidate: Candidate): Promise<Foun
   if (target.kind === 'time' && target.time < BigInt(new Date(endTime(candidate)).getTime()) * 1000n)
     return { description: 'it is before the end of every backup that is there' };
   return scan(options, candidate);
+}
+
+/** More WAL is stored behind a gap: the newest state that can be had is not the newest that is stored. */
+function endWords({ reach, cut }: Pick<Candidate, 'reach' | 'cut'>): string {
+  const end = formatLsn(reach);
+  return cut === undefined
+    ? end
+    : `${end}: there is a gap (${cut}), and no backup leads to the WAL behind it`;
 }
 
 /** Reads WAL from the backup's end on, until what is looked for. */
@@ -296,7 +317,7 @@ function decide(target: ResolveOptions['target'], event: WalEvent): Found | unde
 /** Ends of transactions and restore points along the path, after the backup's end. */
 async function* events(
   log: StoredLog,
-  { path, from, reach, facts }: Omit<Candidate, 'manifest'>,
+  { path, from, reach, facts }: Omit<Candidate, 'manifest' | 'cut'>,
 ): AsyncGenerator<WalEvent> {
   // The backup's own WAL is no part of the log.
   if (from >= reach) return;

@@ -93,7 +93,7 @@ function gapAlarm({ gaps }: WalStatus): WalAlarm[] {
   return [
     {
       name: 'gap',
-      message: `WAL from ${gap.from} to ${gap.to} of timeline ${gap.timeline} is missing, and there is no backup after it`,
+      message: `WAL from ${gap.from} to ${gap.to} of timeline ${gap.timeline} is ${gap.reason === 'damaged' ? 'damaged' : 'missing'}, and there is no backup after it`,
       hint: 'take a backup now: what is after the gap can be recovered only with a backup that is after it, too',
     },
   ];

@@ -25,6 +25,7 @@ export const gapWords: Readonly<Record<GapReason | 'unknown', string>> = {
   'slot-lost': 'the slot had lost it: more WAL than max_slot_wal_keep_size was written while no stream ran',
   'slot-missing': 'the slot was not there, so the server did not keep it',
   'wal-removed': 'the server had removed it',
+  damaged: 'what is stored is damaged: it came so from the server',
   unknown: 'nobody has recorded why; an object may have been removed',
 };
 

@@ -1,5 +1,5 @@
 /** What the thread that reads WAL records and its owner say to each other. */
-import type { CatalogSnapshot, WalIndexerOptions } from '../../postgres/index.ts';
+import type { CatalogSnapshot, WalDamage, WalIndexerOptions } from '../../postgres/index.ts';
 
 export type ToIndexer =
   /** Shared memory; it is free again with `read`. */
@@ -17,7 +17,7 @@ export type FromIndexer =
       readonly end: bigint;
       /** As it is stored. */
       readonly encoded: Uint8Array;
-      readonly damaged: readonly { readonly lsn: string; readonly message: string }[];
+      readonly damaged: readonly WalDamage[];
       /** Databases of which a new catalog snapshot is wanted. */
       readonly changed: readonly number[];
     };

@@ -4,9 +4,11 @@
  * index stops with a warning, and storing goes on.
  */
 import { Worker } from 'node:worker_threads';
+import type { Clock } from '../../base/clock.ts';
 import type { Progress } from '../../base/progress.ts';
-import type { CatalogSnapshot } from '../../postgres/index.ts';
+import { type CatalogSnapshot, parseLsn, type WalDamage } from '../../postgres/index.ts';
 import { putLogNote, type Repository } from '../../repository/index.ts';
+import { recordGap } from './gaps.ts';
 import type { FromIndexer, IndexerSetup, ToIndexer } from './index-messages.ts';
 
 export interface LogIndexingOptions {
@@ -14,6 +16,7 @@ export interface LogIndexingOptions {
   readonly database: string;
   readonly timeline: number;
   readonly setup: IndexerSetup;
+  readonly clock: Clock;
   readonly progress: Progress;
   /** Told which databases have new relations. */
   readonly onChanged: (databases: readonly number[]) => void;
@@ -96,9 +99,8 @@ export class LogIndexing {
     const whole = options.whole || this.#parts.length >= mostParts;
     const part = await this.#take(whole);
     if (!part) return;
-    const { repository, database, timeline, progress, onChanged } = this.#options;
-    for (const { lsn, message } of part.damaged)
-      progress.note('warn', `${message}; recovery cannot go beyond it: take a backup now (${lsn})`);
+    const { repository, database, timeline, onChanged } = this.#options;
+    for (const damage of part.damaged) await this.#tell(damage);
     if (part.changed.length > 0) onChanged(part.changed);
     if (part.end === part.begin) return;
     const { begin, end } = part;
@@ -117,6 +119,26 @@ export class LogIndexing {
     // A credential without the right to delete leaves them: they do no harm.
     for (const old of this.#parts.splice(0))
       if (old !== name) await repository.driver.remove(old).catch(() => undefined);
+  }
+
+  /** Recorded as a gap: recovery would end there, although WAL behind it is stored. */
+  async #tell({ message, lost }: WalDamage): Promise<void> {
+    const { repository, database, timeline, clock, progress } = this.#options;
+    if (!lost) {
+      progress.note('warn', `${message}: \`helvino find\` does not know what is in this segment`);
+      return;
+    }
+    const [from, to] = [parseLsn(lost.from), parseLsn(lost.to)];
+    const time = clock.now().toISOString();
+    await recordGap(repository, database, {
+      reason: 'damaged',
+      timeline,
+      from,
+      toTimeline: timeline,
+      to,
+      time,
+    });
+    progress.note('warn', `${message}; recovery can go up to ${lost.from}: take a backup now`);
   }
 
   async close(): Promise<void> {

@@ -7,7 +7,9 @@ import {
   type LedgerRange,
   pathFrom,
   physicalFacts,
+  type RecordedGap,
   reachAlong,
+  withoutDamage,
 } from '../../catalog/index.ts';
 import {
   formatLsn,
@@ -47,7 +49,8 @@ export interface WalGap {
 
 export async function walStatus(repository: Repository, database: string): Promise<WalStatus> {
   const pieces = await LogPieces.read(repository.driver, database);
-  const ranges = continuousRanges(pieces);
+  const recorded = await recordedGaps(repository, database);
+  const ranges = withoutDamage(continuousRanges(pieces), recorded);
   let newest: Date | undefined;
   let bytes = 0;
   for (const { size, stored } of pieces) {
@@ -56,7 +59,7 @@ export async function walStatus(repository: Repository, database: string): Promi
   }
   const found = await windows(repository, database, ranges);
   return {
-    gaps: await gapsOf(repository, database, { ranges, windows: found }),
+    gaps: await gapsOf(repository, database, { ranges, recorded, windows: found }),
     ranges: ranges.map(({ line, begin, end }) => ({
       timeline: line,
       from: formatLsn(begin),
@@ -73,14 +76,22 @@ export async function walStatus(repository: Repository, database: string): Promi
 async function gapsOf(
   repository: Repository,
   database: string,
-  { ranges, windows }: { ranges: readonly LedgerRange[]; windows: WalStatus['windows'] },
+  {
+    ranges,
+    recorded,
+    windows,
+  }: {
+    ranges: readonly LedgerRange[];
+    recorded: readonly RecordedGap[];
+    windows: WalStatus['windows'];
+  },
 ): Promise<WalGap[]> {
   const histories = new Map<number, TimelineSwitch[]>();
   for (const [name, bytes] of await logFiles(repository, database)) {
     const timeline = Number.parseInt(name.slice(0, 8), 16);
     if (timeline > 0) histories.set(timeline, parseTimelineHistory(bytes));
   }
-  return gapsBetween(ranges, histories, await recordedGaps(repository, database)).map((gap) => ({
+  return gapsBetween(ranges, histories, recorded).map((gap) => ({
     timeline: gap.line,
     from: formatLsn(gap.begin),
     to: formatLsn(gap.end),

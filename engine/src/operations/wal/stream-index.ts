@@ -49,7 +49,7 @@ export class StreamIndex {
    */
   async begin(place: { timeline: number; start: bigint; restart: bigint | undefined }): Promise<bigint> {
     await this.#closeIndexing();
-    const { repository, database, progress } = this.#options;
+    const { repository, database, clock, progress } = this.#options;
     const { timeline } = place;
     if (this.#watch) {
       this.#watch.timeline = timeline;
@@ -63,6 +63,7 @@ export class StreamIndex {
       repository,
       database,
       timeline,
+      clock,
       progress,
       setup: { ...setup, segmentSize, snapshots },
       onChanged: (databases) => this.#watch?.changed(databases),

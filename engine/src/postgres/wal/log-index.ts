@@ -57,16 +57,33 @@ const partSchema = z.object({
   relations: z.array(z.tuple([int.nullable(), int, z.string(), text, text])),
   /** xid, time, lsn and end from `begin` on, partial, then five numbers a relation (its number, inserted, updated, deleted, bits), then the databases that were dropped */
   transactions: z.array(z.unknown()),
-  damaged: z.array(z.object({ lsn: z.string(), message: z.string() })),
+  damaged: z.array(
+    z.object({
+      lsn: z.string(),
+      message: z.string(),
+      lost: z.object({ from: z.string(), to: z.string() }).optional(),
+    }),
+  ),
   state: stateSchema,
 });
+
+/** A place in WAL that could not be read. */
+export interface WalDamage {
+  /** Of the page or record. */
+  readonly lsn: string;
+  readonly message: string;
+  /**
+   * From the last good record's end to where reading went on: recovery ends at `from`. Undefined for a record that bears its
+   * CRC out and that only we do not understand: a server replays it.
+   */
+  readonly lost?: { readonly from: string; readonly to: string } | undefined;
+}
 
 export interface LogIndexPart {
   readonly begin: bigint;
   readonly end: bigint;
   readonly transactions: readonly IndexedTransaction[];
-  /** Places where a record does not bear its CRC out; recovery ends before the first. */
-  readonly damaged: readonly { readonly lsn: string; readonly message: string }[];
+  readonly damaged: readonly WalDamage[];
   readonly state: IndexState;
 }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { formatLsn } from '../lsn.ts';
 import { crc32c } from './crc32c.ts';
 import { decodeLogIndex, encodeLogIndex } from './log-index.ts';
 import { WalIndexer } from './wal-indexer.ts';
@@ -126,6 +127,73 @@ test('a flipped bit – noted with its position; the next segment is read again'
   second.writeBigUInt64LE(start + BigInt(segmentSize), 8);
   indexer.push(second);
   assert.equal(indexer.take().transactions.length, 1);
+});
+
+const insertBody = Buffer.concat([
+  Buffer.from([0, 0, 0, 0]),
+  Buffer.from(Uint32Array.of(1663, 5, 20_000, 1).buffer),
+  Buffer.from([255, 3, 1, 0, 0]),
+]);
+
+/** What PostgreSQL's recovery takes for the end of WAL, without a word; WAL that a server sent has none of it inside. */
+const looksLikeTheEnd: Readonly<Record<string, (page: Buffer, second: Buffer) => void>> = {
+  'a page that was never written': (_, second) => second.fill(0),
+  'a page of another time': (_, second) => second.writeBigUInt64LE(start + 99n * 8192n, 8),
+  'a record without a length': (page) => page.writeUInt32LE(0, 40),
+  'less of a record follows than it has': (_, second) => second.writeUInt32LE(8, 16),
+  'a page that does not go on with the record': (_, second) => second.writeUInt16LE(0, 2),
+};
+
+for (const [what, damage] of Object.entries(looksLikeTheEnd))
+  test(`${what} – is damage, with the last good record before it; the next segment is read`, () => {
+    const insert = recordBytes({ xid: 7, info: 0, resourceManager: 10, body: insertBody });
+    const long = recordBytes({ xid: 7, info: 0, resourceManager: 22, body: Buffer.alloc(20_000, 1) });
+    const good = segmentOf([insert, long, ...Array.from({ length: 2000 }, () => insert)], 0xd118);
+    const bad = Buffer.from(good);
+    damage(bad.subarray(0, 8192), bad.subarray(8192, 2 * 8192));
+    const indexer = new WalIndexer({ start, segmentSize });
+    for (let at = 0; at < bad.length; at += 5000) indexer.push(bad.subarray(at, at + 5000));
+    const second = Buffer.from(good);
+    for (let page = 0; page < segmentSize; page += 8192)
+      second.writeBigUInt64LE(start + BigInt(segmentSize + page), page + 8);
+    indexer.push(second.subarray(0, 5 * 8192));
+    const { damaged, end } = indexer.take();
+    const lastGood =
+      what === 'a record without a length' ? start : start + 40n + BigInt((insert.length + 7) & ~7);
+    assert.deepEqual(
+      damaged.map(({ lost }) => lost),
+      [{ from: formatLsn(lastGood), to: formatLsn(start + BigInt(segmentSize)) }],
+      JSON.stringify(damaged),
+    );
+    assert.ok(end > start + BigInt(segmentSize), 'the next segment was not read');
+  });
+
+test('a record that was never finished, and one from before the start – the server went on behind it: no damage', () => {
+  const insert = recordBytes({ xid: 7, info: 0, resourceManager: 10, body: insertBody });
+  const long = recordBytes({ xid: 7, info: 0, resourceManager: 22, body: Buffer.alloc(20_000, 1) });
+  const whole = segmentOf([insert, long, insert], 0xd118);
+  const after = segmentOf([insert, insert], 0xd118);
+  /** The server crashed after the first page and wrote its next record into the second. */
+  const crashed = Buffer.concat([whole.subarray(0, 8192), after.subarray(0, 8192)]);
+  crashed.writeUInt16LE(0x8, 8192 + 2);
+  crashed.writeBigUInt64LE(start + 8192n, 8192 + 8);
+  // A short header here: the records move up.
+  crashed.copy(crashed, 8192 + 24, 8192 + 40);
+  const records = (2 * ((insert.length + 7) & ~7)) | 0;
+  const indexer = new WalIndexer({ start, segmentSize });
+  indexer.push(crashed.subarray(0, 8192 + 24 + records));
+  const part = indexer.take();
+  assert.deepEqual(part.damaged, []);
+  assert.equal(part.end, start + 8192n + 24n + BigInt(records));
+
+  // The same, of a record that began before what is read.
+  const late = Buffer.from(crashed);
+  late.writeUInt16LE(0x3, 2);
+  late.writeUInt32LE(20_000, 16);
+  const second = new WalIndexer({ start, segmentSize });
+  second.push(late.subarray(0, 8192 + 24 + records));
+  assert.deepEqual(second.take().damaged, []);
+  assert.equal(second.take().end, start + 8192n + 24n + BigInt(records));
 });
 
 test('transactions two thousand million numbers after the first WAL – still known to be whole', () => {

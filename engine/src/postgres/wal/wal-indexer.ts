@@ -8,7 +8,7 @@ import { HelvinoError } from '../../base/errors.ts';
 import type { CatalogSnapshot } from '../catalog-snapshot.ts';
 import { formatLsn } from '../lsn.ts';
 import { readClassRow } from './class-row.ts';
-import type { IndexedTransaction, IndexState, LogIndexPart } from './log-index.ts';
+import type { IndexedTransaction, IndexState, LogIndexPart, WalDamage } from './log-index.ts';
 import { NameKeeper } from './name-keeper.ts';
 import {
   mergeTransaction,
@@ -72,7 +72,7 @@ export class WalIndexer {
   #wholeFrom: number | null = null;
   #begin: number;
   #transactions: IndexedTransaction[] = [];
-  #damaged: { lsn: string; message: string }[] = [];
+  #damaged: WalDamage[] = [];
   #skipTo = 0;
 
   constructor({ start, segmentSize, state, forkedAt, snapshots = [] }: WalIndexerOptions) {
@@ -106,9 +106,10 @@ export class WalIndexer {
   /** Damage does not throw: it is noted, and reading goes on with the next segment. */
   push(bytes: Uint8Array): void {
     const skipped = Math.min(Math.max(0, this.#skipTo - this.#position), bytes.length);
-    if (skipped > 0) {
-      this.#position += skipped;
-      if (skipped === bytes.length) return;
+    this.#position += skipped;
+    if (skipped === bytes.length) return;
+    if (this.#skipTo === this.#position) {
+      this.#lastEnd = Math.max(this.#lastEnd, Number(this.#reader.lastEnd));
       this.#reader = this.#newReader();
     }
     const rest = bytes.subarray(skipped);
@@ -117,15 +118,17 @@ export class WalIndexer {
     try {
       this.#reader.push(rest);
     } catch (thrown) {
-      this.#damaged.push(damageOf(thrown, this.#reader.lastEnd));
+      const bad = Math.max(Number(this.#reader.lastEnd), at);
+      this.#skipTo = bad - (bad % this.#segmentSize) + this.#segmentSize;
+      this.#damaged.push(
+        damageOf(thrown, { lastEnd: this.#reader.lastEnd, resumesAt: BigInt(this.#skipTo) }),
+      );
       this.#resume(rest, at);
     }
   }
 
   /** Behind damage: at the next segment, of which `bytes` may hold the begin already. */
   #resume(bytes: Uint8Array, at: number): void {
-    const bad = Math.max(Number(this.#reader.lastEnd), at);
-    this.#skipTo = bad - (bad % this.#segmentSize) + this.#segmentSize;
     // Transactions that wrote into what is skipped are not known whole.
     this.#wholeFrom = null;
     const left = this.#position - this.#skipTo;
@@ -367,10 +370,16 @@ export class WalIndexer {
   }
 }
 
-/** A record that bears its CRC out and yet is not laid out as we know it (RangeError) is no better than a damaged one. */
-function damageOf(thrown: unknown, lastEnd: bigint): { lsn: string; message: string } {
-  if (thrown instanceof HelvinoError && thrown.code === 'PROTOCOL')
-    return { lsn: String(thrown.context.lsn), message: thrown.message };
+/** A record that bears its CRC out and yet is not laid out as we know it is noted, too, but a server replays it. */
+function damageOf(
+  thrown: unknown,
+  { lastEnd, resumesAt }: { lastEnd: bigint; resumesAt: bigint },
+): WalDamage {
+  if (thrown instanceof HelvinoError && thrown.code === 'PROTOCOL') {
+    const { lsn, lastGood } = thrown.context;
+    const lost = lastGood === undefined ? {} : { lost: { from: String(lastGood), to: formatLsn(resumesAt) } };
+    return { lsn: String(lsn), message: thrown.message, ...lost };
+  }
   if (!(thrown instanceof RangeError)) throw thrown;
   const lsn = formatLsn(lastEnd);
   return { lsn, message: `the WAL record before ${lsn} is not laid out as expected` };

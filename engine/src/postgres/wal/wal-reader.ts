@@ -102,9 +102,9 @@ export class WalReader {
   /** Length of the record at hand; 0: not known yet. */
   #length = 0;
   #recordStart = 0;
-  #ended = false;
   #skipUntil = 0;
   #lastEnd = 0;
+  readonly #begin: number;
 
   constructor(options: WalReaderOptions) {
     if (options.start % BigInt(pageSize) !== 0n)
@@ -114,6 +114,7 @@ export class WalReader {
     this.#segmentSize = options.segmentSize;
     this.#onRecord = options.onRecord;
     this.#position = Number(options.start);
+    this.#begin = this.#position;
   }
 
   /** The end of the last whole record; 0 before the first. */
@@ -121,16 +122,15 @@ export class WalReader {
     return BigInt(this.#lastEnd);
   }
 
-  /** True when the WAL has ended: zeroes, or a page of another time, where a record should begin. */
-  get ended(): boolean {
-    return this.#ended;
-  }
-
-  /** Throws PROTOCOL for damage: a wrong CRC, an impossible header. What follows the end of WAL is not damage. */
+  /**
+   * Throws PROTOCOL for damage: a wrong CRC, an impossible header, a page that was never written or is of another time. In a
+   * data directory that is how WAL ends; a server sends no such bytes, so in what was stored the server's recovery would end
+   * there, before the WAL does, without a word.
+   */
   push(bytes: Uint8Array): void {
     this.#input = memory(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     let at = 0;
-    while (at < bytes.length && !this.#ended) {
+    while (at < bytes.length) {
       const count =
         this.#position < this.#skipUntil ? this.#skipOver(bytes.length - at) : this.#step(bytes, at);
       at += count;
@@ -175,11 +175,9 @@ export class WalReader {
     const address = Number(this.#page.readBigUInt64LE(8));
     const continued = this.#page.readUInt32LE(16);
     const magic = this.#page.readUInt16LE(0);
-    if (magic === 0 || address !== pageStart) {
-      // A page that was never written, or is left from a segment's earlier use.
-      this.#ended = true;
-      return;
-    }
+    if (magic === 0) throw this.#damaged(pageStart, 'the page was never written');
+    if (address !== pageStart)
+      throw this.#damaged(pageStart, `the page says that it is the one at ${formatLsn(BigInt(address))}`);
     const major = walMajors.get(magic);
     if (major === undefined)
       throw this.#damaged(pageStart, `the page has the magic number 0x${magic.toString(16)}`);
@@ -187,26 +185,34 @@ export class WalReader {
     const long = pageStart % this.#segmentSize === 0;
     if (long !== ((info & infoLong) !== 0))
       throw this.#damaged(pageStart, 'the page has a header of the wrong kind');
+    const isContinued = (info & infoContinued) !== 0;
+    // A record was never finished: the server crashed while writing it, and went on behind it.
     if (info & infoOverwrite) this.#abandon();
-    if (this.#skip > 0) return;
     if (this.#searching) {
       this.#searching = false;
-      if (info & infoContinued) this.#skip = align(continued);
-      return;
-    }
-    const open = this.#filled > 0;
-    if (open !== ((info & infoContinued) !== 0)) {
-      if (open) {
-        // The record was never finished: the server crashed while writing it, and went on behind it.
-        this.#abandon();
-        return;
-      }
+      if (isContinued) this.#skip = align(continued);
+    } else if (this.#skip > 0) {
+      if (!isContinued || align(continued) !== this.#skip)
+        throw this.#damaged(pageStart, 'the page does not continue the record before it');
+    } else this.#continue(pageStart, { isContinued, continued });
+  }
+
+  #continue(
+    pageStart: number,
+    { isContinued, continued }: { isContinued: boolean; continued: number },
+  ): void {
+    const isOpen = this.#filled > 0;
+    if (isOpen && !isContinued)
+      throw this.#damaged(pageStart, 'the page does not continue the record before it');
+    if (!isOpen && isContinued)
       throw this.#damaged(pageStart, 'the page continues a record that did not begin');
-    }
-    if (open && this.#length > 0 && continued !== this.#length - this.#filled) this.#ended = true;
+    const left = this.#length - this.#filled;
+    if (isOpen && this.#length > 0 && continued !== left)
+      throw this.#damaged(pageStart, `${continued} bytes of the record are said to follow, not ${left}`);
   }
 
   #abandon(): void {
+    this.#skip = 0;
     this.#filled = 0;
     this.#length = 0;
   }
@@ -233,7 +239,7 @@ export class WalReader {
     const wanted = this.#length > 0 ? this.#length - this.#filled : 4 - this.#filled;
     const count = Math.min(wanted, room);
     this.#append(bytes, at, count);
-    if (this.#length === 0 && this.#filled === 4) this.#begin();
+    if (this.#length === 0 && this.#filled === 4) this.#takeLength();
     else if (this.#length > 0 && this.#filled === this.#length) {
       const length = this.#length;
       this.#abandon();
@@ -254,12 +260,8 @@ export class WalReader {
     this.#filled += count;
   }
 
-  #begin(): void {
+  #takeLength(): void {
     const length = this.#record.bytes.readUInt32LE(0);
-    if (length === 0) {
-      this.#ended = true;
-      return;
-    }
     if (length < recordHeader || length > longestRecord) {
       throw this.#damaged(this.#recordStart, `the record has the length ${length}`);
     }
@@ -294,7 +296,7 @@ export class WalReader {
 
   #damaged(position: number, why: string): HelvinoError {
     const lsn = formatLsn(BigInt(position));
-    const lastGood = formatLsn(this.lastEnd);
+    const lastGood = formatLsn(BigInt(Math.max(this.#lastEnd, this.#begin)));
     return new HelvinoError('PROTOCOL', `the WAL at ${lsn} is damaged: ${why}`, {
       hint: `recovery can go up to ${lastGood}`,
       context: { lsn, lastGood },
