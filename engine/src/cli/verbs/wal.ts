@@ -6,13 +6,14 @@ import {
   defaultSlot,
   readSourceState,
   type SourceState,
+  storedEnds,
   streamWal,
   type WalAlarm,
   type WalStatus,
   walAlarms,
   walStatus,
 } from '../../operations/wal/index.ts';
-import { formatLsn, parseLsn } from '../../postgres/index.ts';
+import { formatLsn } from '../../postgres/index.ts';
 import type { CliContext } from '../context.ts';
 import { keepCopiesUp } from '../copies.ts';
 import { copyOption, databaseOption, type HostAccess, openAsHost } from '../open.ts';
@@ -102,14 +103,13 @@ const status: Verb = {
     const host = await openAsHost(context, options);
     const slot = slotOf(host, options);
     const own = await walStatus(host.repositoryHandle, host.name);
-    const last = own.ranges.at(-1);
     const source =
       options.server === false
         ? undefined
         : await readSourceState({
             connection: await host.connection(),
             slot,
-            stored: last && own.newest ? { end: parseLsn(last.to), newest: new Date(own.newest) } : undefined,
+            stored: storedEnds(own),
             now: await host.repositoryHandle.driver.now(),
             clock: context.clock,
           });

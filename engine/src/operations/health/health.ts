@@ -13,7 +13,7 @@ import {
   type Severity,
 } from '../../catalog/index.ts';
 import type { DatabaseConfig, LoadedConfig } from '../../config/index.ts';
-import { type ConnectionParams, parseLsn } from '../../postgres/index.ts';
+import type { ConnectionParams } from '../../postgres/index.ts';
 import type { LogPiece, Repository } from '../../repository/index.ts';
 import { CurrentFacts, type ProofState, proofState, proofText, staleBecause } from '../drill/proof/index.ts';
 import { measureOf, predictRecovery } from '../drill/report/prediction.ts';
@@ -24,7 +24,7 @@ import { newestVerification, type VerificationRecord } from '../verify/record.ts
 import { checkContainers } from '../volume/left-containers.ts';
 import { type WalAlarm, walAlarms } from '../wal/alarms.ts';
 import { defaultSlot } from '../wal/slot.ts';
-import { readSourceState, type SourceState } from '../wal/source-state.ts';
+import { readSourceState, type SourceState, storedEnds } from '../wal/source-state.ts';
 import { type WalStatus, walStatus } from '../wal/status.ts';
 import { type SafeUntil, safeUntil } from './safe-until.ts';
 
@@ -305,14 +305,13 @@ async function walChecks(
   { repository, database, settings, connection, clock }: HealthOptions,
 ): Promise<{ checks: HealthCheck[]; lag: SourceState['lag'] | undefined }> {
   if (wal.pieces === 0) return { checks: [], lag: undefined };
-  const last = wal.ranges.at(-1);
   const slot = settings.wal.slot ?? defaultSlot(database);
   const source =
     connection &&
     (await readSourceState({
       connection,
       slot,
-      stored: last && wal.newest ? { end: parseLsn(last.to), newest: new Date(wal.newest) } : undefined,
+      stored: storedEnds(wal),
       now: await repository.driver.now(),
       clock,
     }));
@@ -367,8 +366,10 @@ function recoverable(
   if (last && wal.newest && last.to !== last.from) {
     const first = wal.windows.find((window) => window.to === last.to && window.timeline === last.timeline);
     const from = backups.find(({ id }) => id === first?.backup);
-    // All is stored: then the state of now is, too.
-    const to = lag?.bytes === 0 ? now.toISOString() : wal.newest;
+    // All is stored, and this leads to its end: then the state of now is, too.
+    const isEnd = wal.ends.some(({ timeline, to }) => timeline === last.timeline && to === last.to);
+    const toEnd = lag?.bytes === 0 ? now.toISOString() : wal.newest;
+    const to = isEnd ? toEnd : newest.made.toISOString();
     if (from) return { from: from.made.toISOString(), to, how: 'any moment' };
   }
   return { from: oldest.made.toISOString(), to: newest.made.toISOString(), how: 'backups' };

@@ -30,7 +30,15 @@ function alarms(
   source: Partial<SourceState> | string | undefined,
   { gaps = [] as WalGap[], room }: { gaps?: WalGap[]; room?: number } = {},
 ): string[] {
-  const status: WalStatus = { ranges: [], windows: [], gaps, pieces: 0, size: 0, newest: undefined };
+  const status: WalStatus = {
+    ranges: [],
+    windows: [],
+    gaps,
+    ends: [],
+    pieces: 0,
+    size: 0,
+    newest: undefined,
+  };
   const good = { slot: { ...slot, room }, archiving: false, lag: { bytes: 0, seconds: 0 }, waiting: 0 };
   const state = typeof source === 'object' ? { ...good, ...source } : source;
   const limits = { maxLag: 60, minRoom: gib };

@@ -7,7 +7,7 @@ import type { Clock } from '../../base/clock.ts';
 import { formatBytes, formatDuration } from '../../base/format.ts';
 import type { Progress } from '../../base/progress.ts';
 import { type ConnectionParams, connectSql } from '../../postgres/index.ts';
-import { readSlots, type SlotState, serverEndSql } from './slot.ts';
+import { readSlots, type SlotState, serverEndSql, serverTimelineSql } from './slot.ts';
 
 export interface WatchLimits {
   /** How often it looks, in milliseconds. */
@@ -68,8 +68,8 @@ export class SlotWatch {
   readonly #done: Promise<void>;
   readonly #bad = new Set<SlotProblem['key']>();
   /** Where the server was when, as long as that is not stored. */
-  #ahead: { readonly at: number; readonly end: bigint }[] = [];
-  #durable = 0n;
+  #ahead: { readonly at: number; readonly timeline: number; readonly end: bigint }[] = [];
+  #stored = { timeline: 0, position: 0n };
   #client: Client | undefined;
 
   constructor(options: SlotWatchOptions, limits: WatchLimits) {
@@ -78,10 +78,10 @@ export class SlotWatch {
     this.#done = this.#run();
   }
 
-  /** All before this position is stored; on another timeline it may be earlier than before. */
-  stored(position: bigint): void {
-    this.#durable = position;
-    this.#ahead = this.#ahead.filter(({ end }) => end > position);
+  /** All before this position of a timeline is stored. */
+  stored(timeline: number, position: bigint): void {
+    this.#stored = { timeline, position };
+    this.#ahead = this.#ahead.filter((mark) => mark.timeline > timeline || mark.end > position);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -106,8 +106,8 @@ export class SlotWatch {
       // A connection that breaks between two looks is made again.
       if (!this.#client) client.on('error', () => undefined);
       this.#client = client;
-      const { end, state } = await this.#ask(client, slot);
-      this.#judge(end, state);
+      const { state, ...place } = await this.#ask(client, slot);
+      this.#judge(place, state);
       if (state === undefined || state.wal === 'lost') this.#lost();
     } catch {
       // The stream itself tells of a server that is away.
@@ -122,7 +122,10 @@ export class SlotWatch {
   }
 
   /** A host that is gone closes nothing: its connection is cut, or no look would ever follow. */
-  async #ask(client: Client, slot: string): Promise<{ end: bigint; state: SlotState | undefined }> {
+  async #ask(
+    client: Client,
+    slot: string,
+  ): Promise<{ timeline: number; end: bigint; state: SlotState | undefined }> {
     const answered = new AbortController();
     const cut = () => client.connection.stream.destroy();
     void this.#options.clock
@@ -130,9 +133,11 @@ export class SlotWatch {
       .then(cut, () => undefined);
     this.#stop.signal.addEventListener('abort', cut, { once: true });
     try {
-      const { rows } = await client.query<{ lsn: string }>(`select ${serverEndSql}::text as lsn`);
+      const { rows } = await client.query<{ lsn: string; timeline: number }>(
+        `select ${serverEndSql}::text as lsn, ${serverTimelineSql} as timeline`,
+      );
       const [state] = await readSlots(client, slot);
-      return { end: BigInt(rows[0]!.lsn), state };
+      return { timeline: rows[0]!.timeline, end: BigInt(rows[0]!.lsn), state };
     } finally {
       answered.abort();
       this.#stop.signal.removeEventListener('abort', cut);
@@ -145,18 +150,22 @@ export class SlotWatch {
     this.#drop();
   }
 
-  #judge(end: bigint, state: SlotState | undefined): void {
+  #judge({ timeline, end }: { timeline: number; end: bigint }, state: SlotState | undefined): void {
     const { slot, clock } = this.#options;
     const now = clock.monotonic();
     // A server that begins anew, at an earlier position, is not behind its former self.
     this.#ahead = this.#ahead.filter((mark) => mark.end <= end);
-    if (end > this.#durable) this.#ahead.push({ at: now, end });
+    // Positions of different timelines are not compared.
+    const isOther = this.#stored.timeline > 0 && this.#stored.timeline !== timeline;
+    if (isOther || end > this.#stored.position) this.#ahead.push({ at: now, timeline, end });
     const seconds = this.#ahead[0] ? (now - this.#ahead[0].at) / 1000 : 0;
     const problems = slotProblems(slot, state, this.#limits);
     if (seconds > this.#limits.maxLag)
       problems.push({
         key: 'lag',
-        message: `what is stored is ${formatDuration(seconds)} and ${formatBytes(Number(end - this.#durable))} behind the server`,
+        message: isOther
+          ? `the server is on timeline ${timeline}, and nothing of that was stored for ${formatDuration(seconds)}`
+          : `what is stored is ${formatDuration(seconds)} and ${formatBytes(Number(end - this.#stored.position))} behind the server`,
       });
     this.#tell(problems);
   }

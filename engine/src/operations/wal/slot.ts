@@ -46,6 +46,11 @@ export const serverEndSql = number(
   'case when pg_is_in_recovery() then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) else pg_current_wal_flush_lsn() end',
 );
 
+/** The timeline on which a server is: right after a promotion, too, when its control file has the old one still. */
+export const serverTimelineSql = `case when pg_is_in_recovery()
+  then coalesce((select received_tli from pg_stat_wal_receiver), (select timeline_id from pg_control_checkpoint()))
+  else ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int end`;
+
 /** Of a database's name. */
 export function defaultSlot(database: string): string {
   return `helvino_${database.replace(/[^a-z0-9_]/g, '_')}`;

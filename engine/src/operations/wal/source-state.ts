@@ -2,8 +2,15 @@
 import type { Client } from 'pg';
 import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
-import { type ConnectionParams, connectSql } from '../../postgres/index.ts';
-import { readSlots, type SlotState, serverEndSql } from './slot.ts';
+import {
+  type ConnectionParams,
+  connectSql,
+  openReplication,
+  parseLsn,
+  parseTimelineHistory,
+} from '../../postgres/index.ts';
+import { readSlots, type SlotState, serverEndSql, serverTimelineSql } from './slot.ts';
+import type { WalStatus } from './status.ts';
 
 export interface SourceState {
   /** The slot of our stream, if it is there. */
@@ -19,10 +26,26 @@ export interface SourceState {
 export interface SourceQuestion {
   readonly connection: ConnectionParams;
   readonly slot: string;
-  readonly stored: { readonly end: bigint; readonly newest: Date } | undefined;
+  /** Undefined: nothing. */
+  readonly stored: StoredEnds | undefined;
   /** The store's clock now. */
   readonly now: Date;
   readonly clock: Clock;
+}
+
+/** LSNs of different timelines are not compared: after a restore to an earlier time the server has other WAL in the same place. */
+interface StoredEnds {
+  readonly ends: ReadonlyMap<number, bigint>;
+  /** When the newest piece was stored, by the store's clock. */
+  readonly newest: Date;
+}
+
+export function storedEnds({ ends, newest }: Pick<WalStatus, 'ends' | 'newest'>): StoredEnds | undefined {
+  if (newest === undefined) return undefined;
+  return {
+    ends: new Map(ends.map(({ timeline, to }) => [timeline, parseLsn(to)])),
+    newest: new Date(newest),
+  };
 }
 
 /** A stream that works stores what was written within this time, if `every` is not longer. */
@@ -47,18 +70,20 @@ export async function readSourceState(question: SourceQuestion): Promise<SourceS
  * Seconds: how long the stream took to store all that the server had when it was asked. When that takes too long: since the
  * newest piece was stored, which is the most that it can be.
  */
-async function ask(client: Client, { slot, stored, now, clock }: SourceQuestion): Promise<SourceState> {
+async function ask(client: Client, question: SourceQuestion): Promise<SourceState> {
+  const { slot, stored, now, clock } = question;
   const begun = clock.monotonic();
-  const { rows } = await client.query<{ lsn: string; archiving: boolean; waiting: number }>(
-    `select ${serverEndSql}::text as lsn,
+  const { rows } = await client.query<{ lsn: string; timeline: number; archiving: boolean; waiting: number }>(
+    `select ${serverEndSql}::text as lsn, ${serverTimelineSql} as timeline,
        current_setting('archive_mode') <> 'off' and current_setting('archive_command') like '%helvino%' as archiving,
        (select count(*)::int from pg_stat_activity where wait_event = 'SyncRep') as waiting`,
   );
   const end = BigInt(rows[0]!.lsn);
+  const before = await storedOf(question, rows[0]!.timeline);
   for (;;) {
     const [state] = await readSlots(client, slot);
     const confirmed = state?.active && state.restart !== undefined ? state.restart : 0n;
-    const durable = confirmed > (stored?.end ?? 0n) ? confirmed : (stored?.end ?? 0n);
+    const durable = confirmed > before ? confirmed : before;
     const bytes = Number(end > durable ? end - durable : 0n);
     const seconds = (clock.monotonic() - begun) / 1000;
     const late = seconds * 1000 > patienceMs || !state?.active;
@@ -68,5 +93,24 @@ async function ask(client: Client, { slot, stored, now, clock }: SourceQuestion)
       return { slot: state, archiving: rows[0]!.archiving, lag, waiting: rows[0]!.waiting };
     }
     await clock.sleep(200);
+  }
+}
+
+/** How far the WAL of a timeline is stored, on itself or on those that it came from. */
+async function storedOf({ connection, stored }: SourceQuestion, timeline: number): Promise<bigint> {
+  if (stored === undefined) return 0n;
+  const own = stored.ends.get(timeline);
+  if (own !== undefined) return own;
+  const replication = await openReplication(connection);
+  try {
+    const history = parseTimelineHistory(await replication.timelineHistory(timeline));
+    for (const left of history.toReversed()) {
+      const end = stored.ends.get(left.timeline);
+      // biome-ignore lint/complexity/useMathMinMax: these are bigints, which Math.min does not take
+      if (end !== undefined) return end < left.switchLsn ? end : left.switchLsn;
+    }
+    return 0n;
+  } finally {
+    await replication.close().catch(() => undefined);
   }
 }

@@ -27,6 +27,8 @@ export interface WalStatus {
   /** By backup, oldest first: from its own end to where stored WAL leads. */
   readonly windows: readonly { backup: string; timeline: number; from: string; to: string }[];
   readonly gaps: readonly WalGap[];
+  /** How far each timeline is stored, whatever is missing before; in order. */
+  readonly ends: readonly { timeline: number; to: string }[];
   readonly pieces: number;
   /** Bytes stored. */
   readonly size: number;
@@ -53,7 +55,9 @@ export async function walStatus(repository: Repository, database: string): Promi
   const ranges = withoutDamage(continuousRanges(pieces), recorded);
   let newest: Date | undefined;
   let bytes = 0;
-  for (const { size, stored } of pieces) {
+  const ends = new Map<number, bigint>();
+  for (const { line, end, size, stored } of pieces) {
+    if (end > (ends.get(line) ?? 0n)) ends.set(line, end);
     if (newest === undefined || stored > newest) newest = stored;
     bytes += size;
   }
@@ -67,6 +71,7 @@ export async function walStatus(repository: Repository, database: string): Promi
       bytes: Number(end - begin),
     })),
     windows: found,
+    ends: [...ends].map(([timeline, end]) => ({ timeline, to: formatLsn(end) })),
     pieces: pieces.length,
     size: bytes,
     newest: newest?.toISOString(),

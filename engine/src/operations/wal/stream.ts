@@ -84,7 +84,7 @@ export async function streamWal(given: StreamOptions): Promise<void> {
         ...options,
         onStored: (state) => {
           hasStored = true;
-          watch?.stored(state.durable);
+          watch?.stored(state.timeline, state.durable);
           options.onStored?.(state);
         },
       });
