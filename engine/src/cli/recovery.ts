@@ -10,7 +10,7 @@ export const recoveryOptions: readonly VerbOption[] = [
   {
     flags: '--to <target>',
     description:
-      'how far to recover: backup (the default: the end of the backup), latest, a time with its zone, "10 minutes ago", an LSN, xid:N, before:xid:N, name:POINT',
+      'how far to recover: backup (the default: the end of the backup), latest, a time with its zone, "10 minutes ago", an LSN, xid:N, name:POINT; before: or after: in front of these says whether what is there counts (before:xid:N)',
   },
   { flags: '--timeline <number>', description: 'the timeline to recover along (default: the newest)' },
 ];

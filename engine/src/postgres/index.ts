@@ -89,7 +89,7 @@ export {
 export { readSegmentHeader, type SegmentHeader } from './wal/segment-header.ts';
 export { type WalEvent, walEvent } from './wal/transaction-records.ts';
 export { WalIndexer, type WalIndexerOptions } from './wal/wal-indexer.ts';
-export { WalReader } from './wal/wal-reader.ts';
+export { WalReader, type WalRecord } from './wal/wal-reader.ts';
 export { type DirectoryItem, walkDataDirectory } from './walk-data-directory.ts';
 export type { WalPositions } from './wire/frontend-messages.ts';
 export { withSql } from './with-sql.ts';

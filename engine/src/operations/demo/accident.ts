@@ -192,7 +192,7 @@ async function rescue(
   const recovery = await findRecovery({
     ...options,
     database: 'demo',
-    target: { kind: 'xid', xid, before: true },
+    target: { kind: 'xid', xid, side: 'before' },
   });
   const before = {
     ...options,

@@ -5,7 +5,8 @@ import { type Fixture, makeFixture, query, startRestored, withClient } from '../
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
 import { systemClock } from '../../base/clock.ts';
 import { silentProgress } from '../../base/progress.ts';
-import { parseLsn, resolveConnection } from '../../postgres/index.ts';
+import { formatLsn, parseLsn, resolveConnection } from '../../postgres/index.ts';
+import { listLog } from '../../repository/index.ts';
 import { streamWal } from '../wal/stream.ts';
 import { findRecovery } from './find-recovery.ts';
 import { parseTarget } from './target-words.ts';
@@ -91,6 +92,47 @@ async function numbersAt(
   return rows.map((row) => row.n);
 }
 
+/** Before and after: the ends of recovery are those of the transaction itself, which are known to be right. */
+async function bothSides(fixture: Fixture, server: TestServer, xid: string): Promise<void> {
+  const end = async (words: string) => (await recover(fixture, words)).target.end;
+  const [before, after] = [await end(`before:xid:${xid}`), await end(`xid:${xid}`)];
+  assert.ok(before < after);
+  assert.equal(await end(`after:xid:${xid}`), after);
+  const begin = formatLsn(before);
+  for (const words of [begin, `before:${begin}`]) assert.equal(await end(words), before, words);
+  for (const words of [`after:${begin}`, `after:${formatLsn(before + 8n)}`, `after:${formatLsn(after - 1n)}`])
+    assert.equal(await end(words), after, words);
+  const { rows } = await query<{ time: string }>(
+    server,
+    `select pg_xact_commit_timestamp('${xid}')::text as time`,
+  );
+  const time = rows[0]!.time;
+  assert.equal(await end(`before:${time}`), before);
+  assert.ok((await end(time)) >= after && (await end(`after:${time}`)) >= after);
+  const point = await end('name:before lunch');
+  assert.equal(await end('after:name:before lunch'), point);
+  assert.ok((await end('before:name:before lunch')) < point);
+  await assert.rejects(end('after:latest'), { code: 'USAGE', hint: 'write latest alone' });
+}
+
+/** What a newer backup's WAL was read for is not read again with an older one. */
+async function readOnce(fixture: Fixture, work: () => Promise<void>): Promise<void> {
+  const { driver } = fixture.repository;
+  const got = new Map<string, number>();
+  const get = driver.get.bind(driver);
+  driver.get = (name) => {
+    if (name.startsWith('wal/main/')) got.set(name, (got.get(name) ?? 0) + 1);
+    return get(name);
+  };
+  await work();
+  driver.get = get;
+  const pieces: string[] = [];
+  for await (const piece of listLog(driver, database)) pieces.push(piece.name);
+  const counts = pieces.map((name) => got.get(name) ?? 0).filter((count) => count > 0);
+  assert.equal(counts.at(-1), 1, `the newest piece, ${JSON.stringify(counts)}`);
+  assert.ok(counts.length > 2 && counts.filter((count) => count > 1).length <= 2, JSON.stringify(counts));
+}
+
 const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 
 for (const major of [14, 18] as const) {
@@ -98,7 +140,7 @@ for (const major of [14, 18] as const) {
     await using server = await startTestServer({
       major,
       initdbArgs: ['--wal-segsize=1'],
-      config: { wal_keep_size: '64MB' },
+      config: { wal_keep_size: '64MB', track_commit_timestamp: 'on' },
     });
     await using fixture = await makeFixture();
     await query(server, 'create table log (n int primary key, body text)');
@@ -135,6 +177,7 @@ for (const major of [14, 18] as const) {
       );
       assert.deepEqual(await numbersAt(fixture, at(n).time, major), upTo(n), `time of ${n}`);
     }
+    await bothSides(fixture, server, at(30).xid);
     assert.equal((await recover(fixture, at(20).lsn)).target.manifest.id, first.id);
     assert.equal((await recover(fixture, at(80).lsn)).target.manifest.id, second.id);
 
@@ -151,7 +194,9 @@ for (const major of [14, 18] as const) {
       code: 'TARGET_UNREACHABLE',
       message: /the last transaction stored is of/,
     });
-    await assert.rejects(recover(fixture, 'xid:999999'), { code: 'TARGET_UNREACHABLE' });
+    await readOnce(fixture, () =>
+      assert.rejects(recover(fixture, 'xid:999999'), { code: 'TARGET_UNREACHABLE' }),
+    );
     await assert.rejects(recover(fixture, 'name:never'), { code: 'TARGET_UNREACHABLE' });
     await assert.rejects(recover(fixture, 'latest', 9), { code: 'BACKUP_NOT_FOUND' });
   });

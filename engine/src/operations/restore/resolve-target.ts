@@ -17,19 +17,13 @@ import {
   reachAlong,
   withoutDamage,
 } from '../../catalog/index.ts';
-import {
-  formatLsn,
-  parseLsn,
-  type WalEvent,
-  WalReader,
-  walEvent,
-  walSegmentBegin,
-} from '../../postgres/index.ts';
+import { formatLsn, parseLsn, type WalEvent, walEvent, walSegmentBegin } from '../../postgres/index.ts';
 import { logFiles, type Manifest, type Repository } from '../../repository/index.ts';
 import { gapWords, recordedGaps } from '../wal/gaps.ts';
 import type { StoredLog } from '../wal/log-bytes.ts';
 import { pathOf } from '../wal/path-of.ts';
 import type { RecoveryTarget } from './target-words.ts';
+import { endOfRecordAt, type WalStretch, walRecords } from './wal-records.ts';
 
 export interface ResolvedTarget {
   readonly manifest: Manifest;
@@ -71,13 +65,16 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
   const gaps = await recordedGaps(repository, database);
   /** Newest first; without their manifests, which may be large. */
   const passed: Passed[] = [];
+  /** From here on was read already, with a newer backup: a transaction or a name is not looked for there again. */
+  let readFrom: bigint | undefined;
   let nearest: string | undefined;
   let looking = true;
   for await (const candidate of candidatesOf(options, { histories, gaps })) {
     options.signal.throwIfAborted();
     passed.push(passedOf(candidate));
     if (!looking) continue;
-    const found = await seek(options, candidate);
+    const found = await seek(options, candidate, readFrom);
+    if (isSearched(options.target)) readFrom = candidate.from;
     if (found.end !== undefined)
       return {
         ...candidate,
@@ -211,7 +208,7 @@ interface Found {
   readonly older?: boolean;
 }
 
-async function seek(options: ResolveOptions, candidate: Candidate): Promise<Found> {
+async function seek(options: ResolveOptions, candidate: Candidate, readFrom?: bigint): Promise<Found> {
   const { target } = options;
   const { from, reach, manifest } = candidate;
   if (target.kind === 'latest')
@@ -224,11 +221,22 @@ async function seek(options: ResolveOptions, candidate: Candidate): Promise<Foun
         older: false,
       };
     if (lsn < from) return { description: `it is before the end of every backup that is there` };
-    return { end: lsn, description: `all WAL before ${target.lsn}` };
+    if (target.side !== 'after') return { end: lsn, description: `all WAL before ${target.lsn}` };
+    const end = await endOfRecordAt(options.log, candidate, lsn, options.signal);
+    if (end !== undefined) return { end, description: `the end of the record at ${target.lsn}` };
+    return {
+      description: `the record there is not whole: stored WAL ends at ${endWords(candidate)}`,
+      older: false,
+    };
   }
   if (target.kind === 'time' && target.time < BigInt(new Date(endTime(candidate)).getTime()) * 1000n)
     return { description: 'it is before the end of every backup that is there' };
-  return scan(options, candidate);
+  return scan(options, candidate, readFrom);
+}
+
+/** Only reading all WAL tells whether it is there. */
+function isSearched({ kind }: ResolveOptions['target']): boolean {
+  return kind === 'xid' || kind === 'name';
 }
 
 /** More WAL is stored behind a gap: the newest state that can be had is not the newest that is stored. */
@@ -239,11 +247,16 @@ function endWords({ reach, cut }: Pick<Candidate, 'reach' | 'cut'>): string {
     : `${end}: there is a gap (${cut}), and no backup leads to the WAL behind it`;
 }
 
-/** Reads WAL from the backup's end on, until what is looked for. */
-async function scan({ log, target, signal }: ResolveOptions, candidate: Candidate): Promise<Found> {
+/** Reads WAL from the backup's end on, until what is looked for, or what was read already. */
+async function scan(
+  { log, target, signal }: ResolveOptions,
+  candidate: Candidate,
+  readFrom: bigint | undefined,
+): Promise<Found> {
   let last: WalEvent | undefined;
   let passed = false;
-  for await (const event of events(log, candidate)) {
+  const reach = readFrom !== undefined && readFrom < candidate.reach ? readFrom : candidate.reach;
+  for await (const event of events(log, { ...candidate, reach })) {
     signal.throwIfAborted();
     const found = decide(target, event);
     if (found) return found;
@@ -295,49 +308,28 @@ function formatMicroseconds(time: bigint): string {
 
 function decide(target: ResolveOptions['target'], event: WalEvent): Found | undefined {
   if (target.kind === 'time') {
-    const late = event.kind === 'commit' && event.time > target.time;
-    return late
+    const isLate = event.time > target.time || (target.side === 'before' && event.time === target.time);
+    return event.kind === 'commit' && isLate
       ? {
           end: event.lsn,
-          description: `before the first commit after it, transaction ${event.xid} at ${timeOf(event)}`,
+          description: `before the first commit ${event.time > target.time ? 'after it' : 'at that time'}, transaction ${event.xid} at ${timeOf(event)}`,
         }
       : undefined;
   }
   if (target.kind === 'name') {
-    return event.kind === 'restore point' && event.name === target.name
-      ? { end: event.end, description: `the restore point made at ${timeOf(event)}` }
-      : undefined;
+    if (event.kind !== 'restore point' || event.name !== target.name) return undefined;
+    const made = `the restore point made at ${timeOf(event)}`;
+    return target.side === 'before'
+      ? { end: event.lsn, description: `just before ${made}` }
+      : { end: event.end, description: made };
   }
   if (target.kind !== 'xid' || event.kind !== 'commit' || event.xid !== target.xid) return undefined;
-  return target.before
+  return target.side === 'before'
     ? { end: event.lsn, description: `just before transaction ${event.xid}, committed at ${timeOf(event)}` }
     : { end: event.end, description: `transaction ${event.xid}, committed at ${timeOf(event)}` };
 }
 
 /** Ends of transactions and restore points along the path, after the backup's end. */
-async function* events(
-  log: StoredLog,
-  { path, from, reach, facts }: Omit<Candidate, 'manifest' | 'cut'>,
-): AsyncGenerator<WalEvent> {
-  // The backup's own WAL is no part of the log.
-  if (from >= reach) return;
-  let at = walSegmentBegin(from, facts.walSegmentSize);
-  for (const { timeline, until } of path) {
-    const to = until !== undefined && until < reach ? until : reach;
-    if (at >= to) continue;
-    const found: WalEvent[] = [];
-    const reader = new WalReader({
-      start: at,
-      segmentSize: facts.walSegmentSize,
-      onRecord: (record) => {
-        const event = walEvent(record);
-        if (event && event.lsn >= from && event.end <= to) found.push(event);
-      },
-    });
-    for await (const bytes of log.bytes({ line: timeline, from: at, to })) {
-      reader.push(bytes);
-      yield* found.splice(0);
-    }
-    at = walSegmentBegin(to, facts.walSegmentSize);
-  }
+function events(log: StoredLog, stretch: WalStretch): AsyncGenerator<WalEvent> {
+  return walRecords(log, stretch, walEvent);
 }

@@ -11,9 +11,16 @@ test('targets as people write them – are understood', () => {
   assert.deepEqual(parseTarget('latest', now), { kind: 'latest' });
   assert.deepEqual(parseTarget(' backup ', now), { kind: 'backup' });
   assert.deepEqual(parseTarget('0/3000148', now), { kind: 'lsn', lsn: '0/3000148' });
-  assert.deepEqual(parseTarget('xid:1234', now), { kind: 'xid', xid: 1234, before: false });
-  assert.deepEqual(parseTarget('before:xid:1234', now), { kind: 'xid', xid: 1234, before: true });
+  assert.deepEqual(parseTarget('xid:1234', now), { kind: 'xid', xid: 1234 });
+  assert.deepEqual(parseTarget('before:xid:1234', now), { kind: 'xid', xid: 1234, side: 'before' });
   assert.deepEqual(parseTarget('name:before lunch', now), { kind: 'name', name: 'before lunch' });
+  assert.deepEqual(parseTarget('after:0/3000148', now), { kind: 'lsn', lsn: '0/3000148', side: 'after' });
+  assert.deepEqual(parseTarget('before:name:x', now), { kind: 'name', name: 'x', side: 'before' });
+  assert.deepEqual(parseTarget('before: 10 minutes ago', now), {
+    kind: 'time',
+    time: micro('2026-11-25T11:50:00Z'),
+    side: 'before',
+  });
   assert.deepEqual(parseTarget('10 minutes ago', now), { kind: 'time', time: micro('2026-11-25T11:50:00Z') });
   assert.deepEqual(parseTarget('2026-11-25 14:03:00.123456+01', now), {
     kind: 'time',

@@ -1,15 +1,23 @@
 /** Recovery targets as people write them. */
 import { HelvinoError } from '../../base/errors.ts';
 
+/**
+ * Whether what is at the target is there afterwards. Undefined: as one means it: a transaction, a restore point and what was
+ * committed at a time are there; of a position all WAL before it.
+ */
+interface Sided {
+  readonly side?: 'before' | 'after' | undefined;
+}
+
 export type RecoveryTarget =
   /** The end of the backup's own WAL. */
   | { readonly kind: 'backup' }
   | { readonly kind: 'latest' }
   /** Microseconds since 1970, as PostgreSQL keeps time. */
-  | { readonly kind: 'time'; readonly time: bigint }
-  | { readonly kind: 'lsn'; readonly lsn: string }
-  | { readonly kind: 'xid'; readonly xid: number; readonly before: boolean }
-  | { readonly kind: 'name'; readonly name: string };
+  | ({ readonly kind: 'time'; readonly time: bigint } & Sided)
+  | ({ readonly kind: 'lsn'; readonly lsn: string } & Sided)
+  | ({ readonly kind: 'xid'; readonly xid: number } & Sided)
+  | ({ readonly kind: 'name'; readonly name: string } & Sided);
 
 const ago = /^(\d+(?:\.\d+)?)\s*(s|sec|second|min|minute|h|hour|d|day)s?\s+ago$/i;
 const unitSeconds: Readonly<Record<string, number>> = {
@@ -25,15 +33,24 @@ const unitSeconds: Readonly<Record<string, number>> = {
 };
 
 /**
- * `latest`, `backup`, a time with its zone (`2026-11-25 14:03:00+01`, `… Europe/Berlin`), `10 minutes ago`, an LSN (`0/3000148`), `xid:1234`,
- * `before:xid:1234`, `name:before-migration`. Throws USAGE.
+ * `latest`, `backup`, a time with its zone (`2026-11-25 14:03:00+01`, `… Europe/Berlin`), `10 minutes ago`, an LSN (`0/3000148`),
+ * `xid:1234`, `name:before-migration`; `before:` or `after:` may stand before each but the first two. Throws USAGE.
  */
 export function parseTarget(text: string, now: Date): RecoveryTarget {
   const words = text.trim();
   if (words === 'latest' || words === 'backup') return { kind: words };
+  const side = /^(before|after):/.exec(words)?.[1] as Sided['side'];
+  if (side === undefined) return parsePlace(words, now);
+  const place = words.slice(side.length + 1).trim();
+  if (place === 'latest' || place === 'backup')
+    throw new HelvinoError('USAGE', `"${words}" is not a recovery target`, { hint: `write ${place} alone` });
+  return { ...parsePlace(place, now), side };
+}
+
+function parsePlace(words: string, now: Date): Exclude<RecoveryTarget, { kind: 'backup' | 'latest' }> {
   if (/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/i.test(words)) return { kind: 'lsn', lsn: words.toUpperCase() };
-  const xid = /^(before:)?xid:(\d{1,10})$/.exec(words);
-  if (xid) return { kind: 'xid', xid: Number(xid[2]), before: xid[1] !== undefined };
+  const xid = /^xid:(\d{1,10})$/.exec(words);
+  if (xid) return { kind: 'xid', xid: Number(xid[1]) };
   if (words.startsWith('name:') && words.length > 5) return { kind: 'name', name: words.slice(5) };
   const back = ago.exec(words);
   if (back) {
@@ -52,7 +69,7 @@ function parseTime(words: string): bigint {
     );
   if (!match) {
     throw new HelvinoError('USAGE', `"${words}" is not a recovery target`, {
-      hint: 'latest, a time with its zone (2026-11-25 14:03:00+01), "10 minutes ago", an LSN (0/3000148), xid:1234, before:xid:1234 or name:POINT',
+      hint: 'latest, a time with its zone (2026-11-25 14:03:00+01), "10 minutes ago", an LSN (0/3000148), xid:1234 or name:POINT; before: or after: may stand in front (before:xid:1234)',
     });
   }
   const [, date, clock, zone] = match;
