@@ -5,8 +5,15 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { query } from '../../test/backup-fixture.ts';
 import { assertSameTree, type Case, CrashLab, type Tree, treeOf } from '../../test/crash-fixture.ts';
+import { exchange, flip } from '../../test/damage-files.ts';
 import { HelvinoError } from '../base/errors.ts';
-import { type Manifest, openRepository, packName, readPackContents } from '../repository/index.ts';
+import {
+  type Manifest,
+  openRepository,
+  packName,
+  putRunNote,
+  readPackContents,
+} from '../repository/index.ts';
 import { openFsDriver } from '../storage/index.ts';
 import { hasCode } from '../storage/testing/contract-tools.ts';
 import type { VerifyReport } from './verify/verify.ts';
@@ -22,6 +29,7 @@ describe('damage', { concurrency: 1 }, () => {
   let template: Case;
   let [full, incremental, alone]: Kept[] = [];
   let table = { path: '', name: '' };
+  const good = ['good', 'good', 'good'];
 
   before(async () => {
     lab = await CrashLab.open();
@@ -416,7 +424,22 @@ describe('damage', { concurrency: 1 }, () => {
     }
   });
 
-  test('ledger entries are missing or changed – entered again, nothing is lost', async () => {
+  test('a note of a run is changed – named; the backups are good', async () => {
+    const name = 'runs/main/a-physical/begun';
+    for (const at of [3, 40]) {
+      const one = await lab.copyOf(template);
+      await putRunNote(one.repository, { database: 'main', run: 'a-physical', what: 'begun' }, 'began');
+      assert.deepEqual((await one.verify()).others, []);
+      await flip(join(one.root, name), at);
+      const { others, backups } = await one.verify();
+      assert.deepEqual(
+        [others.map(({ object }) => object), backups.map(({ state }) => state)],
+        [[name], good],
+      );
+    }
+  });
+
+  test('ledger entries are missing or changed – entered again and told, or named; nothing is lost', async () => {
     const [first = '', second = ''] = await template.names('ledger/');
     await damaged(
       async (file) => {
@@ -424,8 +447,17 @@ describe('damage', { concurrency: 1 }, () => {
         await writeFile(file(second), 'not empty');
       },
       async (one) => {
-        assert.equal((await one.verify()).verdict, 'passed');
+        const { verdict, entered, others, backups } = await one.verify();
+        assert.deepEqual(entered, [first]);
+        assert.deepEqual([verdict, others.map(({ object }) => object)], ['failed', [second]]);
+        assert.deepEqual(
+          backups.map(({ state }) => state),
+          good,
+        );
         assert.deepEqual(await one.names('ledger/'), await template.names('ledger/'));
+        await rm(join(one.root, second));
+        const again = await one.verify();
+        assert.deepEqual([again.verdict, again.entered], ['passed', [second]]);
       },
     );
   });
@@ -462,16 +494,3 @@ describe('damage', { concurrency: 1 }, () => {
     );
   });
 });
-
-async function flip(file: string, at: number): Promise<void> {
-  const bytes = await readFile(file);
-  assert.ok(at < bytes.length);
-  bytes[at]! ^= 1 << (at % 8);
-  await writeFile(file, bytes);
-}
-
-async function exchange(one: string, other: string): Promise<void> {
-  const [a, b] = await Promise.all([readFile(one), readFile(other)]);
-  await writeFile(one, b);
-  await writeFile(other, a);
-}

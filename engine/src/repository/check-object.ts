@@ -23,6 +23,7 @@ const envelopes: readonly Magic[] = [
   'HVVERI1\n',
   'HVREPT1\n',
   'HVGONE1\n',
+  'HVRUN_1\n',
 ];
 /** Objects that say all they say by being there. */
 const emptyOnes = [ledgerPrefix, trashPrefix, removedLogPrefix];

@@ -56,7 +56,14 @@ export {
   recipientOf,
   sealStream,
 } from './keys.ts';
-export { evidencePrefix, holdsPrefix, packName, proofPrefix, verificationsPrefix } from './layout.ts';
+export {
+  evidencePrefix,
+  holdsPrefix,
+  packName,
+  proofPrefix,
+  runsPrefix,
+  verificationsPrefix,
+} from './layout.ts';
 export { Lease, leaseLifetimeMs, liveLeases } from './lease.ts';
 export {
   type LogNote,

@@ -171,6 +171,13 @@ async function recoverCatalogRing(
   return { ring: catalogRing(keys), sealing };
 }
 
+interface LedgerEntry {
+  readonly database: string;
+  readonly id: string;
+  /** Bytes. */
+  readonly size: number;
+}
+
 export class Repository {
   readonly driver: StorageDriver;
   readonly ring: CatalogRing;
@@ -269,12 +276,12 @@ export class Repository {
     await retainNeeds(this.driver, draft, new Date((await this.driver.now()).getTime() - took + keepMs));
   }
 
-  /** Backups that the ledger has and that are not there; and enters those that are there and were not entered. */
-  async reconcileLedger(): Promise<BackupName[]> {
-    const { lost, unknown } = await this.#compareLedger();
+  /** Backups that the ledger has and that are not there, and entries that are not empty; enters what is there and was not entered. */
+  async reconcileLedger(): Promise<{ lost: BackupName[]; entered: BackupName[]; changed: LedgerEntry[] }> {
+    const { lost, unknown, changed } = await this.#compareLedger();
     // A run that died between manifest and ledger leaves these.
     for (const { database, id } of unknown) await putOnce(this.driver, ledgerName(database, id), []);
-    return lost;
+    return { lost, entered: unknown, changed };
   }
 
   /** Backups that the ledger has and that are not there; changes nothing. */
@@ -283,12 +290,14 @@ export class Repository {
     return lost.filter((backup) => database === undefined || backup.database === database);
   }
 
-  async #compareLedger(): Promise<{ lost: BackupName[]; unknown: Iterable<BackupName> }> {
+  async #compareLedger(): Promise<{ lost: BackupName[]; unknown: BackupName[]; changed: LedgerEntry[] }> {
     // The ledger first: a backup that is committed meanwhile is then not taken for a lost one.
     const lost = new Map<string, BackupName>();
+    const changed: LedgerEntry[] = [];
     for await (const object of this.driver.list(ledgerPrefix)) {
       const [, database = '', id = ''] = object.name.split('/');
       lost.set(`${database}/${id}`, { database, id, committed: object.modified });
+      if (object.size > 0) changed.push({ database, id, size: object.size });
     }
     const unknown: BackupName[] = [];
     for (const backup of await this.backups()) {
@@ -298,7 +307,7 @@ export class Repository {
     for (const [key, { database, id }] of lost) {
       if ((await this.driver.head(ledgerName(database, id))) === undefined) lost.delete(key);
     }
-    return { lost: [...lost.values()], unknown };
+    return { lost: [...lost.values()], unknown, changed };
   }
 
   /** Removes a backup, also one whose manifest was lost; its packs become garbage unless others name them. Throws REPOSITORY_BUSY, BACKUP_NOT_FOUND, BACKUP_HELD. */

@@ -62,6 +62,10 @@ function verifyText(report: VerifyReport): string[] {
     }
   }
   for (const { object, why } of report.others) lines.push(`DAMAGED  ${object}: ${why}`);
+  for (const object of report.entered)
+    lines.push(
+      `mended   ${object} was missing (a backup that was cut off at its very end, or a loss): made again`,
+    );
   if (report.archived > 0)
     lines.push(
       `unproven: ${plural(report.archived, 'pack')} in an archive class; helvino lifecycle thaw gets a backup back`,

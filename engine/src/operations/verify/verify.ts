@@ -3,6 +3,7 @@
  * named by object, and by the backups, files and tables that it touches.
  */
 import { HelvinoError } from '../../base/errors.ts';
+import { formatBytes } from '../../base/format.ts';
 import type { Progress } from '../../base/progress.ts';
 import {
   checkObject,
@@ -14,6 +15,7 @@ import {
   PackList,
   proofPrefix,
   type Repository,
+  runsPrefix,
   verificationsPrefix,
 } from '../../repository/index.ts';
 import { tablesOf } from '../relation-names.ts';
@@ -57,6 +59,8 @@ export interface VerifyReport {
   readonly backups: readonly VerifiedBackup[];
   /** Objects that are damaged or missing although every backup may restore: sealed catalog keys, results of drills, WAL. */
   readonly others: readonly { readonly object: string; readonly why: string }[];
+  /** Entries of the ledger that were missing; they are there again. */
+  readonly entered: readonly string[];
   readonly packs: number;
   /** How many of them are in an archive class: unproven. */
   readonly archived: number;
@@ -67,7 +71,7 @@ const shownFiles = 20;
 
 export async function verify(options: VerifyOptions): Promise<VerifyReport> {
   const { repository, identities, readData } = options;
-  const lost = await repository.reconcileLedger();
+  const { lost, entered, changed } = await repository.reconcileLedger();
   const opened = await openManifests(options);
   const { keys, dataFaults, catalogFaults } = await checkKeys(repository, {
     manifests: opened.good,
@@ -92,6 +96,12 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
   const others = [
     ...[...catalogFaults].map(([keyId, why]) => ({ object: `keys/catalog/${keyId}`, why })),
     ...(await checkOthers(options, opened.good)),
+    ...changed
+      .filter((entry) => wanted(options, entry))
+      .map((entry) => ({
+        object: ledgerEntry(entry),
+        why: `it holds ${formatBytes(entry.size)} and should be empty: remove it, and verify makes it again`,
+      })),
     ...log.damage,
   ];
   backups.sort((a, b) => (a.id < b.id ? -1 : 1));
@@ -102,6 +112,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
     depth,
     backups,
     others,
+    entered: entered.filter((entry) => wanted(options, entry)).map(ledgerEntry),
     packs: packs.length,
     archived,
     bytesRead: bytesRead + log.bytesRead,
@@ -135,6 +146,10 @@ async function logOf(options: VerifyOptions): Promise<{ damage: LogDamage[]; byt
   if (!options.readData || options.backupId !== undefined) return { damage: [], bytesRead: 0 };
   const all = (await options.repository.backups(options.database)).map((backup) => backup.database);
   return checkLog({ ...options, databases: [...new Set(all)] });
+}
+
+function ledgerEntry({ database, id }: { database: string; id: string }): string {
+  return `ledger/${database}/${id}`;
 }
 
 function wanted({ database, backupId }: VerifyOptions, name: { database: string; id: string }): boolean {
@@ -206,7 +221,12 @@ async function checkOthers(
   opened: readonly OpenedBackup[],
 ): Promise<VerifyReport['others']> {
   const of = database && `${database}/`;
-  const prefixes = [evidencePrefix, `${holdsPrefix}${of}`, `${verificationsPrefix}${of}`];
+  const prefixes = [
+    evidencePrefix,
+    `${holdsPrefix}${of}`,
+    `${verificationsPrefix}${of}`,
+    `${runsPrefix}${of}`,
+  ];
   const others: { object: string; why: string }[] = [];
   for (const prefix of [...opened.map(({ id }) => proofPrefix(id)), ...prefixes])
     for await (const { name } of repository.driver.list(prefix)) {
