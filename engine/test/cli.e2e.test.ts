@@ -111,7 +111,7 @@ test('backup, full then incremental – label and notes are kept, list and show 
   await sql('update shop set name = upper(name) where id % 100 = 0');
   const outcome = await helvino(['backup', '-d', 'shop'], here());
   assert.match(outcome.stdout, /incremental on .* \(changed-pages\)/);
-  assert.match(outcome.stderr, /receiving changed pages/);
+  assert.match(outcome.stderr, /receiving the changed pages of the database \(\d+\.\d MiB\)/);
   const list = await helvinoJson(['list', '-d', 'shop'], here());
   const backups = list.result?.backups as {
     id: string;

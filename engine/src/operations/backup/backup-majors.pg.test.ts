@@ -9,6 +9,7 @@ import {
   serverContents,
 } from '../../../test/backup-fixture.ts';
 import { startTestServer, type TestMajor, testMajors } from '../../../test/pg-server.ts';
+import { type Progress, silentProgress } from '../../base/progress.ts';
 import { parseLsn } from '../../postgres/index.ts';
 import type { Manifest } from '../../repository/index.ts';
 
@@ -51,7 +52,10 @@ for (const major of testMajors) {
     const backups: { manifest: Manifest; contents: Contents }[] = [];
     for (const statements of [[], ...loads]) {
       await query(server, ...statements);
-      const manifest = await fixture.takeBackup(server);
+      const shares = receivedShares();
+      const manifest = await fixture.takeBackup(server, { progress: shares.progress });
+      const share = shares.ofLast();
+      assert.ok(share > 0.9 && share < 1.1, `the progress of the ${manifest.kind} backup ends at ${share}`);
       backups.push({ manifest, contents: await serverContents(server) });
     }
     checkTotals(
@@ -67,6 +71,26 @@ for (const major of testMajors) {
     // Without the drill's own comparison: the middle one, as a user would start it.
     assert.deepEqual(await fixture.contentsOf(backups[1]!.manifest), backups[1]!.contents);
   });
+}
+
+/** How much of its total the phase of receiving has advanced by. */
+function receivedShares(): { progress: Progress; ofLast: () => number } {
+  let [phase, total, done] = ['', 0, 0];
+  const isReceiving = () => phase.startsWith('receiving') && !/WAL/.test(phase);
+  let share = Number.NaN;
+  return {
+    progress: {
+      ...silentProgress,
+      phase: (name, expected = Number.NaN) => {
+        [phase, total, done] = [name, expected, 0];
+      },
+      advance: (count) => {
+        done += count;
+        if (isReceiving()) share = done / total;
+      },
+    },
+    ofLast: () => share,
+  };
 }
 
 function checkTotals([full, ...incrementals]: Manifest[], major: TestMajor): void {

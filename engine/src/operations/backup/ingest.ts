@@ -16,9 +16,12 @@ const longestRun = 1 << 20;
 export class Ingest implements TarHandler {
   /** Plain bytes of file content received. */
   received = 0;
+  /** Bytes that the files so far have in the backup's view: of a file of which only changed pages came, in the parent's. */
+  covered = 0;
   readonly #index: WorkIndex;
   readonly #feeder: SegmentFeeder;
   #prefix = '';
+  #covers = 0;
   #open: OpenFile | undefined;
 
   constructor(pool: EncoderPool, index: WorkIndex) {
@@ -43,11 +46,14 @@ export class Ingest implements TarHandler {
       return;
     }
     const slash = path.lastIndexOf('/') + 1;
+    this.#covers = header.size;
     if (path === 'backup_label') {
       this.#open = new LabelFile(this.#base(path, header), this.#feeder, this.#index);
     } else if (path.startsWith(incrementalPrefix, slash)) {
       const real = path.slice(0, slash) + path.slice(slash + incrementalPrefix.length);
-      this.#open = new IncrementalOpenFile(this.#base(real, header), this.#feeder, this.#index);
+      const base = this.#base(real, header);
+      this.#covers = base.parent?.size ?? 0;
+      this.#open = new IncrementalOpenFile(base, this.#feeder, this.#index);
     } else {
       this.#open = new PlainOpenFile(this.#base(path, header), this.#feeder, this.#index);
     }
@@ -61,6 +67,8 @@ export class Ingest implements TarHandler {
   entryEnd(): void {
     this.#open?.end();
     this.#open = undefined;
+    this.covered += this.#covers;
+    this.#covers = 0;
   }
 
   /** A small file at once, of no time. */

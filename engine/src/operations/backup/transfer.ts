@@ -213,7 +213,11 @@ async function receive(
       ingest.entry(header);
     },
     data: (bytes: Uint8Array) => ingest.data(bytes),
-    entryEnd: () => ingest.entryEnd(),
+    entryEnd: () => {
+      const before = ingest.covered;
+      ingest.entryEnd();
+      if (incremental) progress.advance(ingest.covered - before);
+    },
   };
   progress.phase(waitingForCheckpoint(options.checkpoint));
   const receiving = connection.baseBackup(
@@ -234,8 +238,9 @@ async function receive(
         );
         const kib = info.tablespaces.reduce((sum, t) => sum + (t.sizeKiB ?? 0), 0);
         progress.phase(
-          incremental ? 'receiving changed pages' : 'receiving',
-          incremental || kib === 0 ? undefined : kib * 1024,
+          // How many pages have changed nobody knows before: what counts is how much of the database is through.
+          incremental ? 'receiving the changed pages of the database' : 'receiving',
+          kib === 0 ? undefined : kib * 1024,
           'bytes',
         );
       },
@@ -246,7 +251,7 @@ async function receive(
       },
       data: (bytes) => {
         tar!.push(bytes);
-        progress.advance(bytes.length);
+        if (!incremental) progress.advance(bytes.length);
       },
       ready: () => pool.congestion(),
       notice: (severity, message) => {
