@@ -6,6 +6,7 @@ import { listBackups } from '../../operations/index.ts';
 import {
   changeFutureRecipients,
   changeRecipients,
+  programSource,
   renderKit,
   rotateCatalogKey,
 } from '../../operations/keys/index.ts';
@@ -298,6 +299,11 @@ const kit: Verb = {
       default: 'helvino-recovery-kit.html',
     },
     { flags: '--with-identity', description: 'print the recovery identity itself on it' },
+    {
+      flags: '--source <where>',
+      description:
+        'where Helvino is to be had from: a git address, or the file of its package (default: where this checkout came from)',
+    },
   ],
   examples: [
     'helvino key kit',
@@ -336,6 +342,7 @@ const kit: Verb = {
         databases,
         identity,
         program,
+        source: textOption(options, 'source') ?? (await programSource(import.meta.dirname)),
       }),
     );
     return {

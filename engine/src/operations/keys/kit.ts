@@ -18,6 +18,8 @@ export interface KitFacts {
   /** The recovery identity itself, if the user wants it on the page. */
   readonly identity?: string;
   readonly program: string;
+  /** A git address, or the file of a package; undefined: to be written on the page by hand. */
+  readonly source?: string | undefined;
 }
 
 export function renderKit(kit: KitFacts): string {
@@ -49,8 +51,8 @@ made the backups is not needed.</p>
 ${identity}
 <h2>3. Restore</h2>
 <p>On a machine with Node.js 20 or newer and npm, with the recovery identity in the file <code>identity.txt</code>:</p>
-<pre>git clone &lt;the Helvino source&gt; helvino &amp;&amp; cd helvino &amp;&amp; npm install
-npx helvino list --repository-path ${place} --identity identity.txt
+${gettingHelvino(kit.source)}
+<pre>npx helvino list --repository-path ${place} --identity identity.txt
 npx helvino restore --repository-path ${place} --identity identity.txt --database NAME --to-directory /srv/restored
 npx helvino drill --repository-path ${place} --identity identity.txt --database NAME</pre>
 <p>The last line proves a backup without touching anything else. To put the catalog key back on a new host:</p>
@@ -60,6 +62,16 @@ npx helvino drill --repository-path ${place} --identity identity.txt --database 
 opens <code>keys/</code>, the keys open <code>backups/</code> and <code>packs/</code>.</p>
 </body></html>
 `;
+}
+
+function gettingHelvino(source: string | undefined): string {
+  if (source === undefined)
+    return `<p>Helvino itself comes from (a git address, or the file that <code>npm pack -w engine</code> made):</p><pre class="key">&nbsp;</pre>`;
+  const word = text(shellWord(source));
+  const command = source.endsWith('.tgz')
+    ? `npm install ${word}`
+    : `git clone ${word} helvino &amp;&amp; cd helvino &amp;&amp; npm ci`;
+  return `<pre>${command}</pre>`;
 }
 
 function text(value: string): string {
