@@ -3,6 +3,8 @@
  * `node bench/helvino-child.ts '{"action":"backup",...}'`; the last line of output is a JSON `ChildResult`.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
+import os from 'node:os';
 import { systemClock } from '../engine/src/base/clock.ts';
 import { silentProgress } from '../engine/src/base/progress.ts';
 import { backup } from '../engine/src/operations/backup/backup.ts';
@@ -31,6 +33,8 @@ export interface ChildJob {
   readonly read?: 'replication' | 'files';
   /** Where to restore the newest backup to. */
   readonly directory?: string;
+  /** As on a host with so many: how many threads and buffers there are goes by that. */
+  readonly processors?: number;
 }
 
 export interface ChildResult {
@@ -117,5 +121,10 @@ async function report(manifest: Manifest): Promise<void> {
 }
 
 const job = JSON.parse(process.argv[2]!) as ChildJob;
+if (job.processors !== undefined) {
+  const { processors } = job;
+  os.availableParallelism = () => processors;
+  syncBuiltinESMExports();
+}
 if (job.action === 'create') await create(job.root);
 else await report(await run(job));

@@ -26,7 +26,8 @@ interface Line {
   readonly show: (value: number) => string;
 }
 
-const peakLimit = 400;
+/** 400 MB, in MiB. */
+const peakLimit = 400e6 / 1024 ** 2;
 
 export function ratioTable(results: Results): string {
   const lines = [
@@ -99,6 +100,14 @@ function peakLines({ comparison, incremental, small }: Results): Line[] {
     ...peak('incremental backup', incremental?.rounds.map((r) => r.incremental) ?? []),
     ...peak(`backup of ${files}`, small ? [small.backup] : []),
     ...peak(`restore of ${files}`, small ? [small.restore] : []),
+    ...peak(
+      `backup of ${files} as on ${small?.wide.processors} processors`,
+      small ? [small.wide.backup] : [],
+    ),
+    ...peak(
+      `restore of ${files} as on ${small?.wide.processors} processors`,
+      small ? [small.wide.restore] : [],
+    ),
   ];
 }
 
@@ -175,7 +184,7 @@ function incrementalPart({ version, bytes, rounds }: Incremental): string[] {
   ];
 }
 
-function smallPart({ tables, files, bytes, backup, restore }: SmallTables): string[] {
+function smallPart({ tables, files, bytes, backup, restore, wide }: SmallTables): string[] {
   return [
     `## ${tables.toLocaleString('en')} small tables`,
     `${files} files, ${gigabytes(bytes)}.`,
@@ -184,6 +193,11 @@ function smallPart({ tables, files, bytes, backup, restore }: SmallTables): stri
       [
         ['backup', seconds(backup.seconds), backup.peakMiB.toFixed(0)],
         ['restore', seconds(restore.seconds), restore.peakMiB.toFixed(0)],
+        ...(['backup', 'restore'] as const).map((what) => [
+          `${what}, threads as on ${wide.processors} processors`,
+          seconds(wide[what].seconds),
+          wide[what].peakMiB.toFixed(0),
+        ]),
       ],
     ),
   ];
