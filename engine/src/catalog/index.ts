@@ -21,7 +21,13 @@ export {
   type RecordedGap,
   withoutDamage,
 } from './log-gaps.ts';
-export { continuousRanges, coveringPieces, fewestPieces, type LedgerRange } from './log-ledger.ts';
+export {
+  continuousRanges,
+  coveringPieces,
+  fewestPieces,
+  type LedgerPiece,
+  type LedgerRange,
+} from './log-ledger.ts';
 export { type LogStart, removableLog } from './log-retention.ts';
 export {
   type BackupMethod,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { continuation } from './continuation.ts';
+import type { RecordedGap } from '../../catalog/index.ts';
+import { continuation, reliableEnd } from './continuation.ts';
 
 const history = [
   { timeline: 1, switchLsn: 100n },
@@ -48,4 +49,27 @@ test('the slot keeps WAL only from later on – from there, and the gap is named
     start: 250n,
     gap: { timeline: 3, from: 220n, to: 250n },
   });
+});
+
+const mib = (n: number) => BigInt(n) << 20n;
+const piece = (begin: number, end: number) => ({ line: 1, begin: mib(begin), end: mib(end) });
+
+test('a hole shortly before the end of what is stored – the end is before it, unless it is recorded or long ago', () => {
+  const end = (pieces: ReturnType<typeof piece>[], gaps: RecordedGap[] = []) =>
+    reliableEnd(pieces, { segmentSize: 16 << 20, gaps });
+  const gap = (from: number, to: number): RecordedGap => ({
+    reason: 'slot-lost',
+    timeline: 1,
+    toTimeline: 1,
+    from: mib(from),
+    to: mib(to),
+    time: '2026-01-01T00:00:00.000Z',
+  });
+  assert.equal(end([]), 0n);
+  assert.equal(end([piece(0, 16), piece(16, 32)]), mib(32));
+  const holed = [piece(160, 176), piece(192, 208), piece(224, 240)];
+  assert.equal(end(holed), mib(176), 'the earliest of two');
+  assert.equal(end(holed, [gap(208, 224)]), mib(240));
+  assert.equal(end(holed, [gap(176, 192)]), mib(208));
+  assert.equal(end([piece(0, 16), piece(160, 240)]), mib(240), 'retention has removed what was between');
 });

@@ -1,5 +1,35 @@
 /** Where a stream goes on after what is stored. Pure. */
+import { continuousRanges, type LedgerPiece, type RecordedGap } from '../../catalog/index.ts';
 import type { TimelineSwitch } from '../../postgres/index.ts';
+
+/** Several segments are stored at a time: one that could not be is no further behind the end than so many bytes, or segments. */
+const mostBehind = { bytes: 64n << 20n, segments: 5n };
+
+/**
+ * The end of what is stored of a timeline, or the begin of a hole shortly before it: there a segment could not be stored, and
+ * later ones were. The server may still have it. A hole that is recorded is lost for good.
+ */
+export function reliableEnd(
+  pieces: Iterable<LedgerPiece>,
+  { segmentSize, gaps }: { segmentSize: number; gaps: readonly RecordedGap[] },
+): bigint {
+  const ranges = continuousRanges(pieces);
+  const last = ranges.pop();
+  if (last === undefined) return 0n;
+  const { line } = last;
+  const segments = mostBehind.segments * BigInt(segmentSize);
+  const oldest = last.end - (segments > mostBehind.bytes ? segments : mostBehind.bytes);
+  let { begin, end } = last;
+  for (const range of ranges.reverse()) {
+    const isLost = gaps.some(
+      (gap) => gap.timeline <= line && line <= gap.toTimeline && gap.from < begin && gap.to > range.end,
+    );
+    if (isLost || range.end < oldest) break;
+    begin = range.begin;
+    end = range.end;
+  }
+  return end;
+}
 
 export interface Continuation {
   readonly timeline: number;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -174,6 +174,37 @@ test('the server is killed, then comes back – the stream goes on without a gap
     JSON.stringify(ranges, (_, v) => (typeof v === 'bigint' ? v.toString(16) : v)),
   );
   await assertSameAsServer(fixture, server, { line: 1, from: ranges[0]!.begin, to: end });
+});
+
+test('a segment is missing when the server has been promoted and its slot is gone – fetched all the same', async () => {
+  await using server = await startTestServer({ major: 16, initdbArgs: ['--wal-segsize=1'], config });
+  await using fixture = await makeFixture();
+  await query(server, 'create table t (i int, t text)');
+  const durable = { position: 0n };
+  const first = await startStream(fixture, server, durable);
+  await until('the first part', () => durable.position > 0n);
+  for (let i = 0; i < 2; i++) await query(server, load);
+  const end = await flushed(server);
+  await until('all is stored', () => durable.position >= end);
+  await first.stop();
+  const whole = (await pieces(fixture)).filter((one) => one.end - one.begin === BigInt(segmentSize));
+  assert.ok(whole.length > 3);
+  await fixture.repository.driver.remove(whole.at(-2)!.name);
+  assert.equal(continuousRanges(await pieces(fixture)).length, 2);
+  await query(server, `select pg_drop_replication_slot(slot_name) from pg_replication_slots`);
+  await server.stop();
+  await writeFile(join(server.dataDir, 'standby.signal'), '', { mode: 0o644 });
+  await server.start();
+  await query(server, 'select pg_promote()');
+  await query(server, load);
+  const second = await startStream(fixture, server, durable);
+  const later = await flushed(server);
+  await until('the new timeline is stored', () => durable.position >= later);
+  await second.stop();
+  assert.deepEqual(
+    continuousRanges(await pieces(fixture)).map(({ line }) => line),
+    [1, 2],
+  );
 });
 
 test('the stream was away while WAL was written – the slot has kept it', async () => {

@@ -20,9 +20,9 @@ import { type LogPiece, LogSealer, listLog, putLogFile, type Repository } from '
 import { newestReadable } from '../backup/choose-parent.ts';
 import { readSource, type SourceFacts } from '../backup/source.ts';
 import { Bell } from './bell.ts';
-import { continuation } from './continuation.ts';
+import { continuation, reliableEnd } from './continuation.ts';
 import { RotatingDataKey } from './data-key.ts';
-import { gapWords, recordGap } from './gaps.ts';
+import { gapWords, recordedGaps, recordGap } from './gaps.ts';
 import { claimLog } from './known-cluster.ts';
 import { SegmentShipper } from './segment-shipper.ts';
 import {
@@ -252,7 +252,7 @@ class StreamRun {
   ): Promise<StartingPoint> {
     const { timeline, xlogpos } = await replication.identify();
     await this.#storeHistory(replication, timeline);
-    const last = await lastStored(this.#options);
+    const last = await lastStored(this.#options, source.walSegmentSize);
     const history = timeline === 1 ? [] : parseTimelineHistory(await replication.timelineHistory(timeline));
     const place = continuation({ timeline, history, last, restart: slot.restart ?? xlogpos });
     const begin = (lsn: bigint) => walSegmentBegin(lsn, source.walSegmentSize);
@@ -417,14 +417,17 @@ async function partsFrom(
   return parts;
 }
 
-async function lastStored({
-  repository,
-  database,
-}: StreamOptions): Promise<{ timeline: number; end: bigint } | undefined> {
-  let last: { timeline: number; end: bigint } | undefined;
+/** Of the newest timeline. */
+async function lastStored(
+  { repository, database }: StreamOptions,
+  segmentSize: number,
+): Promise<{ timeline: number; end: bigint } | undefined> {
+  let pieces: LogPiece[] = [];
   for await (const piece of listLog(repository.driver, database)) {
-    if (!last || piece.line > last.timeline || piece.end > last.end)
-      last = { timeline: piece.line, end: piece.end };
+    if (pieces[0] && piece.line > pieces[0].line) pieces = [];
+    pieces.push(piece);
   }
-  return last;
+  if (!pieces[0]) return undefined;
+  const gaps = await recordedGaps(repository, database);
+  return { timeline: pieces[0].line, end: reliableEnd(pieces, { segmentSize, gaps }) };
 }
