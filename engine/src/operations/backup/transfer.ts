@@ -262,11 +262,7 @@ async function receive(
   giveKey();
   const result = await receiving;
   tar?.end();
-  if (result.startTimeline !== result.stopTimeline) {
-    throw timelineChanged(
-      `the server was promoted during the backup (timeline ${result.startTimeline} to ${result.stopTimeline})`,
-    );
-  }
+  assertOneTimeline(result);
   progress.note(
     'info',
     `base backup from ${formatLsn(result.startLsn)} to ${formatLsn(result.stopLsn)} of PostgreSQL ${source.serverVersionText}`,
@@ -278,6 +274,19 @@ async function receive(
     tablespaces,
     owner,
   };
+}
+
+function assertOneTimeline({
+  startTimeline,
+  stopTimeline,
+}: {
+  startTimeline: number;
+  stopTimeline: number;
+}): void {
+  if (startTimeline === stopTimeline) return;
+  throw timelineChanged(
+    `the server was promoted during the backup (timeline ${startTimeline} to ${stopTimeline})`,
+  );
 }
 
 /** Recovery on a timeline after the first reads its history. */

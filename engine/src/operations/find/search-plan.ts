@@ -12,8 +12,8 @@ export type SearchStep =
     }
   | { readonly kind: 'wal'; readonly line: number; readonly begin: bigint; readonly end: bigint };
 
-/** WAL shorter than a record's header cannot hold a transaction's end. */
-const shortestGap = 24n;
+/** At the end of what is stored: less than a record's header is no record yet. Between two indexes a record may begin in less. */
+const shortestEnd = 24n;
 
 /** Newest first. Made as they are asked for: there may be as many as segments of WAL. */
 export function* searchPlan(
@@ -47,8 +47,10 @@ function gapsIn(stored: readonly LedgerRange[], indexed: readonly LedgerRange[])
   const gaps: LedgerRange[] = [];
   for (const { line, begin, end } of stored) {
     let at = begin;
-    for (const range of [...indexed.filter((one) => one.begin < end), { begin: end, end }]) {
-      if (range.begin - at > shortestGap) gaps.push({ line, begin: at, end: range.begin });
+    const inside = indexed.filter((one) => one.begin < end);
+    for (const range of [...inside, { begin: end, end }]) {
+      const isEnd = range.begin === end && range.end === end;
+      if (range.begin - at > (isEnd ? shortestEnd : 0n)) gaps.push({ line, begin: at, end: range.begin });
       if (range.end > at) at = range.end;
     }
   }

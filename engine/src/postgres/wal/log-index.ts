@@ -45,6 +45,17 @@ export const stateSchema = z.object({
   open: z.array(openTransactionSchema),
   /** What no catalog snapshot tells yet. */
   recent: z.array(appliedChangeSchema),
+  /** The record that goes on behind what was read; older indexes do not say. */
+  spanning: z
+    .object({
+      start: z.string().regex(/^\d+$/),
+      at: z.string().regex(/^\d+$/),
+      length: int.min(0),
+      filled: int.min(1),
+      header: z.string().regex(/^([0-9a-f]{2}){1,24}$/),
+      crc: int,
+    })
+    .optional(),
 });
 
 export type IndexState = z.infer<typeof stateSchema>;

@@ -1,58 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { recordBytes, walOf } from '../../../test/wal-bytes.ts';
 import { formatLsn } from '../lsn.ts';
-import { crc32c } from './crc32c.ts';
-import { decodeLogIndex, encodeLogIndex } from './log-index.ts';
+import { decodeLogIndex, encodeLogIndex, type IndexState } from './log-index.ts';
 import { WalIndexer } from './wal-indexer.ts';
 
 const segmentSize = 1 << 20;
 const start = BigInt(segmentSize) * 3n;
 
-interface Random {
-  readonly xid: number;
-  readonly info: number;
-  readonly resourceManager: number;
-  readonly body: Uint8Array;
-}
-
-/** A record with a right CRC. */
-function recordBytes({ xid, info, resourceManager, body }: Random): Buffer {
-  const record = Buffer.alloc(24 + body.length);
-  record.writeUInt32LE(record.length, 0);
-  record.writeUInt32LE(xid, 4);
-  record[16] = info;
-  record[17] = resourceManager;
-  record.set(body, 24);
-  record.writeUInt32LE(crc32c(Buffer.concat([record.subarray(24), record.subarray(0, 20)])), 20);
-  return record;
-}
-
-/** Pages of one segment, records laid over page ends as a server does. */
-function segmentOf(records: readonly Buffer[], magic: number): Buffer {
-  const segment = Buffer.alloc(segmentSize);
-  let at = 0;
-  const header = (left: number) => {
-    const long = at === 0;
-    segment.writeUInt16LE(magic, at);
-    segment.writeUInt16LE((long ? 2 : 0) | (left > 0 ? 1 : 0), at + 2);
-    segment.writeUInt32LE(1, at + 4);
-    segment.writeBigUInt64LE(start + BigInt(at), at + 8);
-    segment.writeUInt32LE(left, at + 16);
-    at += long ? 40 : 24;
-  };
-  for (const record of records) {
-    at = (at + 7) & ~7;
-    for (let done = 0; done < record.length; ) {
-      if (at % 8192 === 0) header(done === 0 ? 0 : record.length - done);
-      const count = Math.min(record.length - done, 8192 - (at % 8192));
-      record.copy(segment, at, done, done + count);
-      at += count;
-      done += count;
-    }
-  }
-  return segment;
-}
+const segmentOf = (records: readonly Buffer[], magic: number) =>
+  walOf(records, { start, segmentSize, magic });
 
 const random = fc.record({
   xid: fc.integer({ min: 0, max: 20 }),
@@ -194,6 +152,41 @@ test('a record that was never finished, and one from before the start – the se
   second.push(late.subarray(0, 8192 + 24 + records));
   assert.deepEqual(second.take().damaged, []);
   assert.equal(second.take().end, start + 8192n + 24n + BigInt(records));
+});
+
+test('a new reader goes on within a record – its CRC is checked over both parts, of which no content is kept', () => {
+  const insert = recordBytes({ xid: 7, info: 0, resourceManager: 10, body: insertBody });
+  const secret = Buffer.alloc(2_500_000, 'secret ');
+  for (const fill of [900_000, 1_048_000, 1_048_420, 1_048_440]) {
+    // The long record begins near the end of the first segment and goes on over two more.
+    const first = recordBytes({ xid: 7, info: 0, resourceManager: 22, body: Buffer.alloc(fill - 8192, 1) });
+    const long = recordBytes({ xid: 7, info: 0, resourceManager: 22, body: secret });
+    const wal = walOf([first, long, insert, insert], { start, segmentSize, magic: 0xd118, segments: 4 });
+    const flips: (number | undefined)[] = [undefined, fill + 24 * 128 + 4000, 2 * segmentSize + 5000];
+    for (const at of flips) {
+      const bytes = Buffer.from(wal);
+      if (at !== undefined) bytes[at] = bytes[at]! ^ 1;
+      const damaged: (string | undefined)[] = [];
+      let state: IndexState | undefined;
+      let end = 0n;
+      for (let segment = 0; segment < 4; segment++) {
+        const begin = start + BigInt(segment * segmentSize);
+        const indexer = new WalIndexer({ start: begin, segmentSize, ...(state ? { state } : {}) });
+        const last =
+          segment === 3 ? wal.indexOf(insert, 3 * segmentSize) + insert.length : segmentSize * (segment + 1);
+        indexer.push(bytes.subarray(segment * segmentSize, last));
+        const encoded = encodeLogIndex(indexer.take());
+        assert.doesNotMatch(encoded.toString(), /secret|c2VjcmV0|736563726574/);
+        const part = decodeLogIndex(encoded, 'a part');
+        damaged.push(...part.damaged.map(({ lost }) => lost?.from));
+        ({ state, end } = part);
+      }
+      if (at === undefined) {
+        assert.deepEqual(damaged, [], `${fill}`);
+        assert.ok(end > start + 3n * BigInt(segmentSize));
+      } else assert.ok(damaged.length > 0, `a flip at ${at} with ${fill}`);
+    }
+  }
 });
 
 test('transactions two thousand million numbers after the first WAL – still known to be whole', () => {

@@ -21,7 +21,7 @@ import {
 import { RecordLayout, unexpectedRecord } from './record-layout.ts';
 import { placeOf } from './relation-names.ts';
 import { fileNumber, type TransactionEnd, transactionEnd } from './transaction-records.ts';
-import { WalReader, type WalRecord } from './wal-reader.ts';
+import { type SpanningRecord, WalReader, type WalRecord } from './wal-reader.ts';
 
 const rmXact = 1;
 const rmSmgr = 2;
@@ -90,7 +90,10 @@ export class WalIndexer {
     this.#names = new NameKeeper(state?.recent);
     for (const snapshot of snapshots) this.#names.add(snapshot);
     this.#names.reach(counted);
-    this.#reader = this.#newReader();
+    const spanning = state?.spanning?.at === String(start) ? state.spanning : undefined;
+    // What it did is not known: its content was not kept.
+    if (spanning) this.#wholeFrom = null;
+    this.#reader = this.#newReader(spanning);
   }
 
   /** A snapshot that holds from its own position on. */
@@ -153,6 +156,7 @@ export class WalIndexer {
         wholeFrom: this.#wholeFrom,
         open: [...this.#open].map(([xid, transaction]) => storeTransaction(xid, transaction)),
         recent: [...this.#names.recent],
+        ...this.#spanning(),
       },
     };
     this.#begin = end;
@@ -161,8 +165,14 @@ export class WalIndexer {
     return part;
   }
 
-  #newReader(): WalReader {
+  #spanning(): Pick<IndexState, 'spanning'> {
+    const spanning = this.#position < this.#skipTo ? undefined : this.#reader.spanning;
+    return spanning ? { spanning } : {};
+  }
+
+  #newReader(spanning?: SpanningRecord): WalReader {
     return new WalReader({
+      spanning,
       start: BigInt(this.#position),
       segmentSize: this.#segmentSize,
       onRecord: (record) => this.#record(record),

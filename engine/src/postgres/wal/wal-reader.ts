@@ -75,12 +75,31 @@ interface Memory {
   readonly words: Int32Array;
 }
 
+/**
+ * A record of which only the first part was read, without its content: enough to check its CRC when the rest comes to another
+ * reader. Content is not kept, so that what only a recovery identity may read is not in an index.
+ */
+export interface SpanningRecord {
+  /** Where it begins, and where reading stopped, as decimals. */
+  readonly start: string;
+  readonly at: string;
+  /** Bytes; 0: not known yet. */
+  readonly length: number;
+  readonly filled: number;
+  /** What was read of its header, in hexadecimal. */
+  readonly header: string;
+  /** Over what was read behind the header. */
+  readonly crc: number;
+}
+
 export interface WalReaderOptions {
   /** Of the first byte that will be pushed: a page's begin. Records that began before it are skipped. */
   readonly start: bigint;
   /** Bytes. */
   readonly segmentSize: number;
   readonly onRecord: (record: WalRecord) => void;
+  /** The record that `start` lies in, if another reader has read its first part. It is checked; `onRecord` does not get it. */
+  readonly spanning?: SpanningRecord | undefined;
 }
 
 export class WalReader {
@@ -99,6 +118,8 @@ export class WalReader {
   #record: Memory = memory(Buffer.alloc(64 << 10));
   #input: Memory = this.#record;
   #filled = 0;
+  /** Of a record whose first bytes another reader has read: how many, and the CRC over those behind the header. */
+  #carried: { readonly filled: number; readonly crc: number } | undefined;
   /** Length of the record at hand; 0: not known yet. */
   #length = 0;
   #recordStart = 0;
@@ -115,6 +136,36 @@ export class WalReader {
     this.#onRecord = options.onRecord;
     this.#position = Number(options.start);
     this.#begin = this.#position;
+    if (options.spanning) this.#resume(options.spanning);
+  }
+
+  #resume({ start, at, length, filled, header, crc }: SpanningRecord): void {
+    const known = Buffer.from(header, 'hex');
+    const fits = Number(at) === this.#position && filled > 0 && (length > 0 ? filled < length : filled < 4);
+    if (!fits || length > longestRecord || known.length !== Math.min(filled, recordHeader))
+      throw new HelvinoError('INTERNAL', `no record goes on at ${formatLsn(BigInt(this.#position))}`);
+    this.#searching = false;
+    this.#recordStart = Number(start);
+    this.#length = length;
+    this.#filled = filled;
+    this.#record = memory(Buffer.alloc(Math.max(64 << 10, length)));
+    known.copy(this.#record.bytes);
+    if (filled > recordHeader) this.#carried = { filled, crc };
+  }
+
+  /** The record of which only a part has come; undefined between two records, and where its begin was not read. */
+  get spanning(): SpanningRecord | undefined {
+    const filled = this.#filled;
+    if (filled === 0) return undefined;
+    const { filled: from, crc } = this.#carried ?? { filled: recordHeader, crc: crcStart };
+    return {
+      start: String(this.#recordStart),
+      at: String(this.#position),
+      length: this.#length,
+      filled,
+      header: this.#record.bytes.toString('hex', 0, Math.min(filled, recordHeader)),
+      crc: filled > from ? crcUpdate(crc, this.#record, from, filled) : crc,
+    };
   }
 
   /** The end of the last whole record; 0 before the first. */
@@ -215,6 +266,7 @@ export class WalReader {
     this.#skip = 0;
     this.#filled = 0;
     this.#length = 0;
+    this.#carried = undefined;
   }
 
   /** A record that lies in one piece in what was pushed needs no copy. 0 when this one does not. */
@@ -241,11 +293,30 @@ export class WalReader {
     this.#append(bytes, at, count);
     if (this.#length === 0 && this.#filled === 4) this.#takeLength();
     else if (this.#length > 0 && this.#filled === this.#length) {
-      const length = this.#length;
-      this.#abandon();
-      this.#finish(this.#record, 0, length, this.#position + count);
+      this.#finishSpanning(this.#position + count);
     }
     return count;
+  }
+
+  #finishSpanning(after: number): void {
+    const length = this.#length;
+    const carried = this.#carried;
+    this.#abandon();
+    if (!carried) {
+      this.#finish(this.#record, 0, length, after);
+      return;
+    }
+    const body = crcUpdate(carried.crc, this.#record, carried.filled, length);
+    if (!this.#fits(body, this.#record, 0)) throw this.#badCrc();
+    this.#lastEnd = after + (-after & 7);
+  }
+
+  #fits(body: number, where: Memory, offset: number): boolean {
+    return crcEnd(crcUpdate(body, where, offset, offset + 20)) === where.bytes.readUInt32LE(offset + 20);
+  }
+
+  #badCrc(): HelvinoError {
+    return this.#damaged(this.#recordStart, 'the CRC of the record is wrong');
   }
 
   #append(bytes: Uint8Array, at: number, count: number): void {
@@ -271,8 +342,7 @@ export class WalReader {
   #finish(where: Memory, offset: number, length: number, after = this.#recordStart + length): void {
     const { bytes } = where;
     const body = crcUpdate(crcStart, where, offset + recordHeader, offset + length);
-    if (crcEnd(crcUpdate(body, where, offset, offset + 20)) !== bytes.readUInt32LE(offset + 20))
-      throw this.#damaged(this.#recordStart, 'the CRC of the record is wrong');
+    if (!this.#fits(body, where, offset)) throw this.#badCrc();
     const record = this.#current;
     record.start = this.#recordStart;
     record.after = after + (-after & 7);
