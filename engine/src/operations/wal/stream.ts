@@ -91,9 +91,11 @@ export async function streamWal(given: StreamOptions): Promise<void> {
       await run.run();
     } catch (thrown) {
       if (signal.aborted) return;
-      // After a broken connection the server may believe in it for a while, and so keep the slot from us.
-      const isOurs = hasStored && isSlotInUse(thrown);
-      if (!(thrown instanceof HelvinoError) || !(thrown.retry || isOurs)) throw thrown;
+      if (!(thrown instanceof HelvinoError)) throw thrown;
+      // After a broken connection the server may believe in it for a while, and so keep the slot from us. And what has been
+      // understood so far is no server of another kind: something on the way has garbled it.
+      const mayPass = hasStored && (isSlotInUse(thrown) || thrown.code === 'PROTOCOL');
+      if (!thrown.retry && !mayPass) throw thrown;
       pauseMs =
         clock.monotonic() - begun > 60_000 ? 1000 : Math.min(longestPauseMs, Math.max(1000, pauseMs * 2));
       progress.note('warn', `${thrown.message}; trying again in ${Math.round(pauseMs / 1000)} s`);
