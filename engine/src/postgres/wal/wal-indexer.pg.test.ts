@@ -201,9 +201,15 @@ async function runCases(server: TestServer, client: pg.Client, truths: Map<numbe
 async function runPrepared(server: TestServer, client: pg.Client, truths: Map<number, Truth>): Promise<void> {
   await client.query('begin');
   const { rowCount } = await client.query('delete from t where id > 500');
+  await client.query('savepoint taken_back');
+  await client.query('delete from t where id < 10');
+  await client.query('rollback to taken_back');
+  await client.query('savepoint kept');
+  await client.query(`update t set body = 'prepared' where id = (select max(id) from t where id <= 500)`);
+  await client.query('release kept');
   const { rows } = await client.query('select pg_current_xact_id()::text as xid');
   await client.query(`prepare transaction 'later'`);
-  truths.set(Number(rows[0].xid), new Map([['public.t', `${rowCount}d`]]));
+  truths.set(Number(rows[0].xid), new Map([['public.t', `1u ${rowCount}d`]]));
   const other = await connect(server.url);
   await other.query(`begin; delete from t where id < 30; prepare transaction 'never'`);
   await other.query(`rollback prepared 'never'`);
