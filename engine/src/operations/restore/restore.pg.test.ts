@@ -1,5 +1,6 @@
 /** What a restored directory is like, what is refused, and restoring over what is there. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { chown, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -161,6 +162,31 @@ test('a disk that gets full half-way – TARGET_TOO_SMALL; with room the same re
   await fails(fixture.restoreTo(manifest, { directory, progress }), 'TARGET_TOO_SMALL', 74);
   await assert.rejects(stat(join(directory, 'global/pg_control')), { code: 'ENOENT' });
   rmSync(filler);
+  await fixture.restoreTo(manifest, { directory });
+  const fresh = await fixture.restoreTo(manifest);
+  assert.deepEqual(differences(await treeOf(directory), await treeOf(fresh.directory)), []);
+});
+
+test('a place that cannot be written, from the begin or from half-way on – TARGET_DENIED; nothing to start; the same restore goes on', async (t) => {
+  await using disk = await smallDisk(manifest.totals.bytes + (64 << 20));
+  if (!disk) return t.skip('needs root and the right to mount a tmpfs');
+  const directory = join(disk.path, 'data');
+  const allow = (how: 'ro' | 'rw') => spawnSync('mount', ['-o', `remount,${how}`, disk.path]);
+  assert.equal(allow('ro').status, 0);
+  await fails(fixture.restoreTo(manifest, { directory }), 'TARGET_DENIED', 77);
+  assert.deepEqual(await readdir(disk.path), []);
+  allow('rw');
+  const phase = (name: string) => {
+    // No file is open for writing yet: a file system with one cannot become read-only.
+    if (name.startsWith('laying out')) allow('ro');
+  };
+  await fails(
+    fixture.restoreTo(manifest, { directory, progress: { ...silentProgress, phase } }),
+    'TARGET_DENIED',
+    77,
+  );
+  await assert.rejects(stat(join(directory, 'global/pg_control')), { code: 'ENOENT' });
+  allow('rw');
   await fixture.restoreTo(manifest, { directory });
   const fresh = await fixture.restoreTo(manifest);
   assert.deepEqual(differences(await treeOf(directory), await treeOf(fresh.directory)), []);
