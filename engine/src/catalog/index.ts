@@ -14,6 +14,7 @@ export {
 export { chooseBackup } from './choose-backup.ts';
 export { bytesOf, type ForecastMonth, forecast } from './forecast.ts';
 export {
+  damagedEnds,
   type GapReason,
   gapReasons,
   gapsBetween,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { gapsBetween, type RecordedGap, withoutDamage } from './log-gaps.ts';
+import { damagedEnds, gapsBetween, type RecordedGap, withoutDamage } from './log-gaps.ts';
 
 const range = (line: number, begin: number, end: number) => ({
   line,
@@ -45,6 +45,12 @@ test('damage in what is stored – what is before and behind it, on its own time
   expect([damaged(0, 5)], [[5, 30]]);
   expect([damaged(0, 30)], []);
   expect([damaged(30, 40), recorded(10, 20)], [[0, 30]]);
+  const tail = (gaps: RecordedGap[], end: number) =>
+    text(damagedEnds(withoutDamage(ranges, gaps), gaps, new Map([[1, BigInt(end)]])));
+  assert.deepEqual(tail([damaged(25, 40)], 30), ['1: 25-40 damaged'], 'nothing sound is behind it');
+  assert.deepEqual(tail([damaged(0, 30)], 30), ['1: 0-30 damaged'], 'nothing sound at all');
+  assert.deepEqual(tail([damaged(10, 20)], 30), [], 'a hole between two ranges');
+  assert.deepEqual(tail([damaged(30, 40)], 30), [], 'nothing is stored there');
   const sound = withoutDamage(ranges, [damaged(10, 20)]);
   assert.deepEqual(text(gapsBetween(sound, new Map(), [damaged(10, 20)])), ['1: 10-20 damaged']);
 });

@@ -53,6 +53,22 @@ function around(
   return parts.filter((part) => part.begin < part.end);
 }
 
+/** Damage behind which nothing sound of its timeline is stored; `ends`: how far each is stored. */
+export function damagedEnds(
+  sound: readonly LedgerRange[],
+  recorded: readonly RecordedGap[],
+  ends: ReadonlyMap<number, bigint>,
+): LedgerGap[] {
+  const gaps: LedgerGap[] = [];
+  for (const { reason, timeline: line, from, to, time } of recorded) {
+    const end = ends.get(line);
+    if (reason !== 'damaged' || end === undefined || end <= from) continue;
+    if (sound.some((range) => range.line === line && range.begin >= from)) continue;
+    gaps.push({ line, begin: from, end: to, reason, time });
+  }
+  return gaps;
+}
+
 /** `history`: for each timeline that has one, which it left and where, oldest first. */
 export function gapsBetween(
   ranges: readonly LedgerRange[],

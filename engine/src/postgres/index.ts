@@ -77,6 +77,7 @@ export { createScratch, type Scratch, sweepScratch } from './scratch.ts';
 export { assertOwner, openSourceFile, serverSends, sourceUnreadable } from './source-file.ts';
 export { execute, query, queryError } from './sql.ts';
 export { parseTimelineHistory, type TimelineSwitch } from './timeline-history.ts';
+export { dropsDatabase, marksDatabase } from './wal/database-drop.ts';
 export {
   decodeLogIndex,
   encodeLogIndex,

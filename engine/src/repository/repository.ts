@@ -280,8 +280,15 @@ export class Repository {
   async reconcileLedger(): Promise<{ lost: BackupName[]; entered: BackupName[]; changed: LedgerEntry[] }> {
     const { lost, unknown, changed } = await this.#compareLedger();
     // A run that died between manifest and ledger leaves these.
-    for (const { database, id } of unknown) await putOnce(this.driver, ledgerName(database, id), []);
-    return { lost, entered: unknown, changed };
+    const entered: BackupName[] = [];
+    for (const backup of unknown) {
+      const name = ledgerName(backup.database, backup.id);
+      // Committed while we looked: its own run enters it.
+      if ((await this.driver.head(name)) !== undefined) continue;
+      await putOnce(this.driver, name, []);
+      entered.push(backup);
+    }
+    return { lost, entered, changed };
   }
 
   /** Backups that the ledger has and that are not there; changes nothing. */

@@ -342,7 +342,7 @@ const kit: Verb = {
         databases,
         identity,
         program,
-        source: textOption(options, 'source') ?? (await programSource(import.meta.dirname)),
+        source: textOption(options, 'source') ?? (await programSource(import.meta.filename)),
       }),
     );
     return {

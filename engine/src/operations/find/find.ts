@@ -9,6 +9,7 @@ import {
   decodeLogIndex,
   formatLsn,
   type IndexedTransaction,
+  parseLsn,
   type RelationChange,
   type WalDamage,
 } from '../../postgres/index.ts';
@@ -22,6 +23,7 @@ import {
   type Repository,
 } from '../../repository/index.ts';
 import { openCatalogNames } from '../wal/catalog-names.ts';
+import { gapWords, recordedGaps } from '../wal/gaps.ts';
 import { StoredLog } from '../wal/log-bytes.ts';
 import { type FindFilter, matches } from './find-filter.ts';
 import { partitionsOf } from './partitions.ts';
@@ -122,6 +124,7 @@ class Search {
         .filter((line) => timeline === undefined || line === timeline)
         .map((line) => searchPlan(line, this.#notes, pieces)),
     );
+    await this.#tellGaps();
     const transactions = this.#found.slice(0, limit).reverse();
     await this.#nameTheUnnamed(transactions);
     return {
@@ -220,6 +223,20 @@ class Search {
   #tellDamage(step: SearchStep, damaged: readonly WalDamage[]): void {
     for (const { message, lost } of damaged)
       this.#notSearched.push({ ...range(step), ...(lost ?? {}), why: message });
+  }
+
+  /** An index goes over damage, of which only the gap that was recorded says. */
+  async #tellGaps(): Promise<void> {
+    const { repository, database } = this.#options;
+    for (const { reason, timeline, from, to } of await recordedGaps(repository, database)) {
+      if (reason !== 'damaged') continue;
+      const gap = { timeline, from: formatLsn(from), to: formatLsn(to) };
+      const isSearched = this.#searched.some(
+        (one) => one.timeline === timeline && parseLsn(one.from) < to && from < parseLsn(one.to),
+      );
+      const isTold = this.#notSearched.some((one) => one.timeline === timeline && one.from === gap.from);
+      if (isSearched && !isTold) this.#notSearched.push({ ...gap, why: gapWords.damaged });
+    }
   }
 
   async #segmentSize(): Promise<number> {

@@ -17,13 +17,13 @@ test('where Helvino comes from – a command that can be typed', () => {
   const of = (source: string) => renderKit({ ...facts, source });
   assert.ok(
     of('https://git.example.com/it.git').includes(
-      '<pre>git clone https://git.example.com/it.git helvino &amp;&amp; cd helvino &amp;&amp; npm ci</pre>',
+      '<pre>git clone -- https://git.example.com/it.git helvino &amp;&amp; cd helvino &amp;&amp; npm ci</pre>',
     ),
   );
   assert.ok(
     of('/media/usb stick/helvino-0.1.0.tgz').includes(`npm install '/media/usb stick/helvino-0.1.0.tgz'`),
   );
-  assert.doesNotMatch(of('x; rm -rf /'), /clone x; rm/);
+  assert.doesNotMatch(of('x; rm -rf /'), /clone -- x; rm/);
 });
 
 test('a kit – what is in it is text, never markup, and its commands can be copied as they are', () => {

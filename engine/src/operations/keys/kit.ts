@@ -70,7 +70,7 @@ function gettingHelvino(source: string | undefined): string {
   const word = text(shellWord(source));
   const command = source.endsWith('.tgz')
     ? `npm install ${word}`
-    : `git clone ${word} helvino &amp;&amp; cd helvino &amp;&amp; npm ci`;
+    : `git clone -- ${word} helvino &amp;&amp; cd helvino &amp;&amp; npm ci`;
   return `<pre>${command}</pre>`;
 }
 

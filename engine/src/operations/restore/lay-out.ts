@@ -17,7 +17,7 @@ import {
   rmSync,
   symlinkSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import {
@@ -96,6 +96,7 @@ function makeLink(target: string, file: FileEntry, options: LayOutOptions): void
     if (lstatSync(target).isSymbolicLink() && readlinkSync(target) === to) return;
     rmSync(target, { recursive: true });
   }
+  mkdirSync(dirname(to), { recursive: true });
   mkdirSync(to, { recursive: true, mode: 0o700 });
   own(to, file, options);
   symlinkSync(to, target);

@@ -17,11 +17,18 @@ import {
   reachAlong,
   withoutDamage,
 } from '../../catalog/index.ts';
-import { formatLsn, parseLsn, type WalEvent, walEvent, walSegmentBegin } from '../../postgres/index.ts';
+import {
+  formatLsn,
+  parseLsn,
+  parseTimelineHistory,
+  type WalEvent,
+  walSegmentBegin,
+} from '../../postgres/index.ts';
 import { logFiles, type Manifest, type Repository } from '../../repository/index.ts';
 import { gapWords, recordedGaps } from '../wal/gaps.ts';
 import type { StoredLog } from '../wal/log-bytes.ts';
 import { pathOf } from '../wal/path-of.ts';
+import { beforeDrop, DropWatch, type SeenEvent } from './database-drops.ts';
 import type { RecoveryTarget } from './target-words.ts';
 import { endOfRecordAt, type WalStretch, walRecords } from './wal-records.ts';
 
@@ -57,6 +64,8 @@ interface Candidate {
   readonly reach: bigint;
   /** Why not further, where WAL beyond that is stored. */
   readonly cut: string | undefined;
+  /** Where another timeline left the last one of the path, as far as is known: what is stored behind that may be no WAL. */
+  readonly leftAt: bigint | undefined;
 }
 
 export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTarget> {
@@ -74,7 +83,8 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
     passed.push(passedOf(candidate));
     if (!looking) continue;
     const found = await seek(options, candidate, readFrom);
-    if (isSearched(options.target)) readFrom = candidate.from;
+    if (isSearched(options.target) && (readFrom === undefined || candidate.from < readFrom))
+      readFrom = candidate.from;
     if (found.end !== undefined)
       return {
         ...candidate,
@@ -178,11 +188,24 @@ async function* candidatesOf(
     );
     // biome-ignore lint/complexity/useMathMinMax: these are bigints, which Math.max does not take
     const reach = position > from ? position : from;
-    const isCut = ranges.some((range) => range.line === line && range.begin > reach);
+    const later = rest.filter((step) => step.timeline > line).map((step) => step.timeline);
+    const isCut = ranges.some(
+      (range) => (range.line === line && range.begin > reach) || later.includes(range.line),
+    );
     const gap = gaps.findLast((one) => one.from === reach && one.timeline <= line && line <= one.toTimeline);
     const cut = isCut ? gapWords[gap?.reason ?? 'unknown'] : undefined;
-    yield { manifest, facts, from, path: pathUntil(rest, reach), reach, cut };
+    const leftAt = firstLeft(histories, line);
+    yield { manifest, facts, from, path: pathUntil(rest, reach), reach, cut, leftAt };
   }
+}
+
+function firstLeft(histories: ReadonlyMap<string, Uint8Array>, timeline: number): bigint | undefined {
+  let first: bigint | undefined;
+  for (const bytes of histories.values())
+    for (const left of parseTimelineHistory(bytes))
+      if (left.timeline === timeline && (first === undefined || left.switchLsn < first))
+        first = left.switchLsn;
+  return first;
 }
 
 /** The newest of which WAL is stored; without any, that of the newest physical backup. */
@@ -255,13 +278,21 @@ async function scan(
 ): Promise<Found> {
   let last: WalEvent | undefined;
   let passed = false;
-  const reach = readFrom !== undefined && readFrom < candidate.reach ? readFrom : candidate.reach;
-  for await (const event of events(log, { ...candidate, reach })) {
-    signal.throwIfAborted();
-    const found = decide(target, event);
-    if (found) return found;
-    if (event.kind === 'commit') last = event;
-    if (target.kind === 'time' && event.time > target.time) passed = true;
+  // Backups may overlap, and there may be a gap between them: only what this one leads to was read with a newer one.
+  const isRead = readFrom !== undefined && candidate.from < readFrom && readFrom <= candidate.reach;
+  const reach = isRead ? readFrom! : candidate.reach;
+  try {
+    for await (const seen of events(log, { ...candidate, reach })) {
+      signal.throwIfAborted();
+      const { event } = seen;
+      const found = decide(target, event);
+      if (found?.end !== undefined)
+        return fromBackup(beforeDrop({ ...found, end: found.end }, seen, isBefore(target)), found, candidate);
+      if (event.kind === 'commit') last = event;
+      if (target.kind === 'time' && event.time > target.time) passed = true;
+    }
+  } catch (thrown) {
+    if (!isBehindFork(thrown, candidate)) throw thrown;
   }
   if (target.kind !== 'time')
     return {
@@ -280,6 +311,22 @@ async function scan(
   return { description: `${seen}; nothing shows that none came after it`, older: false };
 }
 
+/** Not before the backup's own end. */
+function fromBackup(ending: Found, original: Found, { from }: Candidate): Found {
+  return ending.end !== undefined && ending.end >= from ? ending : original;
+}
+
+function isBefore(target: ResolveOptions['target']): boolean {
+  return target.kind === 'xid' && target.side === 'before';
+}
+
+/** The segment in which a timeline was left may be stored whole, with what was in the file before. */
+function isBehindFork(thrown: unknown, { leftAt }: Candidate): boolean {
+  if (!(thrown instanceof HelvinoError) || thrown.code !== 'PROTOCOL' || leftAt === undefined) return false;
+  const { lastGood } = thrown.context;
+  return typeof lastGood === 'string' && parseLsn(lastGood) >= leftAt;
+}
+
 /**
  * When the newest transaction before a target was committed, in microseconds since 1970; undefined when none was after its
  * backup. Reads all that WAL.
@@ -291,7 +338,8 @@ export async function newestCommit(
 ): Promise<bigint | undefined> {
   const facts = backupFacts(manifest);
   let newest: bigint | undefined;
-  for await (const event of events(log, { path, from: parseLsn(facts.walEnd), reach: end, facts })) {
+  const stretch = { path, from: parseLsn(facts.walEnd), reach: end, facts };
+  for await (const { event } of events(log, stretch)) {
     signal.throwIfAborted();
     if (event.kind === 'commit' && (newest === undefined || event.time > newest)) newest = event.time;
   }
@@ -330,6 +378,7 @@ function decide(target: ResolveOptions['target'], event: WalEvent): Found | unde
 }
 
 /** Ends of transactions and restore points along the path, after the backup's end. */
-function events(log: StoredLog, stretch: WalStretch): AsyncGenerator<WalEvent> {
-  return walRecords(log, stretch, walEvent);
+function events(log: StoredLog, stretch: WalStretch): AsyncGenerator<SeenEvent> {
+  const drops = new DropWatch();
+  return walRecords(log, stretch, (record) => drops.see(record));
 }

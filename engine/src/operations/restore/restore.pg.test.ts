@@ -16,7 +16,7 @@ import {
   startRestored,
   treeOf,
 } from '../../../test/backup-fixture.ts';
-import { startTestServer, type TestServer, testServerUser } from '../../../test/pg-server.ts';
+import { serverFolder, startTestServer, type TestServer, testServerUser } from '../../../test/pg-server.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { createIdentity, type Manifest, openIdentities, openRepository } from '../../repository/index.ts';
 import { openFsDriver } from '../../storage/index.ts';
@@ -96,6 +96,16 @@ test('another owner – only root, who gives everything away', async (t) => {
   const { uid, gid } = await stat(directory);
   assert.deepEqual([uid, gid], [12345, 54321]);
   await rm(directory, { recursive: true });
+});
+
+test('a directory in folders that are not there – they are made such that the account of the server gets through', async () => {
+  const directory = join(await serverFolder('hv-deep-'), 'new/deep/data');
+  await fixture.restoreTo(manifest, { directory });
+  assert.equal((await stat(directory)).mode & 0o777, 0o700);
+  for (const above of ['..', '../..']) assert.equal((await stat(join(directory, above))).mode & 0o055, 0o055);
+  await using restored = await startRestored(directory, 17);
+  assert.equal((await query(restored, 'select 1')).rows.length, 1);
+  await rm(join(directory, '../../..'), { recursive: true });
 });
 
 test('a directory that is not empty, or in use – is refused and not touched', async () => {

@@ -192,8 +192,10 @@ async function nearestExisting(directory: string): Promise<string> {
   }
 }
 
+/** Folders on the way to it are made as others are: the account of the server, which may be another than ours, has to get through. */
 export async function makeDirectory(directory: string, mode: number): Promise<void> {
   try {
+    await mkdir(dirname(directory), { recursive: true });
     await mkdir(directory, { recursive: true, mode });
   } catch (thrown) {
     throw targetError(thrown, directory);

@@ -32,7 +32,7 @@ export async function checkWal(client: Client, names: StreamNames | undefined): 
   const own = names && slots.find(({ name }) => name === names.slot);
   return [
     walLevel(facts),
-    ...senders(facts),
+    ...senders(facts, own?.active === true),
     ...slotCount(facts),
     keepSize(facts),
     ...(names ? [ownSlot(own, names.slot)] : []),
@@ -86,20 +86,20 @@ function walLevel({ walLevel: level }: WalFacts): Finding {
 }
 
 /** A sender is the process on the server that serves one connection of the replication protocol. */
-function senders({ senders: most, sendersUsed }: WalFacts): Finding[] {
+function senders({ senders: most, sendersUsed }: WalFacts, streams: boolean): Finding[] {
   const hint = 'ALTER SYSTEM SET max_wal_senders = 10; then restart the server';
-  if (most < 2)
+  if (most < 1)
     return [
       {
         name: 'max_wal_senders',
         state: 'missing',
-        detail: `max_wal_senders is ${most}; a backup takes two`,
+        detail: `max_wal_senders is ${most}; a backup takes one`,
         hint,
       },
     ];
   const free = most - sendersUsed;
-  const detail = `${sendersUsed} of ${most} in use; the WAL stream takes one, a backup two while it runs`;
-  if (free < 3)
+  const detail = `${sendersUsed} of ${most} in use; the WAL stream takes one, a backup another while it runs`;
+  if (free < (streams ? 1 : 2))
     return [
       {
         name: 'max_wal_senders',

@@ -5,6 +5,7 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { type ConnectionParams, connectSql } from '../../postgres/index.ts';
 import { readSource } from '../backup/source.ts';
+import type { StoredSegment } from './archive-intake.ts';
 import { type IndexSource, StreamIndex, type StreamIndexOptions } from './stream-index.ts';
 
 export interface ArchiveIndexOptions extends Omit<StreamIndexOptions, 'connection'> {
@@ -22,15 +23,16 @@ export class ArchiveIndex {
   }
 
   /** A whole segment that is stored. */
-  async add(segment: { timeline: number; begin: bigint; bytes: Uint8Array }): Promise<void> {
+  async add(segment: StoredSegment): Promise<void> {
     try {
-      const { timeline, begin, bytes } = segment;
+      const { timeline, begin, bytes, left } = segment;
+      const end = begin + BigInt(bytes.length);
       if (timeline !== this.#timeline || begin !== this.#next) await this.#begin(segment);
       await this.#index?.congestion();
-      this.#index?.push(bytes);
-      await this.#index?.storeWhole();
-      this.#timeline = timeline;
-      this.#next = begin + BigInt(bytes.length);
+      this.#index?.push(left === undefined ? bytes : bytes.subarray(0, Number(left - begin)));
+      await this.#index?.storeWhole(end);
+      this.#timeline = left === undefined ? timeline : 0;
+      this.#next = end;
     } catch (thrown) {
       if (!(thrown instanceof HelvinoError) || this.#options.signal.aborted) throw thrown;
       this.#timeline = 0;
@@ -38,15 +40,7 @@ export class ArchiveIndex {
     }
   }
 
-  async #begin({
-    timeline,
-    begin,
-    bytes,
-  }: {
-    timeline: number;
-    begin: bigint;
-    bytes: Uint8Array;
-  }): Promise<void> {
+  async #begin({ timeline, begin, bytes }: StoredSegment): Promise<void> {
     if (!this.#index) {
       const { connection, source } = await this.#server();
       this.#index = new StreamIndex(

@@ -26,7 +26,7 @@ export interface IntakeOptions {
   /** Asked at the start, and again before a file is refused as one of another cluster. */
   readonly known: () => Promise<KnownCluster>;
   /** A whole segment is stored. */
-  readonly onSegment: (segment: { timeline: number; begin: bigint; bytes: Uint8Array }) => Promise<void>;
+  readonly onSegment: (segment: StoredSegment) => Promise<void>;
 }
 
 export interface OfferedFile {
@@ -35,6 +35,17 @@ export interface OfferedFile {
   readonly size: number;
   /** System identifier in the control file beside it, if the client could read that. */
   readonly systemId: string | undefined;
+}
+
+export interface StoredSegment {
+  readonly timeline: number;
+  readonly begin: bigint;
+  readonly bytes: Uint8Array;
+  /**
+   * Where a later timeline left this one within the segment: what is behind it is no WAL (a standby with archive_mode = always
+   * archives it so), or that of a server that went on alone.
+   */
+  readonly left: bigint | undefined;
 }
 
 type Place =
@@ -94,7 +105,8 @@ export class ArchiveIntake {
   ): Promise<void> {
     await this.#checkHeader(name, place, bytes);
     await this.#put(place, bytes);
-    await this.#options.onSegment({ ...place, bytes });
+    const left = await this.#leftAt(place);
+    await this.#options.onSegment({ ...place, bytes, left });
   }
 
   /**

@@ -5,8 +5,11 @@ export type ToIndexer =
   /** Shared memory; it is free again with `read`. */
   | { readonly type: 'wal'; readonly memory: SharedArrayBuffer; readonly length: number }
   | { readonly type: 'snapshot'; readonly snapshot: CatalogSnapshot }
-  /** `whole`: everything since the last whole part, else since the last part. */
-  | { readonly type: 'take'; readonly whole: boolean };
+  /**
+   * `whole`: everything since the last whole part, else since the last part. `storedTo`: whole segments are stored up to there.
+   * Damage before it is told; of a part of a segment the server may yet send better bytes, after a broken connection.
+   */
+  | { readonly type: 'take'; readonly whole: boolean; readonly storedTo: bigint };
 
 export type FromIndexer =
   | { readonly type: 'read'; readonly memory: SharedArrayBuffer; readonly length: number }

@@ -4,6 +4,8 @@ import {
   encodeLogIndex,
   type IndexedTransaction,
   type LogIndexPart,
+  parseLsn,
+  type WalDamage,
   WalIndexer,
 } from '../../postgres/index.ts';
 import type { FromIndexer, IndexerSetup, ToIndexer } from './index-messages.ts';
@@ -11,7 +13,9 @@ import type { FromIndexer, IndexerSetup, ToIndexer } from './index-messages.ts';
 const port = parentPort!;
 const indexer = new WalIndexer(workerData as IndexerSetup);
 /** Of the parts since the last whole one. */
-let kept: { begin: bigint; transactions: IndexedTransaction[]; damaged: LogIndexPart['damaged'] } | undefined;
+let kept: { begin: bigint; transactions: IndexedTransaction[]; damaged: readonly WalDamage[] } | undefined;
+/** Seen, and not told yet. */
+let damage: WalDamage[] = [];
 
 function send(message: FromIndexer): void {
   port.postMessage(message);
@@ -24,25 +28,29 @@ port.on('message', (message: ToIndexer) => {
       indexer.push(new Uint8Array(memory, 0, length));
       send({ type: 'read', memory, length });
     } else if (message.type === 'snapshot') indexer.addSnapshot(message.snapshot);
-    else take(message.whole);
+    else take(message);
   } catch (thrown) {
     send({ type: 'failed', message: thrown instanceof Error ? thrown.message : String(thrown) });
   }
 });
 
-function take(whole: boolean): void {
+function take({ whole, storedTo }: Extract<ToIndexer, { type: 'take' }>): void {
   const part = indexer.take();
+  damage.push(...part.damaged);
+  const isStored = ({ lost }: WalDamage) => lost === undefined || parseLsn(lost.to) <= storedTo;
+  const told = damage.filter(isStored);
+  damage = damage.filter((one) => !isStored(one));
   kept ??= { begin: part.begin, transactions: [], damaged: [] };
   kept.transactions.push(...part.transactions);
-  kept.damaged = [...kept.damaged, ...part.damaged];
-  const stored: LogIndexPart = whole ? { ...part, ...kept } : part;
+  kept.damaged = [...kept.damaged, ...told];
+  const stored: LogIndexPart = whole ? { ...part, ...kept } : { ...part, damaged: told };
   if (whole) kept = undefined;
   send({
     type: 'part',
     begin: stored.begin,
     end: stored.end,
     encoded: encodeLogIndex(stored),
-    damaged: part.damaged,
+    damaged: told,
     changed: indexer.takeChangedDatabases(),
   });
 }

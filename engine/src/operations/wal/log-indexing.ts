@@ -42,6 +42,7 @@ export class LogIndexing {
   #room: { promise: Promise<void>; resolve: () => void } | undefined;
   #takes: ((part: Part | undefined) => void)[] = [];
   #parts: string[] = [];
+  #storedTo = 0n;
   #failed = false;
 
   constructor(options: LogIndexingOptions) {
@@ -94,9 +95,13 @@ export class LogIndexing {
     this.#send({ type: 'snapshot', snapshot });
   }
 
-  /** Stores what was found since the last time; `whole`: since the last whole part, whose short parts go away then. */
-  async store(options: { whole: boolean }): Promise<void> {
-    const whole = options.whole || this.#parts.length >= mostParts;
+  /**
+   * Stores what was found since the last time. `storedTo`: whole segments are stored up to there; then, what was found since the last
+   * whole part, and short parts go away.
+   */
+  async store({ storedTo }: { storedTo?: bigint }): Promise<void> {
+    if (storedTo !== undefined) this.#storedTo = storedTo;
+    const whole = storedTo !== undefined || this.#parts.length >= mostParts;
     const part = await this.#take(whole);
     if (!part) return;
     const { repository, database, timeline, onChanged } = this.#options;
@@ -151,7 +156,7 @@ export class LogIndexing {
     return new Promise((resolve) => {
       this.#takes.push(resolve);
       this.#flush();
-      this.#send({ type: 'take', whole });
+      this.#send({ type: 'take', whole, storedTo: this.#storedTo });
     });
   }
 

@@ -28,8 +28,8 @@ export interface ShipperOptions {
   readonly sealer?: LogSealer;
   /** The data key to use now. */
   readonly dataKey: () => Promise<{ readonly key: Uint8Array; readonly keyId: string }>;
-  /** A whole segment is stored; awaited before it is reported durable. */
-  readonly onSegment?: () => Promise<void>;
+  /** A whole segment is stored, up to `end`; awaited before it is reported durable. */
+  readonly onSegment?: (end: bigint) => Promise<void>;
   /** All before this position is durable. */
   readonly onDurable: (position: bigint) => void;
 }
@@ -172,7 +172,7 @@ export class SegmentShipper {
       await stored;
       // Its parts came before it in this row: nobody reads the memory any more.
       this.#free.push(segment.bytes);
-      await this.#options.onSegment?.();
+      await this.#options.onSegment?.(end);
       this.#advance(end);
       this.#queued--;
       this.#room?.();

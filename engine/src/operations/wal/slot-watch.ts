@@ -133,11 +133,14 @@ export class SlotWatch {
       .then(cut, () => undefined);
     this.#stop.signal.addEventListener('abort', cut, { once: true });
     try {
-      const { rows } = await client.query<{ lsn: string; timeline: number }>(
-        `select ${serverEndSql}::text as lsn, ${serverTimelineSql} as timeline`,
+      const { rows } = await client.query<{ lsn: string; timeline: number; standby: boolean }>(
+        `select ${serverEndSql}::text as lsn, ${serverTimelineSql} as timeline, pg_is_in_recovery() as standby`,
       );
       const [state] = await readSlots(client, slot);
-      return { timeline: rows[0]!.timeline, end: BigInt(rows[0]!.lsn), state };
+      const { lsn, timeline, standby } = rows[0]!;
+      // A standby may not say that it follows a newer one already.
+      const stored = this.#stored.timeline;
+      return { timeline: standby && timeline < stored ? stored : timeline, end: BigInt(lsn), state };
     } finally {
       answered.abort();
       this.#stop.signal.removeEventListener('abort', cut);

@@ -101,6 +101,26 @@ async function storedOf({ connection, stored }: SourceQuestion, timeline: number
   if (stored === undefined) return 0n;
   const own = stored.ends.get(timeline);
   if (own !== undefined) return own;
+  // The first timeline came from none.
+  if (timeline === 1) return 0n;
+  try {
+    return await storedBefore({ connection, stored, timeline });
+  } catch (thrown) {
+    // A role that may not replicate: what is certain is that nothing of this timeline is stored.
+    if (thrown instanceof HelvinoError) return 0n;
+    throw thrown;
+  }
+}
+
+async function storedBefore({
+  connection,
+  stored,
+  timeline,
+}: {
+  connection: ConnectionParams;
+  stored: StoredEnds;
+  timeline: number;
+}): Promise<bigint> {
   const replication = await openReplication(connection);
   try {
     const history = parseTimelineHistory(await replication.timelineHistory(timeline));

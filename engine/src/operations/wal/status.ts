@@ -2,6 +2,7 @@
 
 import {
   continuousRanges,
+  damagedEnds,
   gapsBetween,
   type LedgerGap,
   type LedgerRange,
@@ -63,7 +64,7 @@ export async function walStatus(repository: Repository, database: string): Promi
   }
   const found = await windows(repository, database, ranges);
   return {
-    gaps: await gapsOf(repository, database, { ranges, recorded, windows: found }),
+    gaps: await gapsOf(repository, database, { ranges, recorded, ends, windows: found }),
     ranges: ranges.map(({ line, begin, end }) => ({
       timeline: line,
       from: formatLsn(begin),
@@ -84,10 +85,12 @@ async function gapsOf(
   {
     ranges,
     recorded,
+    ends,
     windows,
   }: {
     ranges: readonly LedgerRange[];
     recorded: readonly RecordedGap[];
+    ends: ReadonlyMap<number, bigint>;
     windows: WalStatus['windows'];
   },
 ): Promise<WalGap[]> {
@@ -96,7 +99,8 @@ async function gapsOf(
     const timeline = Number.parseInt(name.slice(0, 8), 16);
     if (timeline > 0) histories.set(timeline, parseTimelineHistory(bytes));
   }
-  return gapsBetween(ranges, histories, recorded).map((gap) => ({
+  const gaps = [...gapsBetween(ranges, histories, recorded), ...damagedEnds(ranges, recorded, ends)];
+  return gaps.map((gap) => ({
     timeline: gap.line,
     from: formatLsn(gap.begin),
     to: formatLsn(gap.end),

@@ -107,9 +107,9 @@ export class StreamIndex {
     return this.#indexing?.congestion();
   }
 
-  /** A segment is stored: its index is stored before the server may forget it. */
-  async storeWhole(): Promise<void> {
-    await this.#indexing?.store({ whole: true });
+  /** A segment is stored, and all before it: its index is stored before the server may forget it. */
+  async storeWhole(end: bigint): Promise<void> {
+    await this.#indexing?.store({ storedTo: end });
     this.#lastStored = this.#options.clock.monotonic();
   }
 
@@ -118,7 +118,7 @@ export class StreamIndex {
     const time = this.#options.clock.monotonic();
     if (!now && time - this.#lastStored < everyMs) return;
     this.#lastStored = time;
-    await this.#indexing?.store({ whole: false });
+    await this.#indexing?.store({});
   }
 
   async #closeIndexing(): Promise<void> {

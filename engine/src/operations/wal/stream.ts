@@ -16,7 +16,14 @@ import {
   walSegmentBegin,
   withSql,
 } from '../../postgres/index.ts';
-import { type LogPiece, LogSealer, listLog, putLogFile, type Repository } from '../../repository/index.ts';
+import {
+  type LogPiece,
+  LogPieces,
+  LogSealer,
+  listLog,
+  putLogFile,
+  type Repository,
+} from '../../repository/index.ts';
 import { newestReadable } from '../backup/choose-parent.ts';
 import { readSource, type SourceFacts } from '../backup/source.ts';
 import { Bell } from './bell.ts';
@@ -377,7 +384,7 @@ class StreamRun {
       leftovers: await partsFrom(this.#options, place),
       sealer: place.sealer,
       dataKey: () => this.#key.current(),
-      onSegment: () => place.index.storeWhole(),
+      onSegment: (end) => place.index.storeWhole(end),
       onDurable,
     });
   }
@@ -424,12 +431,10 @@ async function lastStored(
   { repository, database }: StreamOptions,
   segmentSize: number,
 ): Promise<{ timeline: number; end: bigint } | undefined> {
-  let pieces: LogPiece[] = [];
-  for await (const piece of listLog(repository.driver, database)) {
-    if (pieces[0] && piece.line > pieces[0].line) pieces = [];
-    pieces.push(piece);
-  }
-  if (!pieces[0]) return undefined;
+  const pieces = await LogPieces.read(repository.driver, database);
+  const timeline = pieces.lines.at(-1);
+  if (timeline === undefined) return undefined;
   const gaps = await recordedGaps(repository, database);
-  return { timeline: pieces[0].line, end: reliableEnd(pieces, { segmentSize, gaps }) };
+  const own = pieces.select((piece) => piece.line === timeline);
+  return { timeline, end: reliableEnd(own, { segmentSize, gaps }) };
 }

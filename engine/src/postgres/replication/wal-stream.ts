@@ -239,6 +239,12 @@ class WalExchange extends RowExchange {
     if (this.#head[0] !== walData) throw unexpected(this.#head[0]!);
     const at = this.received;
     this.received += BigInt(rest.length);
+    // A length that was garbled on the way would make WAL of the messages that follow.
+    if (this.received > this.serverEnd)
+      throw new HelvinoError(
+        'PROTOCOL',
+        `the server sent WAL up to ${formatLsn(this.received)}, and said that it has WAL up to ${formatLsn(this.serverEnd)}`,
+      );
     if (this.#held) this.#held.push({ at, bytes: Buffer.from(rest) });
     else if (!this.discarding) this.#sink.wal(at, rest);
   }

@@ -125,7 +125,7 @@ export class WalReader {
   #recordStart = 0;
   #skipUntil = 0;
   #lastEnd = 0;
-  readonly #begin: number;
+  #begin: number;
 
   constructor(options: WalReaderOptions) {
     if (options.start % BigInt(pageSize) !== 0n)
@@ -142,9 +142,10 @@ export class WalReader {
   #resume({ start, at, length, filled, header, crc }: SpanningRecord): void {
     const known = Buffer.from(header, 'hex');
     const fits = Number(at) === this.#position && filled > 0 && (length > 0 ? filled < length : filled < 4);
-    if (!fits || length > longestRecord || known.length !== Math.min(filled, recordHeader))
-      throw new HelvinoError('INTERNAL', `no record goes on at ${formatLsn(BigInt(this.#position))}`);
+    // What does not say how the record goes on is no help: it is skipped then.
+    if (!fits || length > longestRecord || known.length !== Math.min(filled, recordHeader)) return;
     this.#searching = false;
+    this.#begin = Number(start);
     this.#recordStart = Number(start);
     this.#length = length;
     this.#filled = filled;
