@@ -36,7 +36,7 @@ export const findVerb: Verb = {
       flags: '--since <time>',
       description: 'today, yesterday, a day (2026-11-25, local), "2 hours ago", or a time with its zone',
     },
-    { flags: '--until <time>', description: 'the same' },
+    { flags: '--until <time>', description: 'the same; of a day all of it' },
     {
       flags: '--table <name...>',
       description: 'table, schema.table or database.schema.table, with its partitions; * for any text',
@@ -59,9 +59,9 @@ export const findVerb: Verb = {
   async run(context, options) {
     const access = await openToRead(context, options);
     const now = context.clock.now();
-    const moment = (name: string) => {
+    const moment = (name: string, of: 'begin' | 'end') => {
       const text = textOption(options, name);
-      return text === undefined ? undefined : parseMoment(text, now);
+      return text === undefined ? undefined : parseMoment(text, now, of);
     };
     const result = await findTransactions({
       repository: access.repository,
@@ -72,8 +72,8 @@ export const findVerb: Verb = {
       progress: context.progress,
       signal: context.signal,
       filter: {
-        since: moment('since'),
-        until: moment('until'),
+        since: moment('since', 'begin'),
+        until: moment('until', 'end'),
         tables: listOption(options, 'table'),
         drops: options.drops === true,
         truncates: options.truncates === true,

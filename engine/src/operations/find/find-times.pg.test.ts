@@ -166,6 +166,7 @@ test('--since and --until – the words of a day later, in its zone, and times t
   };
   const windows: [string[], number[]][] = [
     [['--since', 'yesterday', '--until', 'today'], all],
+    [['--since', 'yesterday', '--until', 'yesterday'], all],
     [['--since', 'today'], []],
     [['--since', '25 hours ago', '--until', '23 hours ago'], all],
     [['--since', '23 hours ago', '--until', 'now'], []],

@@ -10,6 +10,10 @@ test('words for moments – days begin at midnight of the local zone', () => {
   assert.equal(parseMoment('today', now), midnight(25));
   assert.equal(parseMoment('Yesterday', now), midnight(24));
   assert.equal(parseMoment('2026-11-20', now), midnight(20));
+  assert.equal(parseMoment('today', now, 'end'), midnight(26) - 1);
+  assert.equal(parseMoment('yesterday', now, 'end'), midnight(25) - 1);
+  assert.equal(parseMoment('2026-11-20', now, 'end'), midnight(21) - 1);
+  assert.equal(parseMoment('now', now, 'end'), now.getTime() * 1000);
   assert.equal(parseMoment('2 hours ago', now), (now.getTime() - 7_200_000) * 1000);
   assert.equal(parseMoment('2026-11-20 10:00:00.000001Z', now), Date.UTC(2026, 10, 20, 10) * 1000 + 1);
 });

@@ -2,16 +2,16 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { parseTarget } from '../restore/target-words.ts';
 
-/** Microseconds since 1970. Days are those of the local zone. Throws USAGE. */
-export function parseMoment(text: string, now: Date): number {
+/** Microseconds since 1970. Days are those of the local zone; `of` says which end of a day is meant. Throws USAGE. */
+export function parseMoment(text: string, now: Date, of: 'begin' | 'end' = 'begin'): number {
   const words = text.trim().toLowerCase();
   if (words === 'now') return now.getTime() * 1000;
   if (words === 'today' || words === 'yesterday') {
     const date = now.getDate() - (words === 'yesterday' ? 1 : 0);
-    return new Date(now.getFullYear(), now.getMonth(), date).getTime() * 1000;
+    return edgeOf([now.getFullYear(), now.getMonth(), date], of);
   }
   const day = /^(\d{4})-(\d{2})-(\d{2})$/.exec(words);
-  if (day) return dayBegin(text, day.slice(1).map(Number) as [number, number, number]);
+  if (day) return edgeOf(wholeDay(text, day.slice(1).map(Number) as Day), of);
   const target = parseTarget(text, now);
   if (target.kind === 'time') return Number(target.time);
   throw new HelvinoError('USAGE', `"${text}" is not a time`, {
@@ -19,10 +19,19 @@ export function parseMoment(text: string, now: Date): number {
   });
 }
 
-/** Midnight of the local zone. */
-function dayBegin(text: string, [year, month, day]: [number, number, number]): number {
+/** Year, month, date. */
+type Day = [number, number, number];
+
+/** Midnight of the local zone, or the last microsecond before the next one. */
+function edgeOf([year, month, date]: Day, of: 'begin' | 'end'): number {
+  if (of === 'begin') return new Date(year, month, date).getTime() * 1000;
+  return new Date(year, month, date + 1).getTime() * 1000 - 1;
+}
+
+/** With the month counted from 0, as Date does. */
+function wholeDay(text: string, [year, month, day]: Day): Day {
   const date = new Date(year, month - 1, day);
   if (date.getMonth() !== month - 1 || date.getDate() !== day)
     throw new HelvinoError('USAGE', `there is no day "${text}"`);
-  return date.getTime() * 1000;
+  return [year, month - 1, day];
 }
