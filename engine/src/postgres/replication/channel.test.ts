@@ -82,10 +82,11 @@ const position = (lsn: string) => [
 ];
 const ready = message('Z', Buffer.from('I'));
 
-const wal = (start: number, text: string) => {
+const wal = (start: number, text: string, serverEnd = start + text.length) => {
   const head = Buffer.alloc(25);
   head.write('w');
   head.writeBigUInt64BE(BigInt(start), 1);
+  head.writeBigUInt64BE(BigInt(serverEnd), 9);
   return message('d', Buffer.concat([head, Buffer.from(text)]));
 };
 
@@ -186,6 +187,11 @@ test('a start that the server refuses, in pieces – the error, and the connecti
 test('WAL with a gap – PROTOCOL', async () => {
   const gap = stream([walTalk[0]!, wal(0x1001, 'x')]);
   await assert.rejects(gap, (thrown) => thrown instanceof HelvinoError && thrown.code === 'PROTOCOL');
+});
+
+test('more WAL than the server says that it has – PROTOCOL: a length was garbled on the way', async () => {
+  const long = stream([walTalk[0]!, wal(0x1000, 'abcdef', 0x1003)]);
+  await assert.rejects(long, (thrown) => thrown instanceof HelvinoError && thrown.code === 'PROTOCOL');
 });
 
 test('bytes that came before the take-over – are not lost', async () => {
