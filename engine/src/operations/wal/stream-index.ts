@@ -85,10 +85,11 @@ export class StreamIndex {
     const own = await indexPlace(repository, database, { timeline });
     if (own.state) {
       const begin = walSegmentBegin(BigInt(own.state.lastEnd), segmentSize);
-      // Where only the record that goes on at the start is not whole, its rest is checked all the same.
-      if (begin >= start || own.state.spanning?.at === String(start)) return { start, state: own.state };
+      if (begin >= start) return { start, state: own.state };
       if (restart !== undefined && begin >= walSegmentBegin(restart, segmentSize))
         return { start: begin, state: own.state };
+      // Where only the record that goes on at the start is not whole, its rest is checked all the same.
+      if (own.state.spanning?.at === String(start)) return { start, state: own.state };
       return { start };
     }
     const parent = pathOf(timeline, await logFiles(repository, database)).at(-2);
