@@ -33,6 +33,8 @@ export async function find(cluster: Cluster, options: WalOptions): Promise<Find>
   await makeWal(cluster, options.findBytes);
   await execute(cluster, 'create table victim as select g as id from generate_series(1, 5000) g');
   await execute(cluster, 'delete from victim');
+  // The part before may have left commits asynchronous: the end that is asked for is that of what is flushed.
+  await execute(cluster, 'checkpoint');
   const end = await endOfWal(cluster);
   const confirmed = `select coalesce((restart_lsn - '0/0'::pg_lsn)::text, '0') from pg_replication_slots where slot_name = 'find'`;
   await until('all is stored', async () => BigInt(await execute(cluster, confirmed)) >= end);
