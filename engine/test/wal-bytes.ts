@@ -19,6 +19,12 @@ export function recordBytes({ xid, info, resourceManager, body }: RecordFacts): 
   return record;
 }
 
+/** The record of a commit that says no more than when: at the begin of 2000. */
+export function commitBytes(xid: number): Buffer {
+  const body = Buffer.concat([Buffer.from([255, 8]), Buffer.alloc(8)]);
+  return recordBytes({ xid, info: 0, resourceManager: 1, body });
+}
+
 export interface WalPlace {
   /** A segment's begin. */
   readonly start: bigint;

@@ -1,4 +1,5 @@
 /** Reads WAL that no index covers: with the recovery identity, from the repository alone. */
+import { continuousRanges, reachAlong } from '../../catalog/index.ts';
 import {
   decodeLogIndex,
   type IndexedTransaction,
@@ -73,21 +74,14 @@ async function* bytesOf(
   { segmentSize, isWhole }: { segmentSize: number; isWhole: () => boolean },
 ): AsyncGenerator<Uint8Array> {
   yield* log.bytes({ line, from: begin, to: end });
+  const ranges = continuousRanges(log.pieces);
   for (let at = end; !isWhole(); ) {
-    const next = walSegmentBegin(at, segmentSize) + BigInt(segmentSize);
-    const to = storedTo(log, line, at, next);
+    const until = walSegmentBegin(at, segmentSize) + BigInt(segmentSize);
+    const { position: to } = reachAlong(ranges, [{ timeline: line, until }], at);
     if (to <= at) return;
     yield* log.bytes({ line, from: at, to });
     at = to;
   }
-}
-
-/** How far WAL is stored from a position on, not beyond `limit`. */
-function storedTo(log: StoredLog, line: number, from: bigint, limit: bigint): bigint {
-  let to = from;
-  for (const piece of log.pieces)
-    if (piece.line === line && piece.begin <= to && piece.end > to) to = piece.end;
-  return to < limit ? to : limit;
 }
 
 /** What the index just before the range knew at its end. */

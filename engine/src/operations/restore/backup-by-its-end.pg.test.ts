@@ -69,6 +69,17 @@ async function numbersIn(fixture: Fixture, manifest: Manifest, words?: string): 
 /** The ways to say that a row is the last one. */
 const wordsFor = (n: number, { xid, lsn, time }: Committed) => [lsn, time, `xid:${xid}`, `name:row ${n}`];
 
+/** Each of these rows, named in any way, is restored from this backup. */
+async function assertChosen(
+  fixture: Fixture,
+  manifest: Manifest,
+  { numbers, at }: { numbers: readonly number[]; at: (n: number) => Committed },
+): Promise<void> {
+  for (const n of numbers)
+    for (const words of wordsFor(n, at(n)))
+      assert.equal(await chosen(fixture, words), manifest.id, `${n}: ${words}`);
+}
+
 const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 
 function assertWithin(manifest: Manifest, lsn: string): void {
@@ -109,9 +120,7 @@ test('committed while a backup runs – restored from the backup before it; that
     [a, [3, 4]],
     [b, [6]],
   ] as const)
-    for (const n of numbers)
-      for (const words of wordsFor(n, at(n)))
-        assert.equal(await chosen(fixture, words), manifest.id, `${n}: ${words}`);
+    await assertChosen(fixture, manifest, { numbers, at });
   for (const words of [`before:xid:${at(5).xid}`, `before:${at(4).time}`, 'before:name:row 5'])
     assert.equal(await chosen(fixture, words), a.id, words);
 
@@ -159,9 +168,7 @@ test('a backup within another – each leads to what is after its own end, which
     [a, [1, 2, 3]],
     [inner, [4]],
   ] as const)
-    for (const n of numbers)
-      for (const words of wordsFor(n, at(n)))
-        assert.equal(await chosen(fixture, words), manifest.id, `${n}: ${words}`);
+    await assertChosen(fixture, manifest, { numbers, at });
   assert.deepEqual(await numbersIn(fixture, inner, at(4).time), upTo(4));
   assert.deepEqual(await numbersIn(fixture, outer), upTo(4), 'alone');
   assert.deepEqual(await numbersIn(fixture, outer, `xid:${at(5).xid}`), upTo(5));

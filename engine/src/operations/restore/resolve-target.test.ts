@@ -1,22 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { recordBytes, walOf } from '../../../test/wal-bytes.ts';
+import { commitBytes, recordBytes, walOf } from '../../../test/wal-bytes.ts';
 import { formatLsn } from '../../postgres/index.ts';
 import { type ResolveOptions, resolveTarget } from './resolve-target.ts';
 
 const segmentSize = 1 << 20;
 const at = (segment: number) => BigInt(segment) << 20n;
 const filler = recordBytes({ xid: 0, info: 0, resourceManager: 22, body: Buffer.alloc(8000, 7) });
-const commit = (xid: number) =>
-  recordBytes({
-    xid,
-    info: 0,
-    resourceManager: 1,
-    body: Buffer.concat([Buffer.from([255, 8]), Buffer.alloc(8)]),
-  });
 /** About 2.1 MB, a commit, 2.4 MB. */
 const wal = walOf(
-  [...Array.from({ length: 262 }, () => filler), commit(777), ...Array.from({ length: 300 }, () => filler)],
+  [
+    ...Array.from({ length: 262 }, () => filler),
+    commitBytes(777),
+    ...Array.from({ length: 300 }, () => filler),
+  ],
   { start: at(3), segmentSize, magic: 0xd118, segments: 5 },
 );
 

@@ -65,7 +65,7 @@ interface Candidate {
   /** Why not further, where WAL beyond that is stored. */
   readonly cut: string | undefined;
   /** Where another timeline left the last one of the path, as far as is known: what is stored behind that may be no WAL. */
-  readonly leftAt: bigint | undefined;
+  readonly leftAt: () => bigint | undefined;
 }
 
 export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTarget> {
@@ -194,7 +194,7 @@ async function* candidatesOf(
     );
     const gap = gaps.findLast((one) => one.from === reach && one.timeline <= line && line <= one.toTimeline);
     const cut = isCut ? gapWords[gap?.reason ?? 'unknown'] : undefined;
-    const leftAt = firstLeft(histories, line);
+    const leftAt = () => firstLeft(histories, line);
     yield { manifest, facts, from, path: pathUntil(rest, reach), reach, cut, leftAt };
   }
 }
@@ -322,9 +322,10 @@ function isBefore(target: ResolveOptions['target']): boolean {
 
 /** The segment in which a timeline was left may be stored whole, with what was in the file before. */
 function isBehindFork(thrown: unknown, { leftAt }: Candidate): boolean {
-  if (!(thrown instanceof HelvinoError) || thrown.code !== 'PROTOCOL' || leftAt === undefined) return false;
+  if (!(thrown instanceof HelvinoError) || thrown.code !== 'PROTOCOL') return false;
   const { lastGood } = thrown.context;
-  return typeof lastGood === 'string' && parseLsn(lastGood) >= leftAt;
+  const left = leftAt();
+  return left !== undefined && typeof lastGood === 'string' && parseLsn(lastGood) >= left;
 }
 
 /**

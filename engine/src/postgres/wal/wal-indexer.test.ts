@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { recordBytes, walOf } from '../../../test/wal-bytes.ts';
+import { commitBytes, recordBytes, walOf } from '../../../test/wal-bytes.ts';
 import { formatLsn } from '../lsn.ts';
 import { decodeLogIndex, encodeLogIndex, type IndexState } from './log-index.ts';
 import { WalIndexer } from './wal-indexer.ts';
@@ -64,13 +64,7 @@ test('a flipped bit – noted with its position; the next segment is read again'
       Buffer.from([255, 3, 1, 0, 0]),
     ]),
   });
-  const commit = recordBytes({
-    xid: 7,
-    info: 0,
-    resourceManager: 1,
-    body: Buffer.concat([Buffer.from([255, 8]), Buffer.alloc(8)]),
-  });
-  const good = segmentOf([insert, insert, commit], 0xd118);
+  const good = segmentOf([insert, insert, commitBytes(7)], 0xd118);
   const whole = new WalIndexer({ start, segmentSize });
   whole.push(good);
   assert.equal(whole.take().transactions[0]?.changes[0]?.inserted, 2);
@@ -200,16 +194,9 @@ test('transactions two thousand million numbers after the first WAL – still kn
         Buffer.from(Uint32Array.of(0, 0, 0, next, oldest, oldest - 1).buffer),
       ]),
     });
-  const commit = (xid: number) =>
-    recordBytes({
-      xid,
-      info: 0,
-      resourceManager: 1,
-      body: Buffer.concat([Buffer.from([255, 8]), Buffer.alloc(8)]),
-    });
   const far = 1000 + 2 ** 31;
   const bytes = segmentOf(
-    [running(1000, 990), commit(995), running(1010, 1005), commit(1006), commit(far + 10)],
+    [running(1000, 990), commitBytes(995), running(1010, 1005), commitBytes(1006), commitBytes(far + 10)],
     0xd118,
   );
   const indexer = new WalIndexer({ start, segmentSize });

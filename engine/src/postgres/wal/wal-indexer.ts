@@ -8,6 +8,7 @@ import { HelvinoError } from '../../base/errors.ts';
 import type { CatalogSnapshot } from '../catalog-snapshot.ts';
 import { formatLsn } from '../lsn.ts';
 import { readClassRow } from './class-row.ts';
+import { dropsDatabase } from './database-drop.ts';
 import type { IndexedTransaction, IndexState, LogIndexPart, WalDamage } from './log-index.ts';
 import { NameKeeper } from './name-keeper.ts';
 import {
@@ -337,8 +338,7 @@ export class WalIndexer {
   }
 
   #database(record: WalRecord): void {
-    const drop = record.major < 15 ? 0x10 : 0x20;
-    if ((record.info & 0xf0) !== drop) return;
+    if (!dropsDatabase(record)) return;
     this.#layout.read(record);
     const data = this.#layout.mainData(record);
     if (data.length < 4) throw unexpectedRecord(record);
