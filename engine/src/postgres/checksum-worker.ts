@@ -5,13 +5,14 @@
 import { closeSync, openSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { readAt } from '../base/read-at.ts';
+import { onMessage } from '../base/workers.ts';
 import type { ChecksumJob, ChecksumResult } from './directory-checksums.ts';
 import { type BadPage, verifyPages } from './page-checksum.ts';
 
 const buffer = Buffer.from(new ArrayBuffer(1 << 20));
 const pageSize = 8192;
 
-parentPort!.on('message', (job: ChecksumJob) => {
+onMessage((job: ChecksumJob) => {
   parentPort!.postMessage(checkFile(job));
 });
 

@@ -7,6 +7,7 @@ import { join, relative } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { HelvinoError, systemCode } from '../base/errors.ts';
 import type { Progress } from '../base/progress.ts';
+import { endWorker } from '../base/workers.ts';
 import { readControlFile } from './control-file.ts';
 import type { BadPage } from './page-checksum.ts';
 
@@ -80,7 +81,7 @@ async function runWorker(jobs: Iterator<ChecksumJob>, take: (result: ChecksumRes
       give();
     });
   } finally {
-    await worker.terminate();
+    await endWorker(worker);
   }
 }
 

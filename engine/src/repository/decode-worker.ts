@@ -4,6 +4,7 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { HelvinoError, systemCode } from '../base/errors.ts';
+import { onMessage } from '../base/workers.ts';
 import { ChunkOpener } from './chunk-opener.ts';
 import { ContentHasher, deriveKey } from './crypto.ts';
 import type { ChunkProblem, DecodeChunk, DecodeJob, FromDecoder } from './decoder-messages.ts';
@@ -22,7 +23,7 @@ const packKeys = new Map<string, Buffer>();
 const writer = new PieceWriter();
 const opener = new ChunkOpener();
 
-parentPort!.on('message', (job: DecodeJob) => {
+onMessage((job: DecodeJob) => {
   const problems: ChunkProblem[] = [];
   let written = 0;
   let failure: FromDecoder['failure'];

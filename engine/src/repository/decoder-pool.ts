@@ -5,6 +5,7 @@
 import { Worker } from 'node:worker_threads';
 import { alignedMemory } from '../base/aligned-memory.ts';
 import { HelvinoError } from '../base/errors.ts';
+import { endWorker } from '../base/workers.ts';
 import type { ChunkProblem, DecodeChunk, DecodeJob, FromDecoder } from './decoder-messages.ts';
 import { type CatalogRing, contentKeyOf } from './keys.ts';
 import { packCapacity } from './pack-builder.ts';
@@ -92,7 +93,7 @@ export class DecoderPool {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#workers.map(({ worker }) => worker.terminate()));
+    await Promise.all(this.#workers.map(({ worker }) => endWorker(worker)));
   }
 
   #receive(message: FromDecoder): void {

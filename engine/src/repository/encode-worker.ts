@@ -3,6 +3,7 @@
  * shared slots, and builds packs in shared buffers. It never waits: when it has no pack buffer, jobs queue here.
  */
 import { parentPort, workerData } from 'node:worker_threads';
+import { onMessage } from '../base/workers.ts';
 import { ContentHasher } from './crypto.ts';
 import type {
   EncodeJob,
@@ -35,7 +36,7 @@ let buffer = -1;
 let flushing = false;
 const fetch: Fetch | undefined = setup.fetch === undefined ? undefined : await fetcherOf(setup.fetch);
 
-port.on('message', (message: ToEncoder) => {
+onMessage((message: ToEncoder) => {
   if (message.type === 'keys') keys = { ...message, hasher: new ContentHasher(message.contentKey) };
   else if (message.type === 'job') waiting.push(message);
   else if (message.type === 'buffer') open(message);

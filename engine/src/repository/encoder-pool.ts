@@ -11,6 +11,7 @@ import { Worker } from 'node:worker_threads';
 import { alignedMemory, wasmMemoryOf } from '../base/aligned-memory.ts';
 import { HelvinoError } from '../base/errors.ts';
 import { randomHex } from '../base/ids.ts';
+import { endWorker } from '../base/workers.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import type { FromEncoder, JobSegment, ToEncoder } from './encoder-messages.ts';
 import type { ChunkRef } from './extents.ts';
@@ -198,7 +199,7 @@ export class EncoderPool {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#workers.map(({ worker }) => worker.terminate()));
+    await Promise.all(this.#workers.map(({ worker }) => endWorker(worker)));
     await Promise.allSettled(this.#puts);
   }
 

@@ -4,6 +4,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import { HelvinoError } from '../base/errors.ts';
+import { endWorker } from '../base/workers.ts';
 import { targetFailure } from './decoder-pool.ts';
 import type { FromLogOpener, OpenLogJob } from './log-opener-messages.ts';
 
@@ -50,7 +51,7 @@ export class LogOpenerPool {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#workers.map(({ worker }) => worker.terminate()));
+    await Promise.all(this.#workers.map(({ worker }) => endWorker(worker)));
   }
 
   #receive({ job, damage, failure }: FromLogOpener): void {

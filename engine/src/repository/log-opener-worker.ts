@@ -5,13 +5,14 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { systemCode } from '../base/errors.ts';
+import { onMessage } from '../base/workers.ts';
 import { freeBytes } from './free-bytes.ts';
 import type { FromLogOpener, LogSlice, OpenLogJob } from './log-opener-messages.ts';
 import { PieceOpener } from './piece-opener.ts';
 
 const opener = new PieceOpener();
 
-parentPort!.on('message', (job: OpenLogJob) => {
+onMessage((job: OpenLogJob) => {
   parentPort!.postMessage({ job: job.job, ...run(job) } satisfies FromLogOpener);
 });
 

@@ -3,6 +3,7 @@
  * They are started by the first piece. How many pieces wait, and so the memory, is the user's part.
  */
 import { Worker } from 'node:worker_threads';
+import { endWorker } from '../base/workers.ts';
 import type { StorageDriver } from '../storage/index.ts';
 import type { CatalogRing } from './keys.ts';
 import type { FromLogSealer, SealLogJob } from './log-sealer-messages.ts';
@@ -59,7 +60,7 @@ export class LogSealer {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    await Promise.all(this.#workers.map(endWorker));
   }
 
   #start(): Worker {

@@ -1,5 +1,6 @@
 /** Worker thread: reads the records of WAL that is being stored, checks the CRC of each, and makes the index of `find`. */
 import { parentPort, workerData } from 'node:worker_threads';
+import { onMessage } from '../../base/workers.ts';
 import {
   encodeLogIndex,
   type IndexedTransaction,
@@ -21,7 +22,7 @@ function send(message: FromIndexer): void {
   port.postMessage(message);
 }
 
-port.on('message', (message: ToIndexer) => {
+onMessage((message: ToIndexer) => {
   try {
     if (message.type === 'wal') {
       const { memory, length } = message;

@@ -6,6 +6,7 @@
 import { Worker } from 'node:worker_threads';
 import type { Clock } from '../../base/clock.ts';
 import type { Progress } from '../../base/progress.ts';
+import { endWorker } from '../../base/workers.ts';
 import { type CatalogSnapshot, parseLsn, type WalDamage } from '../../postgres/index.ts';
 import { putLogNote, type Repository } from '../../repository/index.ts';
 import { recordGap } from './gaps.ts';
@@ -148,7 +149,7 @@ export class LogIndexing {
 
   async close(): Promise<void> {
     this.#fail(undefined);
-    await this.#worker.terminate();
+    await endWorker(this.#worker);
   }
 
   #take(whole: boolean): Promise<Part | undefined> {
