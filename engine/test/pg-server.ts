@@ -23,6 +23,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { type Account, makeCluster } from './pg-template.ts';
 
 export type TestMajor = 14 | 15 | 16 | 17 | 18;
 export const testMajors: readonly TestMajor[] = [14, 15, 16, 17, 18];
@@ -64,11 +65,6 @@ export interface TestServer extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-interface Account {
-  readonly uid: number;
-  readonly gid: number;
-}
-
 /** Starts a server and waits until it takes connections (as a primary or a hot standby). */
 export async function startTestServer(options: TestServerOptions): Promise<TestServer> {
   const user = await testServerUser();
@@ -81,20 +77,8 @@ export async function startTestServer(options: TestServerOptions): Promise<TestS
   const dataDir = options.dataDir ?? join(home, 'data');
   try {
     if (options.dataDir === undefined) {
-      const args = [
-        '-D',
-        dataDir,
-        '-U',
-        'postgres',
-        '-A',
-        'trust',
-        '-E',
-        'UTF8',
-        '--no-locale',
-        '-N',
-        ...(options.initdbArgs ?? []),
-      ];
-      await run(join(binDir, 'initdb'), args, user);
+      const initdb = join(binDir, 'initdb');
+      await makeCluster({ initdb, dataDir, args: options.initdbArgs ?? [], user });
     }
     await configure(dataDir, home, { ...options, port });
     await options.prepare?.(dataDir);
@@ -242,19 +226,6 @@ async function configure(
   const hba = join(dataDir, 'pg_hba.conf');
   const before = await readFile(hba, 'utf8');
   await writeFile(hba, `${options.hba.join('\n')}\n${before}`);
-}
-
-async function run(program: string, args: readonly string[], user: Account | undefined): Promise<void> {
-  const child = spawn(program, args, {
-    ...user,
-    cwd: '/',
-    env: { ...process.env, LC_ALL: 'C' },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk));
-  const [code] = await once(child, 'close');
-  if (code !== 0) throw new Error(`${program} ended with status ${code}: ${output}`);
 }
 
 async function freePort(): Promise<number> {
