@@ -3,10 +3,11 @@ import type { LedgerRange } from './log-ledger.ts';
 
 /**
  * `slot-lost`: the server removed WAL that the slot should have kept (max_slot_wal_keep_size). `slot-missing`: the slot was
- * not there when the stream came. `wal-removed`: the server no longer had the WAL for another reason. `damaged`: it is stored,
+ * not there when the stream came. `wal-removed`: the server no longer had the WAL for another reason. `not-archived`: archive_command
+ * handed over what is behind it, and not this. `damaged`: it is stored,
  * but a record in it is damaged, and no recovery goes beyond that.
  */
-export const gapReasons = ['slot-lost', 'slot-missing', 'wal-removed', 'damaged'] as const;
+export const gapReasons = ['slot-lost', 'slot-missing', 'wal-removed', 'not-archived', 'damaged'] as const;
 export type GapReason = (typeof gapReasons)[number];
 
 /** As the stream found it: it may begin on one timeline and end on a later one. */

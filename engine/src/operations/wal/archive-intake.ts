@@ -6,6 +6,8 @@
  */
 import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
+import type { Progress } from '../../base/progress.ts';
+import { continuousRanges, type LedgerGap, type RecordedGap } from '../../catalog/index.ts';
 import {
   formatLsn,
   parseTimelineHistory,
@@ -14,8 +16,16 @@ import {
   type SegmentHeader,
   timelineHistoryName,
 } from '../../postgres/index.ts';
-import { logFiles, logPieceName, putLogFile, putLogPiece, type Repository } from '../../repository/index.ts';
+import {
+  LogPieces,
+  logFiles,
+  logPieceName,
+  putLogFile,
+  putLogPiece,
+  type Repository,
+} from '../../repository/index.ts';
 import { RotatingDataKey } from './data-key.ts';
+import { gapsAlong, gapWords, recordedGaps, recordGap } from './gaps.ts';
 import { claimLog, type KnownCluster } from './known-cluster.ts';
 
 export interface IntakeOptions {
@@ -25,6 +35,7 @@ export interface IntakeOptions {
   readonly clock: Clock;
   /** Asked at the start, and again before a file is refused as one of another cluster. */
   readonly known: () => Promise<KnownCluster>;
+  readonly progress: Progress;
   /** A whole segment is stored. */
   readonly onSegment: (segment: StoredSegment) => Promise<void>;
 }
@@ -62,6 +73,8 @@ export class ArchiveIntake {
   #known: KnownCluster;
   /** The cluster whose WAL this is, once the repository says so. */
   #claimed: string | undefined;
+  /** Where the last segment ended: no gap before the next is there, or it is recorded. */
+  #last: { timeline: number; end: bigint } | undefined;
 
   private constructor(options: IntakeOptions, known: KnownCluster) {
     this.#options = options;
@@ -105,8 +118,41 @@ export class ArchiveIntake {
   ): Promise<void> {
     await this.#checkHeader(name, place, bytes);
     await this.#put(place, bytes);
+    await this.#tellGap(place);
     const left = await this.#leftAt(place);
     await this.#options.onSegment({ ...place, bytes, left });
+  }
+
+  /** The server hands over one segment after the other: what is missing before this one was not handed over. */
+  async #tellGap({ timeline, begin }: { timeline: number; begin: bigint }): Promise<void> {
+    const last = this.#last;
+    const end = begin + BigInt(this.#known.segmentSize);
+    if (last?.timeline !== timeline || last.end !== begin) {
+      for (const { line, begin: from, end: to } of await this.#unknownGaps()) {
+        const isBefore = line === timeline ? to === begin : line < timeline && to >= begin && to < end;
+        if (isBefore) await this.#recordGap({ timeline: line, from, toTimeline: line, to });
+      }
+    }
+    this.#last = { timeline, end };
+  }
+
+  async #unknownGaps(): Promise<LedgerGap[]> {
+    const { repository, database } = this.#options;
+    const ranges = continuousRanges(await LogPieces.read(repository.driver, database));
+    if (ranges.length < 2) return [];
+    const recorded = await recordedGaps(repository, database);
+    const gaps = await gapsAlong(repository, database, { ranges, recorded });
+    return gaps.filter(({ reason }) => reason === 'unknown');
+  }
+
+  async #recordGap(gap: Omit<RecordedGap, 'reason' | 'time'>): Promise<void> {
+    const { repository, database, clock, progress } = this.#options;
+    const reason = 'not-archived';
+    await recordGap(repository, database, { ...gap, reason, time: clock.now().toISOString() });
+    progress.note(
+      'warn',
+      `WAL from ${formatLsn(gap.from)} to ${formatLsn(gap.to)} is missing (${gapWords[reason]}): take a backup, which closes the gap`,
+    );
   }
 
   /**

@@ -4,9 +4,16 @@
  */
 import * as z from 'zod';
 import { HelvinoError } from '../../base/errors.ts';
-import { type GapReason, gapReasons, type RecordedGap } from '../../catalog/index.ts';
-import { formatLsn, parseLsn } from '../../postgres/index.ts';
-import { listLogFiles, openLogFile, putLogFile, type Repository } from '../../repository/index.ts';
+import {
+  type GapReason,
+  gapReasons,
+  gapsBetween,
+  type LedgerGap,
+  type LedgerRange,
+  type RecordedGap,
+} from '../../catalog/index.ts';
+import { formatLsn, parseLsn, parseTimelineHistory, type TimelineSwitch } from '../../postgres/index.ts';
+import { listLogFiles, logFiles, openLogFile, putLogFile, type Repository } from '../../repository/index.ts';
 
 const lsn = z.string().transform(parseLsn);
 
@@ -25,6 +32,8 @@ export const gapWords: Readonly<Record<GapReason | 'unknown', string>> = {
   'slot-lost': 'the slot had lost it: more WAL than max_slot_wal_keep_size was written while no stream ran',
   'slot-missing': 'the slot was not there, so the server did not keep it',
   'wal-removed': 'the server had removed it',
+  'not-archived':
+    'archive_command did not hand it over, only what is behind it: for a time it was off, another one, or said that it was done',
   damaged: 'what is stored is damaged: it came so from the server',
   unknown: 'nobody has recorded why; an object may have been removed',
 };
@@ -52,6 +61,20 @@ export async function recordedGaps(repository: Repository, database: string): Pr
     if (gap) gaps.push(gap);
   }
   return gaps;
+}
+
+/** Between what is stored, along the stored histories of timelines. */
+export async function gapsAlong(
+  repository: Repository,
+  database: string,
+  { ranges, recorded }: { ranges: readonly LedgerRange[]; recorded: readonly RecordedGap[] },
+): Promise<LedgerGap[]> {
+  const histories = new Map<number, TimelineSwitch[]>();
+  for (const [name, bytes] of await logFiles(repository, database)) {
+    const timeline = Number.parseInt(name.slice(0, 8), 16);
+    if (timeline > 0) histories.set(timeline, parseTimelineHistory(bytes));
+  }
+  return gapsBetween(ranges, histories, recorded);
 }
 
 function parsed(text: string): RecordedGap | undefined {

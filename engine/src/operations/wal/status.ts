@@ -3,7 +3,6 @@
 import {
   continuousRanges,
   damagedEnds,
-  gapsBetween,
   type LedgerGap,
   type LedgerRange,
   pathFrom,
@@ -12,15 +11,9 @@ import {
   reachAlong,
   withoutDamage,
 } from '../../catalog/index.ts';
-import {
-  formatLsn,
-  parseLsn,
-  parseTimelineHistory,
-  type TimelineSwitch,
-  walSegmentBegin,
-} from '../../postgres/index.ts';
+import { formatLsn, parseLsn, walSegmentBegin } from '../../postgres/index.ts';
 import { LogPieces, logFiles, type Repository } from '../../repository/index.ts';
-import { gapWords, recordedGaps } from './gaps.ts';
+import { gapsAlong, gapWords, recordedGaps } from './gaps.ts';
 import { pathOf } from './path-of.ts';
 
 export interface WalStatus {
@@ -94,12 +87,8 @@ async function gapsOf(
     windows: WalStatus['windows'];
   },
 ): Promise<WalGap[]> {
-  const histories = new Map<number, TimelineSwitch[]>();
-  for (const [name, bytes] of await logFiles(repository, database)) {
-    const timeline = Number.parseInt(name.slice(0, 8), 16);
-    if (timeline > 0) histories.set(timeline, parseTimelineHistory(bytes));
-  }
-  const gaps = [...gapsBetween(ranges, histories, recorded), ...damagedEnds(ranges, recorded, ends)];
+  const between = await gapsAlong(repository, database, { ranges, recorded });
+  const gaps = [...between, ...damagedEnds(ranges, recorded, ends)];
   return gaps.map((gap) => ({
     timeline: gap.line,
     from: formatLsn(gap.begin),
