@@ -9,6 +9,8 @@ export interface FindFilter {
   readonly tables: readonly string[];
   /** Partitions of those, as `partitionKeys` names them. */
   readonly partitions?: ReadonlySet<string> | undefined;
+  /** Names of the databases that had one of those. */
+  readonly databases?: ReadonlySet<string> | undefined;
   readonly xid?: number | undefined;
   /** Of these, one has to hold; none given: any change will do. */
   readonly drops: boolean;
@@ -24,10 +26,15 @@ export function matches(transaction: IndexedTransaction, filter: FindFilter): bo
   if (since !== undefined && transaction.time < since) return false;
   if (until !== undefined && transaction.time > until) return false;
   if (xid !== undefined) return transaction.xid === xid;
-  if (filter.drops && filter.tables.length === 0 && transaction.droppedDatabases.length > 0) return true;
+  const mayDrop = filter.drops || !hasKinds(filter);
+  if (mayDrop && transaction.droppedDatabases.some((name) => hasTable(name, filter))) return true;
   if (changesMatch(transaction.changes, filter)) return true;
-  const anything = !hasKinds(filter) && filter.tables.length === 0;
-  return anything && (all || transaction.droppedDatabases.length > 0);
+  return all && !hasKinds(filter) && filter.tables.length === 0;
+}
+
+/** Whether what is looked for went with the database. */
+function hasTable(database: string, { tables, databases }: FindFilter): boolean {
+  return tables.length === 0 || databases?.has(database) === true;
 }
 
 function hasKinds({ drops, truncates, deletesOver, updatesOver }: FindFilter): boolean {

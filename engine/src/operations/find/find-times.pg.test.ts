@@ -241,6 +241,10 @@ test('dropped: a table, a schema, a database – found by name and time; just be
     (await search(fixture, { drops: true, ...filter })).transactions.map(({ xid }) => xid);
   assert.deepEqual(await xids({ tables: ['gone'] }), [table.xid]);
   assert.deepEqual(await xids({ tables: ['kept'] }), [], 'that was rolled back');
+  for (const tables of [['orders'], ['shop.public.orders'], ['nowhere', 'ord*']])
+    assert.deepEqual(await xids({ tables }), [database.xid], 'a table that went with its database');
+  assert.deepEqual(await xids({ tables: ['orders'], drops: false }), [database.xid]);
+  assert.deepEqual(await xids({ tables: ['orders'], drops: false, deletesOver: 10 }), []);
   assert.deepEqual(await xids({ since: database.time }), [database.xid]);
   assert.deepEqual(await xids({ since: database.time + 1 }), []);
   assert.deepEqual(await xids({ until: database.time - 1 }), [table.xid, schema.xid]);

@@ -26,9 +26,9 @@ import { openCatalogNames } from '../wal/catalog-names.ts';
 import { gapWords, recordedGaps } from '../wal/gaps.ts';
 import { StoredLog } from '../wal/log-bytes.ts';
 import { type FindFilter, matches } from './find-filter.ts';
-import { partitionsOf } from './partitions.ts';
 import { readWal } from './read-wal.ts';
 import { type SearchStep, searchPlan } from './search-plan.ts';
+import { tablePlaces } from './table-places.ts';
 
 export interface FindOptions {
   readonly repository: Repository;
@@ -85,9 +85,9 @@ export async function findTransactions(options: FindOptions): Promise<FindResult
 async function search(options: FindOptions): Promise<FindResult> {
   const { repository, database, filter, progress } = options;
   progress.phase('looking through the index of WAL');
-  const partitions = await partitionsOf(options);
+  const places = await tablePlaces(options);
   const notes = await LogIndex.read(repository.driver, database);
-  return new Search({ ...options, filter: { ...filter, partitions } }, notes).run();
+  return new Search({ ...options, filter: { ...filter, ...places } }, notes).run();
 }
 
 type Batches = Iterable<readonly IndexedTransaction[]> | AsyncIterable<readonly IndexedTransaction[]>;

@@ -1,4 +1,7 @@
-/** Rows of a partitioned table are in its partitions, and WAL knows only these: which are they? */
+/**
+ * Where a table is, as WAL does not say: its rows are in its partitions, and it goes with its database, of whose drop WAL has only
+ * the number.
+ */
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
 import type { CatalogSnapshot } from '../../postgres/index.ts';
@@ -7,7 +10,14 @@ import { mapParallel } from '../../streams/index.ts';
 import { openCatalogNames } from '../wal/catalog-names.ts';
 import { type FindFilter, isNamed, partitionKeys } from './find-filter.ts';
 
-export interface PartitionOptions {
+export interface TablePlaces {
+  /** All that were its partitions, at any depth, also children by inheritance; as `partitionKeys` names them. */
+  readonly partitions: ReadonlySet<string>;
+  /** Names of the databases that had it. */
+  readonly databases: ReadonlySet<string>;
+}
+
+export interface TablePlacesOptions {
   readonly repository: Repository;
   readonly database: string;
   readonly filter: Pick<FindFilter, 'tables' | 'since' | 'xid'>;
@@ -19,13 +29,14 @@ export interface PartitionOptions {
 const readers = 4;
 
 /**
- * All that were partitions, at any depth, of the tables that are looked for, in the time that is looked through; also children by
- * inheritance. By the catalog snapshots that were stored beside WAL. One that is damaged is told, and left out.
+ * Of the tables that are looked for, in the time that is looked through, by the catalog snapshots that were stored beside WAL. One
+ * that is damaged is told, and left out.
  */
-export async function partitionsOf(options: PartitionOptions): Promise<ReadonlySet<string>> {
+export async function tablePlaces(options: TablePlacesOptions): Promise<TablePlaces> {
   const { repository, database, filter, progress, signal } = options;
   const { tables, since, xid } = filter;
-  const found = new Set<string>();
+  const [partitions, databases] = [new Set<string>(), new Set<string>()];
+  const found = { partitions, databases };
   // A transaction is found by its number whatever it changed.
   if (tables.length === 0 || xid !== undefined) return found;
   const notes = (await listLogNotes(repository, database, 'names')).reverse();
@@ -41,7 +52,9 @@ export async function partitionsOf(options: PartitionOptions): Promise<ReadonlyS
   for await (const { note, snapshot } of mapParallel(wanted(), readers, read)) {
     if (!snapshot || known.has(keyOf(note))) continue;
     if (since !== undefined && Date.parse(snapshot.taken) * 1000 < since) known.add(keyOf(note));
-    for (const key of partitionsIn(snapshot, tables)) found.add(key);
+    const places = placesIn(snapshot, tables);
+    for (const key of places.partitions) partitions.add(key);
+    if (places.isThere) databases.add(snapshot.database.name);
   }
   return found;
 }
@@ -63,13 +76,16 @@ async function snapshotOf(
     const isDamaged =
       thrown instanceof HelvinoError && ['REPOSITORY_DAMAGED', 'KEY_WRONG'].includes(thrown.code);
     if (!isDamaged) throw thrown;
-    progress.note('warn', `partitions that only ${note.name} knows are not found: ${thrown.message}`);
+    progress.note('warn', `what only ${note.name} knows of tables is not found: ${thrown.message}`);
     return undefined;
   }
 }
 
-/** Pure. */
-export function partitionsIn(snapshot: CatalogSnapshot, tables: readonly string[]): string[] {
+/** `isThere`: the database has one of the tables. Pure. */
+function placesIn(
+  snapshot: CatalogSnapshot,
+  tables: readonly string[],
+): { partitions: string[]; isThere: boolean } {
   const schemas = new Map(snapshot.schemas);
   const relations = new Map(
     snapshot.relations.map(([oid, schema, name, , , file]) => [
@@ -88,12 +104,15 @@ export function partitionsIn(snapshot: CatalogSnapshot, tables: readonly string[
       add(child);
     }
   };
-  for (const parent of children.keys()) {
-    const table = relations.get(parent);
-    if (table && tables.some((wanted) => isNamed(table, wanted))) add(parent);
+  let isThere = false;
+  for (const [oid, table] of relations) {
+    if (!tables.some((wanted) => isNamed(table, wanted))) continue;
+    isThere = true;
+    add(oid);
   }
-  return [...found].flatMap((oid) => {
+  const partitions = [...found].flatMap((oid) => {
     const table = relations.get(oid);
     return table ? partitionKeys(table) : [];
   });
+  return { partitions, isThere };
 }

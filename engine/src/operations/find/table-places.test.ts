@@ -4,7 +4,7 @@ import { notedProgress } from '../../../test/noted-progress.ts';
 import { memoryRepository } from '../../../test/repository-fixture.ts';
 import type { CatalogSnapshot } from '../../postgres/index.ts';
 import { logNoteName, putLogNote } from '../../repository/log-notes.ts';
-import { partitionsOf } from './partitions.ts';
+import { tablePlaces } from './table-places.ts';
 
 /** The table `visits` (oid 1) with the partitions `visits_<n>` (oid 10 + n). */
 function snapshot(day: number, partitions: readonly number[], database = 5): CatalogSnapshot {
@@ -38,7 +38,13 @@ async function stored(snapshots: readonly CatalogSnapshot[]) {
   const look = async (filter: { tables: string[]; since?: number; xid?: number }) => {
     const { signal } = new AbortController();
     const { repository } = memory;
-    const found = await partitionsOf({ repository, database: 'main', filter, progress, signal });
+    const { partitions: found } = await tablePlaces({
+      repository,
+      database: 'main',
+      filter,
+      progress,
+      signal,
+    });
     return [...found].filter((key) => key.includes('visits')).sort();
   };
   return { ...memory, look, notes };
@@ -78,5 +84,5 @@ test('damaged snapshots – are told, the others count', async () => {
   }
   assert.deepEqual(await look({ tables: ['visits'] }), [key(1)]);
   assert.equal(notes.length, 2);
-  assert.match(notes[0]!, /^partitions that only log-names\/main\/\S+ knows are not found/);
+  assert.match(notes[0]!, /^what only log-names\/main\/\S+ knows of tables is not found/);
 });
