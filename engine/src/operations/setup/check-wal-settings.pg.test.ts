@@ -151,6 +151,8 @@ test('max_slot_wal_keep_size – without it the disk may fill; with it a gap may
   await query(server, `alter system set ${name} = '600MB'`, 'select pg_reload_conf()');
   const detail = /up to 600 MiB of WAL for us, some 10 min 00 s at 1\.00 MiB a second on average; /;
   (await check(server, known)).is(name, 'good', detail);
+  await query(server, `alter system set ${name} = 0`, 'select pg_reload_conf()');
+  (await check(server)).is(name, 'advice', /keeps nothing for a slot/, /'20GB'/);
 });
 
 test('our slot – not there, used, left: what it keeps of the disk grows until it is dropped, as the hint says', async () => {

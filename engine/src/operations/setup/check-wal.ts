@@ -128,8 +128,19 @@ function slotCount({ slots, slotsUsed }: WalFacts): Finding[] {
 
 function keepSize({ keep, rate }: WalFacts): Finding {
   const name = 'max_slot_wal_keep_size';
+  const hint =
+    "set it to what the disk can spare, e.g. half of its free space: ALTER SYSTEM SET max_slot_wal_keep_size = '20GB'; SELECT pg_reload_conf(); and let `helvino wal status` alarm you when no stream runs";
   const speed = rate === undefined || rate < 1 ? undefined : `${formatBytes(rate)} a second on average`;
-  if (keep >= 0) {
+  if (keep === 0) {
+    return {
+      name,
+      state: 'advice',
+      detail:
+        'the server keeps nothing for a slot: a stream that is away or slow for as long as a checkpoint takes has lost its slot, and a gap begins',
+      hint,
+    };
+  }
+  if (keep > 0) {
     const time = speed ? `, some ${formatDuration(keep / rate!)} at ${speed}` : '';
     return {
       name,
@@ -141,7 +152,7 @@ function keepSize({ keep, rate }: WalFacts): Finding {
     name,
     state: 'advice',
     detail: `without a limit: when we are away for long, WAL piles up${speed ? ` (${speed})` : ''} until the disk of the server is full, and it stops`,
-    hint: "set it to what the disk can spare, e.g. half of its free space: ALTER SYSTEM SET max_slot_wal_keep_size = '20GB'; SELECT pg_reload_conf(); and let `helvino wal status` alarm you when no stream runs",
+    hint,
   };
 }
 
