@@ -1,8 +1,8 @@
 /**
  * Puts the engine together for an installed package, where Node.js runs no TypeScript: a few files instead of hundreds, which also
- * begin in half the time. `node scripts/build.ts` writes `dist`; `npm pack -w engine` does so, too.
+ * begin in half the time. `node scripts/build.ts` writes `dist`; `npm pack -w engine` does so, too. With a folder, it writes a program there.
  */
-import { copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as esbuild from 'esbuild';
@@ -80,7 +80,19 @@ async function filesBeside(): Promise<{ modules: string[]; others: string[] }> {
   };
 }
 
+/** A program that begins from a folder, as an installed package does. */
+async function buildProgram(folder: string): Promise<void> {
+  await build([join(engine, 'src/main.ts')], join(folder, 'dist'));
+  await mkdir(join(folder, 'bin'), { recursive: true });
+  for (const name of ['bin/helvino.mjs', 'package.json'])
+    await copyFile(join(engine, name), join(folder, name));
+}
+
 if (import.meta.main) {
-  await build([join(engine, 'src/main.ts')], join(engine, 'dist'));
-  await copyFile(join(engine, '../LICENSE'), join(engine, 'LICENSE'));
+  const [folder] = process.argv.slice(2);
+  if (folder !== undefined) await buildProgram(folder);
+  else {
+    await build([join(engine, 'src/main.ts')], join(engine, 'dist'));
+    await copyFile(join(engine, '../LICENSE'), join(engine, 'LICENSE'));
+  }
 }

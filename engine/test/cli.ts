@@ -1,8 +1,11 @@
-/** Runs the launcher as a user would, on the Node.js that is there. `signal` ends it, with SIGTERM; `kill` as a power cut does. */
+/**
+ * Runs the program as a user would: what `npm test` has put together, else the launcher of the checkout, on the Node.js that is there.
+ * `signal` ends it, with SIGTERM; `kill` as a power cut does. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const launcher = fileURLToPath(new URL('../bin/helvino.mjs', import.meta.url));
+const launcher =
+  process.env.HELVINO_TEST_PROGRAM ?? fileURLToPath(new URL('../bin/helvino.mjs', import.meta.url));
 
 export interface CliOutcome {
   readonly status: number | null;

@@ -160,11 +160,11 @@ async function missingObjects(one: Case, original: Case): Promise<string[]> {
 
 const preload = fileURLToPath(new URL('./crash-preload.ts', import.meta.url));
 
-/** Dies at up to `most` steps of a restore (files written, renamed, removed, flushed …), then runs the restore again. */
+/** Dies at up to `most` steps of a restore, and so many at either of its `ends` (files written, renamed, removed, flushed …), then runs the restore again. */
 export async function crashRestore(
   lab: CrashLab,
   template: Template,
-  { most, delta = false }: { most: number; delta?: boolean },
+  { most, ends, delta = false }: { most: number; ends: number; delta?: boolean },
 ): Promise<Set<string>> {
   const [first, last] = [template.kept[0]!, template.kept.at(-1)!];
   const { one } = template;
@@ -189,8 +189,8 @@ export async function crashRestore(
   const steps = (await readFile(trace, 'utf8')).trimEnd().split('\n');
   const hit = new Set<string>();
   // The first steps make the marker, the last the control file: each of them counts.
-  const ends = Array.from({ length: 6 }, (_, i) => i + 1).flatMap((n) => [n, steps.length + 1 - n]);
-  await inPairs([...new Set([...ends, ...sample(steps.length, most)])], async (nth) => {
+  const both = Array.from({ length: ends }, (_, i) => i + 1).flatMap((n) => [n, steps.length + 1 - n]);
+  await inPairs([...new Set([...both, ...sample(steps.length, most)])], async (nth) => {
     const where = `restore killed at step ${nth} of ${steps.length}`;
     const target = await prepared();
     const own = `${target}-trace`;

@@ -3,14 +3,7 @@ import { rm } from 'node:fs/promises';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { query, startRestored } from '../../test/backup-fixture.ts';
-import {
-  assertNoGarbage,
-  assertSameTree,
-  type Case,
-  CrashLab,
-  reopen,
-  runChild,
-} from '../../test/crash-fixture.ts';
+import { assertNoGarbage, type Case, CrashLab, reopen, runChild, treeOf } from '../../test/crash-fixture.ts';
 import { serverFolder, type TestServer } from '../../test/pg-server.ts';
 import { systemClock } from '../base/clock.ts';
 import { HelvinoError } from '../base/errors.ts';
@@ -54,7 +47,7 @@ describe('several runs at once on one repository', { concurrency: 1 }, () => {
     return Object.assign(Object.create(one) as Case, { repository });
   }
 
-  /** Every backup restores twice the same and holds what the source does, verify is clean, garbage goes. */
+  /** Every backup restores whole and holds what the source does, verify is clean, garbage goes. */
   async function assertAllGood(backups: number): Promise<void> {
     const names = await one.repository.backups();
     assert.equal(names.length, backups);
@@ -62,26 +55,26 @@ describe('several runs at once on one repository', { concurrency: 1 }, () => {
     assert.equal(report.verdict, 'passed', JSON.stringify(report));
     await one.collect();
     await assertNoGarbage(one, 'afterwards');
-    for (const { database, id } of names) {
-      const manifest = await one.repository.manifest(database, id);
-      const trees = [await one.restoredTree(manifest), await one.restoredTree(manifest)];
-      assert.equal(trees[0]!.size - 1, manifest.totals.files, 'all files, and recovery.signal');
-      assertSameTree(trees[0]!, trees[1]!, id);
-    }
     const { rows } = await content(lab.server);
-    for (const { database, id } of names.slice(1))
-      assert.deepEqual(await restoredContent(await one.repository.manifest(database, id)), rows);
+    for (const [i, { database, id }] of names.entries()) {
+      const manifest = await one.repository.manifest(database, id);
+      const { size, found } = await restored(manifest);
+      assert.equal(size - 1, manifest.totals.files, 'all files, and recovery.signal');
+      // The source was changed since the template's.
+      if (i > 0) assert.deepEqual(found, rows);
+    }
   }
 
   /** What every backup but the template's must hold: nothing was changed since. */
   const content = (server: TestServer) => query(server, 'select count(*), sum(hashtext(t::text)) from t');
 
-  async function restoredContent(manifest: Manifest) {
+  async function restored(manifest: Manifest) {
     const directory = await serverFolder();
     try {
       await one.restore(manifest, directory);
+      const { size } = treeOf(directory);
       await using server = await startRestored(directory, 18);
-      return (await content(server)).rows;
+      return { size, found: (await content(server)).rows };
     } finally {
       await rm(directory, { recursive: true, force: true });
     }
