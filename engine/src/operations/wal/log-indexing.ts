@@ -1,7 +1,7 @@
 /**
  * Makes the index of WAL while it is stored: a thread reads the records, its parts are stored as notes. A whole part makes
  * the short ones before it superfluous, as with WAL itself. The WAL is worth more than its index: when reading fails, the
- * index stops with a warning, and storing goes on.
+ * index stops with a warning, and storing goes on (stream-index.ts begins a new one).
  */
 import { Worker } from 'node:worker_threads';
 import type { Clock } from '../../base/clock.ts';
@@ -54,6 +54,11 @@ export class LogIndexing {
       this.#fail(thrown instanceof Error ? thrown.message : String(thrown)),
     );
     this.#worker.on('exit', () => this.#fail(undefined));
+  }
+
+  /** Nothing more comes of it. */
+  get failed(): boolean {
+    return this.#failed;
   }
 
   /** Takes a copy. */

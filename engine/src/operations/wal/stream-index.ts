@@ -1,7 +1,7 @@
 /** The index that a stream makes beside the WAL that it stores: where it goes on, what names it uses, when it is stored. */
 import type { Clock } from '../../base/clock.ts';
 import type { Progress } from '../../base/progress.ts';
-import { type ConnectionParams, walSegmentBegin } from '../../postgres/index.ts';
+import { type CatalogSnapshot, type ConnectionParams, walSegmentBegin } from '../../postgres/index.ts';
 import { logFiles, type Repository } from '../../repository/index.ts';
 import type { SourceFacts } from '../backup/source.ts';
 import { readCatalogNames } from './catalog-names.ts';
@@ -23,6 +23,8 @@ export interface StreamIndexOptions {
 
 /** Parts of the open segment's index are stored so often. */
 const everyMs = 10_000;
+/** After a failure a new index is begun, no more often: what failed may fail again. */
+const againMs = 60_000;
 
 export type IndexSource = Pick<SourceFacts, 'databases' | 'walSegmentSize'>;
 
@@ -33,13 +35,19 @@ export class StreamIndex {
   readonly #watch: CatalogWatch | undefined;
   #indexing: LogIndexing | undefined;
   #lastStored: number;
+  #timeline = 0;
+  /** Up to where WAL was pushed. */
+  #position = 0n;
+  #begun = 0;
+  /** For the index that is to follow one that failed. */
+  #next: { readonly names: CatalogSnapshot[]; isReady: boolean } | undefined;
 
   constructor(options: StreamIndexOptions, source: IndexSource) {
     const { connection } = options;
     this.#options = options;
     this.#source = source;
     this.#watch = connection && new CatalogWatch({ ...options, connection });
-    if (this.#watch) this.#watch.onSnapshot = (snapshot) => this.#indexing?.addSnapshot(snapshot);
+    if (this.#watch) this.#watch.onSnapshot = (snapshot) => this.#addSnapshot(snapshot);
     this.#lastStored = options.clock.monotonic();
   }
 
@@ -49,7 +57,7 @@ export class StreamIndex {
    */
   async begin(place: { timeline: number; start: bigint; restart: bigint | undefined }): Promise<bigint> {
     await this.#closeIndexing();
-    const { repository, database, clock, progress } = this.#options;
+    const { repository, database } = this.#options;
     const { timeline } = place;
     if (this.#watch) {
       this.#watch.timeline = timeline;
@@ -59,16 +67,30 @@ export class StreamIndex {
     const setup = await this.#setup(place);
     const from = setup.state ? BigInt(setup.state.lastEnd) : setup.start;
     const snapshots = await readCatalogNames(repository, database, { timeline, from });
+    this.#timeline = timeline;
+    this.#start({ ...setup, segmentSize, snapshots });
+    return setup.start;
+  }
+
+  #start(setup: IndexerSetup): void {
+    const { repository, database, clock, progress } = this.#options;
+    this.#position = setup.start;
+    this.#begun = clock.monotonic();
+    this.#next = undefined;
     this.#indexing = new LogIndexing({
       repository,
       database,
-      timeline,
+      timeline: this.#timeline,
       clock,
       progress,
-      setup: { ...setup, segmentSize, snapshots },
+      setup,
       onChanged: (databases) => this.#watch?.changed(databases),
     });
-    return setup.start;
+  }
+
+  #addSnapshot(snapshot: CatalogSnapshot): void {
+    this.#next?.names.push(snapshot);
+    this.#indexing?.addSnapshot(snapshot);
   }
 
   async #setup({
@@ -101,7 +123,41 @@ export class StreamIndex {
   }
 
   push(bytes: Uint8Array): void {
-    this.#indexing?.push(bytes);
+    const from = this.#position;
+    this.#position += BigInt(bytes.length);
+    if (this.#indexing?.failed) this.#pushAnew(this.#indexing, { bytes, from });
+    else this.#indexing?.push(bytes);
+  }
+
+  /** A new index begins with a segment. Of the WAL between, `find` says that it has none. */
+  #pushAnew(failed: LogIndexing, { bytes, from }: { bytes: Uint8Array; from: bigint }): void {
+    if (this.#options.clock.monotonic() - this.#begun < againMs) return;
+    const segmentSize = this.#source.walSegmentSize;
+    const start = walSegmentBegin(this.#position, segmentSize);
+    if (this.#next === undefined) this.#readNames();
+    else if (this.#next.isReady && start >= from) {
+      void failed.close();
+      this.#start({ start, segmentSize, snapshots: this.#next.names });
+      this.push(bytes.subarray(Number(start - from)));
+    }
+  }
+
+  /** Beside the stream, which does not wait for it. */
+  #readNames(): void {
+    const { repository, database, clock } = this.#options;
+    const next = { names: [] as CatalogSnapshot[], isReady: false };
+    this.#next = next;
+    const place = { timeline: this.#timeline, from: this.#position };
+    readCatalogNames(repository, database, place).then(
+      (names) => {
+        next.names.unshift(...names);
+        next.isReady = true;
+      },
+      () => {
+        if (this.#next === next) this.#next = undefined;
+        this.#begun = clock.monotonic();
+      },
+    );
   }
 
   congestion(): Promise<void> | undefined {
