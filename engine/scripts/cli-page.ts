@@ -9,7 +9,8 @@ export function cliPage(): string {
   return [
     ...pageHead('Command line', 'engine/src/cli/verbs'),
     'Results go to standard output, progress and errors to standard error. With `--json` standard output is one object:',
-    '`{"ok":true,"command":…,"result":…}` or `{"ok":false,"command":…,"error":…}`. The exit status is 0 when all is good; those',
+    '`{"ok":true,"command":…,"result":…,"warnings":[…]}` or `{"ok":false,"command":…,"error":…}` (without `command` where no verb was',
+    'named); only `open` writes a line before it, which says where the server is. The exit status is 0 when all is good; those',
     'of errors are in [errors](errors.md). SIGINT, SIGTERM and SIGHUP stop the work in order (exit status 130); a second one at',
     'once.',
     '',

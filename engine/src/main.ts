@@ -13,6 +13,7 @@ import {
   firstWord,
   type GlobalOptions,
   loadVerbs,
+  namedVerb,
   type ParsedCommand,
   parseArguments,
 } from './cli/index.ts';
@@ -59,21 +60,39 @@ for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
   });
 }
 
-process.exit(await run(process.argv.slice(2)));
+const status = await run(process.argv.slice(2));
+await allWritten();
+process.exit(status);
+
+/**
+ * A pipe takes 64 KiB, and the rest when its reader is ready: exit() would cut that off. Ends also when the reader has gone away, and by
+ * a signal, should the reader be stuck.
+ */
+async function allWritten(): Promise<void> {
+  for (const stream of [process.stdout, process.stderr]) {
+    if (stream.writableLength === 0) continue;
+    await new Promise<void>((resolve) => {
+      interrupted.signal.addEventListener('abort', () => resolve(), { once: true });
+      stream.write('', () => resolve());
+    });
+  }
+}
 
 async function run(argv: readonly string[]): Promise<number> {
   const json = argv.includes('--json');
   let parsed: ParsedCommand | undefined;
+  let named: string | undefined;
   try {
     const write = (text: string) => process.stdout.write(text);
     const verbs = await loadVerbs(firstWord(argv));
+    named = namedVerb(argv, verbs);
     const program = buildProgram({ verbs, version, write }, (command) => {
       parsed = command;
     });
     await parseArguments(program, argv);
     return parsed ? await runVerb(parsed) : 0;
   } catch (thrown) {
-    return report(thrown, json, parsed?.verb.name);
+    return report(thrown, json, parsed?.verb.name ?? named);
   }
 }
 

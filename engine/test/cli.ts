@@ -1,10 +1,10 @@
 /**
  * Runs the program as a user would: what `npm test` has put together, else the launcher of the checkout, on the Node.js that is there.
- * `signal` ends it, with SIGTERM; `kill` as a power cut does. */
+ * `signal` ends it, with SIGTERM; `kill` as a power cut does. `onOutput` sees what standard output has so far. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const launcher =
+export const launcher =
   process.env.HELVINO_TEST_PROGRAM ?? fileURLToPath(new URL('../bin/helvino.mjs', import.meta.url));
 
 export interface CliOutcome {
@@ -15,7 +15,13 @@ export interface CliOutcome {
 
 export function helvino(
   args: readonly string[],
-  options: { cwd: string; env?: Record<string, string>; signal?: AbortSignal; kill?: AbortSignal },
+  options: {
+    cwd: string;
+    env?: Record<string, string>;
+    signal?: AbortSignal;
+    kill?: AbortSignal;
+    onOutput?: (stdout: string) => void;
+  },
 ): Promise<CliOutcome> {
   return new Promise((resolve, reject) => {
     const { HELVINO_CONFIG: _, HELVINO_IDENTITY: __, ...inherited } = process.env;
@@ -27,7 +33,10 @@ export function helvino(
       detached: options.kill !== undefined,
     });
     const output = { stdout: '', stderr: '' };
-    child.stdout.on('data', (chunk) => (output.stdout += chunk));
+    child.stdout.on('data', (chunk) => {
+      output.stdout += chunk;
+      options.onOutput?.(output.stdout);
+    });
     child.stderr.on('data', (chunk) => (output.stderr += chunk));
     child.on('error', reject);
     options.signal?.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });

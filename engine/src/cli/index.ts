@@ -4,5 +4,5 @@
  * text; only `output/` writes, and only main.ts exits. Invariant: every verb speaks JSON with --json, one object on stdout.
  */
 export { createContext, type GlobalOptions } from './context.ts';
-export { buildProgram, firstWord, type ParsedCommand, parseArguments } from './program.ts';
+export { buildProgram, firstWord, namedVerb, type ParsedCommand, parseArguments } from './program.ts';
 export { loadVerbs } from './verbs/index.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HelvinoError } from '../base/errors.ts';
-import { buildProgram, firstWord, type ParsedCommand, parseArguments } from './program.ts';
+import { buildProgram, firstWord, namedVerb, type ParsedCommand, parseArguments } from './program.ts';
 import type { Verb } from './verb.ts';
 import { loadVerbs, verbWords } from './verbs/index.ts';
 
@@ -148,5 +148,19 @@ for (const [line, word] of [
 ] as const) {
   test(`"${line}" – the verbs of ${word}`, () => {
     assert.equal(firstWord(line.split(' ').filter(Boolean)), word);
+  });
+}
+
+for (const [line, name] of [
+  ['backup --fulll', 'backup'],
+  ['--json --config helvino.yaml wal status extra', 'wal status'],
+  ['drill --paln monthly', 'drill'],
+  ['drill list --all', 'drill list'],
+  ['key lsit', undefined],
+  ['bakcup', undefined],
+  ['', undefined],
+] as const) {
+  test(`"${line}" – an error of ${name ?? 'no verb'}`, () => {
+    assert.equal(namedVerb(line.split(' '), verbs), name);
   });
 }

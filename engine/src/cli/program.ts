@@ -30,6 +30,13 @@ export function firstWord(argv: readonly string[]): string | undefined {
   return undefined;
 }
 
+/** The verb that was meant, also where it could not be parsed: an error says whose it is. */
+export function namedVerb(argv: readonly string[], verbs: readonly Verb[]): string | undefined {
+  const first = firstWord(argv) ?? '';
+  const second = argv[argv.indexOf(first) + 1];
+  return [`${first} ${second}`, first].find((wanted) => verbs.some(({ name }) => name === wanted));
+}
+
 interface ProgramInput {
   readonly verbs: readonly Verb[];
   readonly version: string;
