@@ -5,6 +5,7 @@ import { openConfigured, surroundingsOf } from '../../operations/index.ts';
 import {
   defaultSlot,
   readSourceState,
+  readStoredEnds,
   type SourceState,
   storedEnds,
   streamWal,
@@ -103,18 +104,22 @@ const status: Verb = {
     const host = await openAsHost(context, options);
     const slot = slotOf(host, options);
     const own = await walStatus(host.repositoryHandle, host.name);
-    const source =
+    const isCopy = textOption(options, 'copy') !== undefined;
+    const answer =
       options.server === false
         ? undefined
         : await readSourceState({
             connection: await host.connection(),
             slot,
             stored: storedEnds(own),
+            storedNow: () => readStoredEnds(host.repositoryHandle, host.name),
             now: await host.repositoryHandle.driver.now(),
             clock: context.clock,
           });
+    // A copy gets what the stream has stored elsewhere.
+    const source = isCopy && typeof answer === 'object' ? { ...answer, elsewhere: undefined } : answer;
     const alarms = walAlarms({ slot, limits: host.database.wal, status: own, source });
-    const copies = textOption(options, 'copy') === undefined ? await otherCopies(context, host) : [];
+    const copies = isCopy ? [] : await otherCopies(context, host);
     const state = typeof source === 'string' ? undefined : source;
     const data = {
       ...own,

@@ -24,7 +24,7 @@ import { newestVerification, type VerificationRecord } from '../verify/record.ts
 import { checkContainers } from '../volume/left-containers.ts';
 import { type WalAlarm, walAlarms } from '../wal/alarms.ts';
 import { defaultSlot } from '../wal/slot.ts';
-import { readSourceState, type SourceState, storedEnds } from '../wal/source-state.ts';
+import { readSourceState, readStoredEnds, type SourceState, storedEnds } from '../wal/source-state.ts';
 import { type WalStatus, walStatus } from '../wal/status.ts';
 import { type SafeUntil, safeUntil } from './safe-until.ts';
 
@@ -312,6 +312,7 @@ async function walChecks(
       connection,
       slot,
       stored: storedEnds(wal),
+      storedNow: () => readStoredEnds(repository, database),
       now: await repository.driver.now(),
       clock,
     }));
@@ -326,7 +327,7 @@ async function walChecks(
       detail: `${message}: ${hint}`,
     };
   });
-  if (lag && !alarms.some(({ name }) => name === 'lag')) {
+  if (lag && !alarms.some(({ name }) => name === 'lag' || name === 'elsewhere')) {
     const detail = lag.bytes === 0 ? 'all is stored' : `${formatBytes(lag.bytes)} behind the server`;
     checks.push({ name: 'WAL lag', state: 'ok', detail });
   }
@@ -349,6 +350,7 @@ const alarmStates: Readonly<Record<WalAlarm['name'], Severity>> = {
   lag: 'warning',
   stream: 'critical',
   slot: 'critical',
+  elsewhere: 'critical',
   gap: 'critical',
   commits: 'critical',
 };

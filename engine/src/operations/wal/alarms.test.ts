@@ -39,7 +39,13 @@ function alarms(
     size: 0,
     newest: undefined,
   };
-  const good = { slot: { ...slot, room }, archiving: false, lag: { bytes: 0, seconds: 0 }, waiting: 0 };
+  const good = {
+    slot: { ...slot, room },
+    archiving: false,
+    lag: { bytes: 0, seconds: 0 },
+    elsewhere: undefined,
+    waiting: 0,
+  };
   const state = typeof source === 'object' ? { ...good, ...source } : source;
   const limits = { maxLag: 60, minRoom: gib };
   return walAlarms({ slot: 'helvino_main', limits, status, source: state }).map(

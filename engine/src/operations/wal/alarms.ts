@@ -1,11 +1,12 @@
 /** What is wrong with the protection by WAL, with what to do. Pure. */
 import { formatBytes, formatDuration } from '../../base/format.ts';
+import { formatLsn } from '../../postgres/index.ts';
 import { slotProblems } from './slot-watch.ts';
 import type { SourceState } from './source-state.ts';
 import type { WalStatus } from './status.ts';
 
 export interface WalAlarm {
-  readonly name: 'server' | 'stream' | 'slot' | 'room' | 'lag' | 'gap' | 'commits';
+  readonly name: 'server' | 'stream' | 'slot' | 'room' | 'lag' | 'elsewhere' | 'gap' | 'commits';
   readonly message: string;
   readonly hint: string;
 }
@@ -34,7 +35,7 @@ export function walAlarms({ slot, limits, status, source }: AlarmFacts): WalAlar
   }
   return [
     ...streamAlarms(slot, source, limits),
-    ...lagAlarm(source, limits),
+    ...(source.elsewhere === undefined ? lagAlarm(source, limits) : elsewhereAlarm(slot, source.elsewhere)),
     ...waitingAlarm(source),
     ...alarms,
   ];
@@ -74,6 +75,17 @@ function lagAlarm({ lag, slot, archiving }: SourceState, { maxLag }: AlarmLimits
   if (lag.seconds <= maxLag) return [];
   const message = `${formatBytes(lag.bytes)} of WAL are not stored; the last store was ${formatDuration(lag.seconds)} ago (more than wal.maxLag, ${formatDuration(maxLag)})`;
   return [{ name: 'lag', message, hint: 'what was committed since would be lost with the server now' }];
+}
+
+/** The server forgets what is confirmed: it will never come here. */
+function elsewhereAlarm(slot: string, confirmed: bigint): WalAlarm[] {
+  return [
+    {
+      name: 'elsewhere',
+      message: `the stream that uses the slot ${slot} has confirmed WAL up to ${formatLsn(confirmed)}, which is not stored here: it stores elsewhere`,
+      hint: 'another Helvino streams into another repository with this slot: give each a slot of its own (wal.slot in helvino.yaml), and take a backup',
+    },
+  ];
 }
 
 function waitingAlarm({ slot, waiting }: SourceState): WalAlarm[] {

@@ -3,6 +3,6 @@ export { type WalAlarm, walAlarms } from './alarms.ts';
 export { archiveClient, archiveCommand, writeArchiveClient } from './archive-client.ts';
 export { receiveWal } from './receive.ts';
 export { defaultSlot, streamConnection } from './slot.ts';
-export { readSourceState, type SourceState, storedEnds } from './source-state.ts';
+export { readSourceState, readStoredEnds, type SourceState, storedEnds } from './source-state.ts';
 export { type WalStatus, walStatus } from './status.ts';
 export { streamWal } from './stream.ts';

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { makeFixture, query, startRestored } from '../../../test/backup-fixture.ts';
+import { type Fixture, makeFixture, query, startRestored } from '../../../test/backup-fixture.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
 import { startWalStream } from '../../../test/wal-stream.ts';
 import { systemClock } from '../../base/clock.ts';
 import { parseLsn, resolveConnection } from '../../postgres/index.ts';
 import { findRecovery } from '../restore/find-recovery.ts';
+import { walAlarms } from './alarms.ts';
 import { SlotWatch } from './slot-watch.ts';
-import { readSourceState, type SourceState, storedEnds } from './source-state.ts';
+import { readSourceState, readStoredEnds, type SourceState, storedEnds } from './source-state.ts';
 import { walStatus } from './status.ts';
 
 const slot = 'helvino';
@@ -26,6 +27,7 @@ test('a server that was restored to an earlier time – what is stored of its fo
       connection: await resolveConnection({ url: server.url }, {}),
       slot,
       stored: storedEnds(await walStatus(repository, 'main')),
+      storedNow: () => readStoredEnds(repository, 'main'),
       now: new Date(),
       clock: systemClock,
     });
@@ -85,4 +87,36 @@ test('a server that was restored to an earlier time – what is stored of its fo
   await using second = await startWalStream(fixture, restored);
   await second.upToNow();
   assert.equal((await lagOf(restored)).bytes, 0);
+});
+
+test('a stream that stores into another repository with our slot – is no proof that all is stored here', async () => {
+  await using fixture = await makeFixture();
+  await using other = await makeFixture();
+  await using server = await startTestServer({ major: 18, initdbArgs: ['--wal-segsize=1'] });
+  const connection = await resolveConnection({ url: server.url }, {});
+  const ask = async ({ repository }: Fixture): Promise<string[]> => {
+    const status = await walStatus(repository, 'main');
+    const source = await readSourceState({
+      connection,
+      slot,
+      stored: storedEnds(status),
+      storedNow: () => readStoredEnds(repository, 'main'),
+      now: new Date(),
+      clock: systemClock,
+    });
+    const limits = { maxLag: 60, minRoom: 0 };
+    return walAlarms({ slot, limits, status, source }).map(({ name }) => name);
+  };
+  await query(server, 'create table log (n int)');
+  {
+    await using stream = await startWalStream(fixture, server);
+    await stream.upToNow();
+    assert.deepEqual(await ask(fixture), []);
+    assert.deepEqual(await ask(other), ['elsewhere'], 'nothing is stored there');
+  }
+  await using stream = await startWalStream(other, server);
+  await query(server, 'insert into log select generate_series(1, 100000)');
+  await stream.upToNow();
+  assert.deepEqual(await ask(other), []);
+  assert.deepEqual(await ask(fixture), ['elsewhere']);
 });

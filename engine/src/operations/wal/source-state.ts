@@ -9,6 +9,7 @@ import {
   parseLsn,
   parseTimelineHistory,
 } from '../../postgres/index.ts';
+import { LogPieces, type Repository } from '../../repository/index.ts';
 import { readSlots, type SlotState, serverEndSql, serverTimelineSql } from './slot.ts';
 import type { WalStatus } from './status.ts';
 
@@ -19,6 +20,8 @@ export interface SourceState {
   readonly archiving: boolean;
   /** How far the server is ahead of what is stored, in bytes and in seconds; seconds are undefined while nothing was ever stored. */
   readonly lag: { readonly bytes: number; readonly seconds: number | undefined };
+  /** The slot's stream has confirmed WAL that is not stored here: it stores elsewhere. Up to where. */
+  readonly elsewhere: bigint | undefined;
   /** Sessions whose commit waits for a synchronous standby now. */
   readonly waiting: number;
 }
@@ -28,6 +31,8 @@ export interface SourceQuestion {
   readonly slot: string;
   /** Undefined: nothing. */
   readonly stored: StoredEnds | undefined;
+  /** Asked for again when the server says that more is stored by now. */
+  readonly storedNow: () => Promise<StoredEnds | undefined>;
   /** The store's clock now. */
   readonly now: Date;
   readonly clock: Clock;
@@ -46,6 +51,19 @@ export function storedEnds({ ends, newest }: Pick<WalStatus, 'ends' | 'newest'>)
     ends: new Map(ends.map(({ timeline, to }) => [timeline, parseLsn(to)])),
     newest: new Date(newest),
   };
+}
+
+export async function readStoredEnds(
+  { driver }: Repository,
+  database: string,
+): Promise<StoredEnds | undefined> {
+  const ends = new Map<number, bigint>();
+  let newest: Date | undefined;
+  for (const { line, end, stored } of await LogPieces.read(driver, database)) {
+    if (end > (ends.get(line) ?? 0n)) ends.set(line, end);
+    if (newest === undefined || stored > newest) newest = stored;
+  }
+  return newest && { ends, newest };
 }
 
 /** A stream that works stores what was written within this time, if `every` is not longer. */
@@ -68,31 +86,38 @@ export async function readSourceState(question: SourceQuestion): Promise<SourceS
 
 /**
  * Seconds: how long the stream took to store all that the server had when it was asked. When that takes too long: since the
- * newest piece was stored, which is the most that it can be.
+ * newest piece was stored, which is the most that it can be. What the stream has confirmed only says when to look: another one
+ * may use the slot, and store into another repository.
  */
 async function ask(client: Client, question: SourceQuestion): Promise<SourceState> {
-  const { slot, stored, now, clock } = question;
+  const { slot, now, clock } = question;
   const begun = clock.monotonic();
   const { rows } = await client.query<{ lsn: string; timeline: number; archiving: boolean; waiting: number }>(
     `select ${serverEndSql}::text as lsn, ${serverTimelineSql} as timeline,
        current_setting('archive_mode') <> 'off' and current_setting('archive_command') like '%helvino%' as archiving,
        (select count(*)::int from pg_stat_activity where wait_event = 'SyncRep') as waiting`,
   );
+  const { archiving, waiting, timeline } = rows[0]!;
   const end = BigInt(rows[0]!.lsn);
-  const before = await storedOf(question, rows[0]!.timeline);
+  let { stored } = question;
+  let durable = await storedOf(question, timeline);
   for (;;) {
     const [state] = await readSlots(client, slot);
     const confirmed = state?.active && state.restart !== undefined ? state.restart : 0n;
-    const durable = confirmed > before ? confirmed : before;
+    if (durable < end && confirmed > durable) {
+      stored = await question.storedNow();
+      durable = await storedOf({ ...question, stored }, timeline);
+    }
     const bytes = Number(end > durable ? end - durable : 0n);
     const seconds = (clock.monotonic() - begun) / 1000;
     const late = seconds * 1000 > patienceMs || !state?.active;
     if (bytes === 0 || late) {
       const silence = stored ? Math.max(0, (now.getTime() - stored.newest.getTime()) / 1000) : undefined;
       const lag = { bytes, seconds: bytes === 0 ? seconds : silence };
-      return { slot: state, archiving: rows[0]!.archiving, lag, waiting: rows[0]!.waiting };
+      const elsewhere = bytes > 0 && confirmed > durable ? confirmed : undefined;
+      return { slot: state, archiving, lag, elsewhere, waiting };
     }
-    await clock.sleep(200);
+    await clock.sleep(stored === question.stored ? 200 : 1000);
   }
 }
 

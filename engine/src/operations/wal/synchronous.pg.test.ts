@@ -9,7 +9,7 @@ import { systemClock } from '../../base/clock.ts';
 import { resolveConnection } from '../../postgres/index.ts';
 import { checkServer } from '../setup/check-server.ts';
 import { walAlarms } from './alarms.ts';
-import { readSourceState } from './source-state.ts';
+import { readSourceState, readStoredEnds } from './source-state.ts';
 import { walStatus } from './status.ts';
 
 const slot = 'helvino_main';
@@ -83,7 +83,14 @@ test('the server waits for a stream that does not run – doctor and status say 
     committed = true;
   });
   const state = () =>
-    readSourceState({ connection, slot, stored: undefined, now: new Date(), clock: systemClock });
+    readSourceState({
+      connection,
+      slot,
+      stored: undefined,
+      storedNow: () => readStoredEnds(fixture.repository, 'main'),
+      now: new Date(),
+      clock: systemClock,
+    });
   for (let i = 0; ; i++, await sleep(100)) {
     const source = await state();
     assert.ok(typeof source !== 'string');
