@@ -35,12 +35,17 @@ export async function giveUrl(
   }
 }
 
-/** Of 127.0.0.1, free a moment ago. */
-export async function freePort(): Promise<number> {
+/** Of 127.0.0.1, free a moment ago: that one, or any. Throws LOCAL_SERVER. */
+export async function freePort(wanted = 0): Promise<number> {
   const listener = createServer();
   await new Promise<void>((resolve, reject) => {
     listener.once('error', reject);
-    listener.listen(0, '127.0.0.1', resolve);
+    listener.listen(wanted, '127.0.0.1', resolve);
+  }).catch((cause: Error) => {
+    throw new HelvinoError('LOCAL_SERVER', `port ${wanted} of 127.0.0.1 cannot be used: ${cause.message}`, {
+      cause,
+      hint: 'name another port, or none: then any that is free is taken',
+    });
   });
   const address = listener.address();
   await new Promise((resolve) => listener.close(resolve));

@@ -68,7 +68,7 @@ export const findVerb: Verb = {
       identities: access.identities,
       database: neededDatabase(access),
       timeline: numberOption(options, 'timeline'),
-      limit: numberOption(options, 'limit') ?? 20,
+      limit: limitOf(options),
       progress: context.progress,
       signal: context.signal,
       filter: {
@@ -92,6 +92,12 @@ export const findVerb: Verb = {
     };
   },
 };
+
+function limitOf(options: OptionValues): number {
+  const limit = numberOption(options, 'limit') ?? 20;
+  if (limit > 0) return limit;
+  throw new HelvinoError('USAGE', 'a limit of 0 leaves nothing to find', { hint: 'write 1 or more' });
+}
 
 function numberOption(options: OptionValues, name: string): number | undefined {
   const text = textOption(options, name);

@@ -24,4 +24,10 @@ test('what is no moment – USAGE', () => {
       () => parseMoment(text, now),
       (thrown) => thrown instanceof HelvinoError && thrown.code === 'USAGE',
     );
+  for (const text of ['tomorrow', '1 year ago', '5 minutes', 'xid:12'])
+    assert.throws(() => parseMoment(text, now), {
+      message: `"${text}" is not a time`,
+      hint: /^today, yesterday/,
+    });
+  assert.throws(() => parseMoment('2026-03-29 02:30 Europe/Berlin', now), /clocks were put forward/);
 });

@@ -1,6 +1,6 @@
 /** A moment as people write it, for searching. */
 import { HelvinoError } from '../../base/errors.ts';
-import { parseTarget } from '../restore/target-words.ts';
+import { ago, parseTarget } from '../restore/target-words.ts';
 
 /** Microseconds since 1970. Days are those of the local zone; `of` says which end of a day is meant. Throws USAGE. */
 export function parseMoment(text: string, now: Date, of: 'begin' | 'end' = 'begin'): number {
@@ -12,10 +12,12 @@ export function parseMoment(text: string, now: Date, of: 'begin' | 'end' = 'begi
   }
   const day = /^(\d{4})-(\d{2})-(\d{2})$/.exec(words);
   if (day) return edgeOf(wholeDay(text, day.slice(1).map(Number) as Day), of);
-  const target = parseTarget(text, now);
-  if (target.kind === 'time') return Number(target.time);
+  // What looks like a time is told what is wrong with it as a target of recovery is.
+  const isTime = /^\d{4}-\d{2}-\d{2}[ t]\d/.test(words) || ago.test(words);
+  const target = isTime ? parseTarget(text, now) : undefined;
+  if (target?.kind === 'time') return Number(target.time);
   throw new HelvinoError('USAGE', `"${text}" is not a time`, {
-    hint: 'today, yesterday, "2 hours ago", or a time with its zone (2026-11-25 14:03:00+01)',
+    hint: 'today, yesterday, a day (2026-11-25), "2 hours ago", or a time with its zone (2026-11-25 14:03:00+01)',
   });
 }
 

@@ -47,6 +47,9 @@ test('a zone by its name – its offset at that time; where the clocks change, r
   assert.deepEqual(at('2026-07-01 14:00 Etc/UTC'), is('2026-07-01T14:00:00Z'));
   assert.throws(() => at('2026-10-25 02:30 Europe/Berlin'), { message: /twice, at \+02:00 and at \+01:00/ });
   assert.throws(() => at('2026-03-29 02:30 Europe/Berlin'), { message: /is not there/ });
+  assert.throws(() => at('2026-03-08 02:30 America/New_York'), {
+    hint: 'write the offset instead of the name: "2026-03-08 02:30-05:00" or "2026-03-08 02:30-04:00"',
+  });
   for (const zone of ['CET', 'CEST', 'Europe/Nowhere', 'EST5EDT'])
     assert.throws(
       () => at(`2026-07-01 14:00 ${zone}`),

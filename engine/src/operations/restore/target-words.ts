@@ -19,7 +19,8 @@ export type RecoveryTarget =
   | ({ readonly kind: 'xid'; readonly xid: number } & Sided)
   | ({ readonly kind: 'name'; readonly name: string } & Sided);
 
-const ago = /^(\d+(?:\.\d+)?)\s*(s|sec|second|min|minute|h|hour|d|day)s?\s+ago$/i;
+/** How long ago, in words. */
+export const ago = /^(\d+(?:\.\d+)?)\s*(s|sec|second|min|minute|h|hour|d|day)s?\s+ago$/i;
 const unitSeconds: Readonly<Record<string, number>> = {
   s: 1,
   sec: 1,
@@ -103,8 +104,9 @@ function zoneOffset(local: string, zone: string): string {
   if (Number.isNaN(wanted)) throw new HelvinoError('USAGE', `"${local}" is not a time`);
   const found = new Set<string>();
   // The offsets that hold a day before and a day after are all that come into question.
+  const offsetOn = (away: number) => offsetAt(wanted + away * 86_400_000, zone);
   for (const away of [-1, 0, 1]) {
-    const offset = offsetAt(wanted + away * 86_400_000, zone);
+    const offset = offsetOn(away);
     const time = new Date(`${local}${offset}`).getTime();
     if (offsetAt(time, zone) === offset) found.add(offset);
   }
@@ -114,8 +116,10 @@ function zoneOffset(local: string, zone: string): string {
     other === undefined
       ? 'is not there: the clocks were put forward'
       : `is there twice, at ${only} and at ${other}`;
-  throw new HelvinoError('USAGE', `${local.replace('T', ' ')} in ${zone} ${why}`, {
-    hint: `write the offset instead of the name: "${local.replace('T', ' ')}${only ?? '+01:00'}"`,
+  const text = local.replace('T', ' ');
+  const [early, late] = other === undefined ? [-1, 1].map(offsetOn) : [only, other];
+  throw new HelvinoError('USAGE', `${text} in ${zone} ${why}`, {
+    hint: `write the offset instead of the name: "${text}${early}" or "${text}${late}"`,
   });
 }
 

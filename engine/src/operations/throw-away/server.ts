@@ -49,6 +49,8 @@ export async function openServer(
   onOpen: (server: OpenedServer) => Promise<void>,
 ): Promise<void> {
   await sweepScratch({ parent: options.parent });
+  // Not only when all has been restored.
+  if (options.port !== undefined) await freePort(options.port);
   await using cleanup = new AsyncDisposableStack();
   const scratch = await createScratch({ parent: options.parent, purpose: 'open' });
   cleanup.defer(() => scratch.remove());
