@@ -4,7 +4,8 @@
 //   npm test -- --matrix          everything but the slow suites, on each major version of PostgreSQL
 //   npm test -- restore verify    only files whose path contains one of the words
 import { spawn, spawnSync } from 'node:child_process';
-import { readdirSync, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -36,13 +37,35 @@ const cache = join(root, 'node_modules', '.cache', 'tests');
 process.env.NODE_COMPILE_CACHE ??= cache;
 // The program that tests begin again and again is put together as a package has it: it begins in half the time.
 if (files.some((file) => file.endsWith('.e2e.test.ts'))) {
-  const program = join(cache, 'program');
-  const built = spawnSync(node, [join(root, 'engine', 'scripts', 'build.ts'), program], { stdio: 'inherit' });
-  if (built.status !== 0) process.exit(1);
-  process.env.HELVINO_TEST_PROGRAM = join(program, 'bin', 'helvino.mjs');
+  const program = buildProgram();
+  if (program !== undefined) process.env.HELVINO_TEST_PROGRAM = join(program, 'bin', 'helvino.mjs');
 }
 // Tests of one thing on each major version run on the oldest and the newest; `--matrix` and the slow suites run all.
 if (slow || process.argv.includes('--matrix')) process.env.HELVINO_TEST_MATRIX = '1';
+/** Its folder: one for each content, since others may be running it. Undefined: it cannot be kept here, and tests take the sources. */
+function buildProgram() {
+  let half;
+  try {
+    mkdirSync(cache, { recursive: true });
+    half = mkdtempSync(join(cache, 'half-'));
+  } catch {
+    return undefined;
+  }
+  const built = spawnSync(node, [join(root, 'engine', 'scripts', 'build.ts'), half], { stdio: 'inherit' });
+  if (built.status !== 0) process.exit(1);
+  const content = createHash('sha256');
+  for (const file of find(half).sort()) content.update(relative(half, file)).update(readFileSync(file));
+  const program = join(cache, `program-${content.digest('hex').slice(0, 16)}`);
+  try {
+    renameSync(half, program);
+  } catch (thrown) {
+    // An earlier run has made it.
+    rmSync(half, { recursive: true, force: true });
+    if (thrown.code !== 'ENOTEMPTY' && thrown.code !== 'EEXIST') throw thrown;
+  }
+  return program;
+}
+
 // The reporter's last lines say how it went: "ℹ pass 12".
 const child = spawn(
   node,

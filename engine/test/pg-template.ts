@@ -35,10 +35,9 @@ export async function makeCluster(options: {
 }): Promise<void> {
   const { initdb, dataDir, user } = options;
   const args = ['-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-locale', '-N', ...options.args];
-  const { mtimeMs } = await stat(initdb);
-  const what = createHash('sha256').update(
-    JSON.stringify([initdb, mtimeMs, args, user ?? process.getuid?.()]),
-  );
+  // The same program in each checkout.
+  const { size } = await stat(initdb);
+  const what = createHash('sha256').update(JSON.stringify([size, args, user ?? process.getuid?.()]));
   const template = join(tmpdir(), `hv-pg-template-${what.digest('hex').slice(0, 16)}`);
   const there = await access(template).then(
     () => true,
@@ -47,12 +46,15 @@ export async function makeCluster(options: {
   if (!there) {
     // Whole or not at all: test files run at the same time.
     const half = await mkdtemp(`${template}-`);
-    if (user) await chown(half, user.uid, user.gid);
-    await run(initdb, ['-D', half, ...args], user);
-    await rename(half, template).catch(async (thrown: NodeJS.ErrnoException) => {
+    try {
+      if (user) await chown(half, user.uid, user.gid);
+      await run(initdb, ['-D', half, ...args], user);
+      await rename(half, template);
+    } catch (thrown) {
       await rm(half, { recursive: true, force: true });
-      if (thrown.code !== 'ENOTEMPTY' && thrown.code !== 'EEXIST') throw thrown;
-    });
+      const isThere = ['ENOTEMPTY', 'EEXIST'].includes((thrown as NodeJS.ErrnoException).code ?? '');
+      if (!isThere) throw thrown;
+    }
   }
   await run('cp', ['-R', '--preserve=mode', '--reflink=auto', template, dataDir], user);
   await giveSystemId(dataDir);
