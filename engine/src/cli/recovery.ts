@@ -1,6 +1,6 @@
 /** The options that say how far to recover, which `restore`, `open` and `drill` share. */
 import { HelvinoError } from '../base/errors.ts';
-import { findRecovery, parseTarget, type Recovery } from '../operations/restore/index.ts';
+import { findRecovery, parseTarget, type Recovery, rivalWords } from '../operations/restore/index.ts';
 import type { Identities } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import { neededDatabase, type ReadAccess } from './open.ts';
@@ -38,11 +38,21 @@ export async function recoveryOf(
   if (timeline !== undefined && !/^\d{1,9}$/.test(timeline))
     throw new HelvinoError('USAGE', `"${timeline}" is not a timeline`);
   context.progress.phase('looking for the recovery target');
-  return findRecovery({
+  const recovery = await findRecovery({
     ...access,
     database: neededDatabase(access),
     target,
     timeline: timeline === undefined ? undefined : Number(timeline),
     signal: context.signal,
   });
+  tellRivals(context, recovery);
+  return recovery;
+}
+
+/** The newest timeline was taken; the server that counts may be on another. */
+export function tellRivals({ progress }: Pick<CliContext, 'progress'>, { target }: Recovery): void {
+  if (target.rivals.length === 0) return;
+  const chosen = target.path.at(-1)!.timeline;
+  const others = target.rivals.map((rival) => `${rivalWords(rival)} (--timeline ${rival.timeline})`);
+  progress.note('warn', `this is along timeline ${chosen}; stored is also ${others.join(', and ')}`);
 }

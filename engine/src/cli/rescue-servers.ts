@@ -7,6 +7,7 @@ import { type ConnectionParams, connectSql, resolveConnection } from '../postgre
 import type { Identities } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import { chosenManifest, neededDatabase, neededIdentities, type ReadAccess } from './open.ts';
+import { tellRivals } from './recovery.ts';
 import { temporaryServer } from './temporary-server.ts';
 import { type OptionValues, textOption } from './verb.ts';
 
@@ -44,6 +45,7 @@ export async function withPastServer<T>(
           timeline: timelineOf(options),
           signal: context.signal,
         });
+  if (recovery) tellRivals(context, recovery);
   const manifest = recovery?.target.manifest ?? (await chosenManifest(own, undefined, 'physical'));
   const moment = recovery?.target.description ?? `the end of backup ${manifest.id}`;
   let result: { readonly value: T } | undefined;

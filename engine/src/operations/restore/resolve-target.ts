@@ -9,6 +9,7 @@ import {
   type BackupFacts,
   backupFacts,
   continuousRanges,
+  type LedgerRange,
   type PathStep,
   pathFrom,
   pathUntil,
@@ -29,6 +30,7 @@ import { gapWords, recordedGaps } from '../wal/gaps.ts';
 import type { StoredLog } from '../wal/log-bytes.ts';
 import { pathOf } from '../wal/path-of.ts';
 import { beforeDrop, DropWatch, type SeenEvent } from './database-drops.ts';
+import { type RivalTimeline, rivalTimelines, rivalWords } from './rival-timelines.ts';
 import type { RecoveryTarget } from './target-words.ts';
 import { endOfRecordAt, type WalStretch, walRecords } from './wal-records.ts';
 
@@ -42,6 +44,8 @@ export interface ResolvedTarget {
   readonly description: string;
   /** Timeline history files by name. */
   readonly histories: ReadonlyMap<string, Uint8Array>;
+  /** What was not chosen, where no timeline was asked for, and the end is behind where they parted. */
+  readonly rivals: readonly RivalTimeline[];
 }
 
 export interface ResolveOptions {
@@ -78,7 +82,8 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
   let readFrom: bigint | undefined;
   let nearest: string | undefined;
   let looking = true;
-  for await (const candidate of candidatesOf(options, { histories, gaps })) {
+  const course = await courseOf(options, { histories, gaps });
+  for await (const candidate of candidatesOf(options, { ...course, histories, gaps })) {
     options.signal.throwIfAborted();
     passed.push(passedOf(candidate));
     if (!looking) continue;
@@ -92,6 +97,7 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
         end: found.end,
         description: found.description,
         histories,
+        rivals: course.rivals.filter(({ parted }) => parted < found.end!),
       };
     nearest = found.description;
     // The others only say what could be reached instead.
@@ -103,9 +109,16 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
     .slice(-windowsNamed)
     .map(({ from, to, backup, ended }) => `from ${from} (the end of backup ${backup}, ${ended}) to ${to}`);
   throw new HelvinoError('TARGET_UNREACHABLE', `${describe(options.target)} cannot be reached: ${nearest}`, {
-    hint: `recoverable is ${hint.join(', and ')}; --to latest is the end`,
+    hint: `recoverable is ${hint.join(', and ')}; --to latest is the end${elsewhere(course)}`,
     context: { database, windows },
   });
+}
+
+/** The target may be on a timeline that nobody asked for. */
+function elsewhere({ path, rivals }: Course): string {
+  if (rivals.length === 0) return '';
+  const others = rivals.map((rival) => `${rivalWords(rival)} (--timeline ${rival.timeline})`);
+  return `; looked for was it on timeline ${path.at(-1)!.timeline}, not on ${others.join(', ')}`;
 }
 
 function noCandidate(options: ResolveOptions): HelvinoError {
@@ -165,15 +178,36 @@ function describe(target: ResolveOptions['target']): string {
   return target.kind === 'xid' ? `transaction ${target.xid}` : `the restore point "${target.name}"`;
 }
 
-/** Backups that lead to the wanted timeline, newest first. */
-async function* candidatesOf(
+interface Known {
+  readonly histories: ReadonlyMap<string, Uint8Array>;
+  readonly gaps: readonly RecordedGap[];
+}
+
+interface Course {
+  readonly ranges: readonly LedgerRange[];
+  /** Newest first. */
+  readonly names: Awaited<ReturnType<Repository['backups']>>;
+  /** To the wanted timeline. */
+  readonly path: readonly PathStep[];
+  readonly rivals: readonly RivalTimeline[];
+}
+
+async function courseOf(
   { repository, database, log, timeline }: ResolveOptions,
-  { histories, gaps }: { histories: ReadonlyMap<string, Uint8Array>; gaps: readonly RecordedGap[] },
-): AsyncGenerator<Candidate, void, void> {
+  { histories, gaps }: Known,
+): Promise<Course> {
   const ranges = withoutDamage(continuousRanges(log.pieces), gaps);
   const names = (await repository.backups(database)).reverse();
-  const wanted = timeline ?? (await newestTimeline(repository, log, names));
-  const path = pathOf(wanted, histories);
+  const path = pathOf(timeline ?? (await newestTimeline(repository, log, names)), histories);
+  const rivals = timeline === undefined ? rivalTimelines(path, ranges, histories) : [];
+  return { ranges, names, path, rivals };
+}
+
+/** Backups that lead to the wanted timeline, newest first. */
+async function* candidatesOf(
+  { repository, database }: ResolveOptions,
+  { ranges, names, path, histories, gaps }: Course & Known,
+): AsyncGenerator<Candidate, void, void> {
   for (const name of names) {
     const manifest = await repository.manifest(database, name.id);
     const facts = physicalFacts(manifest);
