@@ -2,7 +2,12 @@ import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes, formatDuration, shellWord } from '../../base/format.ts';
 import { backupFacts } from '../../catalog/index.ts';
-import { type AfterRecovery, planRestore, restore } from '../../operations/restore/index.ts';
+import {
+  type AfterRecovery,
+  inheritedArchiving,
+  planRestore,
+  restore,
+} from '../../operations/restore/index.ts';
 import {
   chosenManifest,
   copyOption,
@@ -117,6 +122,7 @@ export const restoreVerb: Verb = {
       );
     const thawed = await thawFirst(context, options, { access, manifest });
     const result = await restore(request);
+    const archiving = await inheritedArchiving(request.directory);
     const major = Math.floor(source.serverVersion / 10000);
     return {
       data: { ...result, thaw: thawed?.data },
@@ -126,11 +132,16 @@ export const restoreVerb: Verb = {
         `  ${result.files} files, ${formatBytes(result.written)} written, ${formatDuration(result.seconds)}`,
         ...result.tablespaces.map((t) => `  tablespace ${t.oid} is at ${t.to}`),
         `start it with a PostgreSQL ${major} server: pg_ctl -D ${shellWord(request.directory)} start`,
+        ...(archiving === undefined ? [] : archivingText),
         ...afterText[request.after],
       ],
     };
   },
 };
+
+const archivingText = [
+  'beside its source, start it with -o "-c archive_mode=off": it has the archive_command of the source, and would archive to the same place',
+];
 
 const afterText: Readonly<Record<AfterRecovery, readonly string[]>> = {
   promote: [],

@@ -18,6 +18,7 @@ import {
 } from '../../postgres/index.ts';
 import {
   LogPieces,
+  listLogNotes,
   logFiles,
   logPieceName,
   putLogFile,
@@ -142,7 +143,13 @@ export class ArchiveIntake {
     if (ranges.length < 2) return [];
     const recorded = await recordedGaps(repository, database);
     const gaps = await gapsAlong(repository, database, { ranges, recorded });
-    return gaps.filter(({ reason }) => reason === 'unknown');
+    const indexes = await listLogNotes(repository, database, 'index');
+    // What has an index was stored here: then it is the store that lost it.
+    return gaps.filter(
+      ({ reason, line, begin, end }) =>
+        reason === 'unknown' &&
+        !indexes.some((index) => index.line === line && index.begin < end && begin < index.end),
+    );
   }
 
   async #recordGap(gap: Omit<RecordedGap, 'reason' | 'time'>): Promise<void> {

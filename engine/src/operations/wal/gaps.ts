@@ -1,6 +1,6 @@
 /**
  * Why WAL is missing, kept where the WAL is: the stream knows it when it happens, and nobody later.
- * `wal/<database>/gaps/<timeline>-<from>-<to>`, JSON in an envelope.
+ * `wal/<database>/gaps/<timeline>-<from>-<to>` (`-not-archived` behind it for that reason), JSON in an envelope.
  */
 import * as z from 'zod';
 import { HelvinoError } from '../../base/errors.ts';
@@ -42,7 +42,9 @@ export const gapWords: Readonly<Record<GapReason | 'unknown', string>> = {
 export async function recordGap(repository: Repository, database: string, gap: RecordedGap): Promise<void> {
   const hex = (value: bigint | number, digits: number) =>
     value.toString(16).toUpperCase().padStart(digits, '0');
-  const name = `${hex(gap.timeline, 8)}-${hex(gap.from, 16)}-${hex(gap.to, 16)}`;
+  // Only that the WAL did not come this way: who knows better later is to be heard.
+  const suffix = gap.reason === 'not-archived' ? `-${gap.reason}` : '';
+  const name = `${hex(gap.timeline, 8)}-${hex(gap.from, 16)}-${hex(gap.to, 16)}${suffix}`;
   const bytes = Buffer.from(JSON.stringify({ ...gap, from: formatLsn(gap.from), to: formatLsn(gap.to) }));
   await putLogFile(repository, { database, kind: 'gaps', name, bytes }).catch((thrown: unknown) => {
     if (!(thrown instanceof HelvinoError) || thrown.code !== 'WAL_CONFLICT') throw thrown;

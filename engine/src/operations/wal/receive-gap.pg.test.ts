@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ArchiveLab } from '../../../test/archive-lab.ts';
 import { type Fixture, makeFixture, query } from '../../../test/backup-fixture.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
+import { listLog } from '../../repository/index.ts';
 import { walStatus } from './status.ts';
 
 async function archiveAll(server: TestServer): Promise<void> {
@@ -66,4 +67,31 @@ test('archive_command was another one for a time – the gap says so, with the r
     ['not-archived', id],
     ['not-archived', id],
   ]);
+});
+
+test('a segment that was stored, and is lost – archive_command is not to blame', async () => {
+  await using fixture = await makeFixture();
+  await using lab = await ArchiveLab.open({ fixture });
+  await using server = await startTestServer({
+    major: 17,
+    initdbArgs: ['--wal-segsize=1'],
+    config: lab.settings,
+  });
+  const receiver = await lab.receive(server);
+  for (let i = 0; i < 3; i++) {
+    await query(server, `create table t${i} (i int)`);
+    await archiveAll(server);
+  }
+  await receiver.stop();
+  const { driver } = fixture.repository;
+  const { ranges } = await walStatus(fixture.repository, 'main');
+  const names: string[] = [];
+  for await (const { name } of listLog(driver, 'main')) names.push(name);
+  assert.equal(ranges.length, 1);
+  await driver.remove(names.at(-2)!);
+  await driver.remove(names.at(-1)!);
+  await lab.receive(server);
+  await query(server, 'create table last (i int)');
+  await archiveAll(server);
+  assert.deepEqual(await gapsOf(fixture), [['unknown', undefined]]);
 });
