@@ -57,6 +57,8 @@ export async function makeCluster(options: {
     }
   }
   await run('cp', ['-R', '--preserve=mode', '--reflink=auto', template, dataDir], user);
+  // Else statistics would be as old as the template.
+  for (const name of await readdir(join(dataDir, 'pg_stat'))) await rm(join(dataDir, 'pg_stat', name));
   await giveSystemId(dataDir);
 }
 
