@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { archiveClient, archiveCommand, writeArchiveClient } from '../src/operations/wal/index.ts';
 import { formatCatalogRing } from '../src/repository/index.ts';
 import { type FaultPlan, faultPlanToEnv } from '../src/storage/testing/faulty-driver.ts';
-import type { Fixture } from './backup-fixture.ts';
-import { testServerUser } from './pg-server.ts';
+import { type Fixture, query } from './backup-fixture.ts';
+import { type TestServer, testServerUser } from './pg-server.ts';
 import type { ReceiveWork } from './receive-child.ts';
 
 export interface ClientOutcome {
@@ -135,6 +135,21 @@ export class Receiver {
     this.kill('SIGTERM');
     await this.#ended;
   }
+}
+
+/** Ends the segment and waits until it is archived. Its name. */
+export async function archiveAll(server: TestServer): Promise<string> {
+  const { rows } = await query<{ name: string }>(server, 'select pg_walfile_name(pg_switch_wal()) as name');
+  const { name } = rows[0]!;
+  for (let i = 0; i < 1200; i++) {
+    const last = await query<{ name: string | null }>(
+      server,
+      'select last_archived_wal as name from pg_stat_archiver',
+    );
+    if ((last.rows[0]!.name ?? '').slice(0, 24) >= name) return name;
+    await sleep(50);
+  }
+  throw new Error(`did not happen: ${name} is archived\n${server.log()}`);
 }
 
 /** Whether a shell is there. */

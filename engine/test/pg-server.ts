@@ -5,24 +5,13 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  access,
-  appendFile,
-  chmod,
-  chown,
-  cp,
-  mkdtemp,
-  readFile,
-  rename,
-  rm,
-  stat,
-  writeFile,
-} from 'node:fs/promises';
+import { appendFile, chmod, chown, cp, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { exists, madeOnce } from './made-once.ts';
 import { type Account, makeCluster } from './pg-template.ts';
 
 export type TestMajor = 14 | 15 | 16 | 17 | 18;
@@ -259,19 +248,11 @@ async function readableBinaries(major: TestMajor, user: Account | undefined): Pr
     version: string;
   };
   const copy = join(tmpdir(), `hv-pg-binaries-${version}`);
-  if (!(await exists(copy))) await copyTree(native, copy);
-  return join(copy, 'bin');
-}
-
-/** Whole or not at all: test files run at the same time. */
-async function copyTree(from: string, to: string): Promise<void> {
-  const half = await mkdtemp(`${to}-`);
-  await chmod(half, 0o755);
-  await cp(from, half, { recursive: true, verbatimSymlinks: true });
-  await rename(half, to).catch(async (thrown: NodeJS.ErrnoException) => {
-    await rm(half, { recursive: true, force: true });
-    if (thrown.code !== 'ENOTEMPTY' && thrown.code !== 'EEXIST') throw thrown;
+  await madeOnce(copy, async (half) => {
+    await chmod(half, 0o755);
+    await cp(native, half, { recursive: true, verbatimSymlinks: true });
   });
+  return join(copy, 'bin');
 }
 
 async function othersMayEnter(folder: string): Promise<boolean> {
@@ -279,13 +260,6 @@ async function othersMayEnter(folder: string): Promise<boolean> {
     if (((await stat(at)).mode & 0o001) === 0) return false;
     if (at === dirname(at)) return true;
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 /** An empty folder that the server may use, for tablespaces and restored data directories; mode 0700. */

@@ -5,21 +5,11 @@
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import {
-  access,
-  chown,
-  mkdtemp,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  writeFile,
-} from 'node:fs/promises';
+import { chown, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32c } from '../src/postgres/wal/crc32c.ts';
+import { madeOnce } from './made-once.ts';
 
 export interface Account {
   readonly uid: number;
@@ -39,23 +29,10 @@ export async function makeCluster(options: {
   const { size } = await stat(initdb);
   const what = createHash('sha256').update(JSON.stringify([size, args, user ?? process.getuid?.()]));
   const template = join(tmpdir(), `hv-pg-template-${what.digest('hex').slice(0, 16)}`);
-  const there = await access(template).then(
-    () => true,
-    () => false,
-  );
-  if (!there) {
-    // Whole or not at all: test files run at the same time.
-    const half = await mkdtemp(`${template}-`);
-    try {
-      if (user) await chown(half, user.uid, user.gid);
-      await run(initdb, ['-D', half, ...args], user);
-      await rename(half, template);
-    } catch (thrown) {
-      await rm(half, { recursive: true, force: true });
-      const isThere = ['ENOTEMPTY', 'EEXIST'].includes((thrown as NodeJS.ErrnoException).code ?? '');
-      if (!isThere) throw thrown;
-    }
-  }
+  await madeOnce(template, async (half) => {
+    if (user) await chown(half, user.uid, user.gid);
+    await run(initdb, ['-D', half, ...args], user);
+  });
   await run('cp', ['-R', '--preserve=mode', '--reflink=auto', template, dataDir], user);
   // Else statistics would be as old as the template.
   for (const name of await readdir(join(dataDir, 'pg_stat'))) await rm(join(dataDir, 'pg_stat', name));

@@ -1,6 +1,6 @@
 /** The options that say how far to recover, which `restore`, `open` and `drill` share. */
 import { HelvinoError } from '../base/errors.ts';
-import { findRecovery, parseTarget, type Recovery, rivalWords } from '../operations/restore/index.ts';
+import { findRecovery, parseTarget, type Recovery, rivalChoices } from '../operations/restore/index.ts';
 import type { Identities } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import { neededDatabase, type ReadAccess } from './open.ts';
@@ -53,6 +53,6 @@ export async function recoveryOf(
 export function tellRivals({ progress }: Pick<CliContext, 'progress'>, { target }: Recovery): void {
   if (target.rivals.length === 0) return;
   const chosen = target.path.at(-1)!.timeline;
-  const others = target.rivals.map((rival) => `${rivalWords(rival)} (--timeline ${rival.timeline})`);
+  const others = rivalChoices(target.rivals);
   progress.note('warn', `this is along timeline ${chosen}; stored is also ${others.join(', and ')}`);
 }

@@ -30,7 +30,7 @@ import { gapWords, recordedGaps } from '../wal/gaps.ts';
 import type { StoredLog } from '../wal/log-bytes.ts';
 import { pathOf } from '../wal/path-of.ts';
 import { beforeDrop, DropWatch, type SeenEvent } from './database-drops.ts';
-import { type RivalTimeline, rivalTimelines, rivalWords } from './rival-timelines.ts';
+import { type RivalTimeline, rivalChoices, rivalTimelines } from './rival-timelines.ts';
 import type { RecoveryTarget } from './target-words.ts';
 import { endOfRecordAt, type WalStretch, walRecords } from './wal-records.ts';
 
@@ -117,8 +117,7 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
 /** The target may be on a timeline that nobody asked for. */
 function elsewhere({ path, rivals }: Course): string {
   if (rivals.length === 0) return '';
-  const others = rivals.map((rival) => `${rivalWords(rival)} (--timeline ${rival.timeline})`);
-  return `; looked for was it on timeline ${path.at(-1)!.timeline}, not on ${others.join(', ')}`;
+  return `; looked for was it on timeline ${path.at(-1)!.timeline}, not on ${rivalChoices(rivals).join(', ')}`;
 }
 
 function noCandidate(options: ResolveOptions): HelvinoError {

@@ -36,6 +36,11 @@ function partedAt(path: readonly PathStep[], other: readonly PathStep[]): bigint
   return ends.filter((end) => end !== undefined).sort((a, b) => (a < b ? -1 : 1))[0];
 }
 
+/** For people, with the option that takes each. */
+export function rivalChoices(rivals: readonly RivalTimeline[]): string[] {
+  return rivals.map((rival) => `${rivalWords(rival)} (--timeline ${rival.timeline})`);
+}
+
 /** For people. */
 export function rivalWords({ timeline, parted, end }: RivalTimeline): string {
   return `timeline ${timeline}, which went on from ${formatLsn(parted)} to ${formatLsn(end)}`;

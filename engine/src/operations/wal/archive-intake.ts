@@ -7,7 +7,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
-import { continuousRanges, type LedgerGap, type RecordedGap } from '../../catalog/index.ts';
+import { continuousRanges, type LedgerGap } from '../../catalog/index.ts';
 import {
   formatLsn,
   parseTimelineHistory,
@@ -26,7 +26,7 @@ import {
   type Repository,
 } from '../../repository/index.ts';
 import { RotatingDataKey } from './data-key.ts';
-import { gapsAlong, gapWords, recordedGaps, recordGap } from './gaps.ts';
+import { gapsAlong, recordedGaps, tellMissing } from './gaps.ts';
 import { claimLog, type KnownCluster } from './known-cluster.ts';
 
 export interface IntakeOptions {
@@ -131,7 +131,9 @@ export class ArchiveIntake {
     if (last?.timeline !== timeline || last.end !== begin) {
       for (const { line, begin: from, end: to } of await this.#unknownGaps()) {
         const isBefore = line === timeline ? to === begin : line < timeline && to >= begin && to < end;
-        if (isBefore) await this.#recordGap({ timeline: line, from, toTimeline: line, to });
+        if (!isBefore) continue;
+        const gap = { timeline: line, from, toTimeline: line, to };
+        await tellMissing(this.#options, { ...gap, reason: 'not-archived' });
       }
     }
     this.#last = { timeline, end };
@@ -149,16 +151,6 @@ export class ArchiveIntake {
       ({ reason, line, begin, end }) =>
         reason === 'unknown' &&
         !indexes.some((index) => index.line === line && index.begin < end && begin < index.end),
-    );
-  }
-
-  async #recordGap(gap: Omit<RecordedGap, 'reason' | 'time'>): Promise<void> {
-    const { repository, database, clock, progress } = this.#options;
-    const reason = 'not-archived';
-    await recordGap(repository, database, { ...gap, reason, time: clock.now().toISOString() });
-    progress.note(
-      'warn',
-      `WAL from ${formatLsn(gap.from)} to ${formatLsn(gap.to)} is missing (${gapWords[reason]}): take a backup, which closes the gap`,
     );
   }
 

@@ -3,7 +3,9 @@
  * `wal/<database>/gaps/<timeline>-<from>-<to>` (`-not-archived` behind it for that reason), JSON in an envelope.
  */
 import * as z from 'zod';
+import type { Clock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
+import type { Progress } from '../../base/progress.ts';
 import {
   type GapReason,
   gapReasons,
@@ -49,6 +51,25 @@ export async function recordGap(repository: Repository, database: string, gap: R
   await putLogFile(repository, { database, kind: 'gaps', name, bytes }).catch((thrown: unknown) => {
     if (!(thrown instanceof HelvinoError) || thrown.code !== 'WAL_CONFLICT') throw thrown;
   });
+}
+
+/** Recorded, and told with what to do. */
+export async function tellMissing(
+  { repository, database, clock, progress }: MissingContext,
+  gap: Omit<RecordedGap, 'time'>,
+): Promise<void> {
+  await recordGap(repository, database, { ...gap, time: clock.now().toISOString() });
+  progress.note(
+    'warn',
+    `WAL from ${formatLsn(gap.from)} to ${formatLsn(gap.to)} is missing (${gapWords[gap.reason]}): take a backup, which closes the gap`,
+  );
+}
+
+interface MissingContext {
+  readonly repository: Repository;
+  readonly database: string;
+  readonly clock: Clock;
+  readonly progress: Progress;
 }
 
 /** What cannot be read says nothing: the gap itself is seen in the listing. */

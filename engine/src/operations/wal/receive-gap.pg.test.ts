@@ -1,24 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ArchiveLab } from '../../../test/archive-lab.ts';
+import { ArchiveLab, archiveAll } from '../../../test/archive-lab.ts';
 import { type Fixture, makeFixture, query } from '../../../test/backup-fixture.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
 import { listLog } from '../../repository/index.ts';
 import { walStatus } from './status.ts';
-
-async function archiveAll(server: TestServer): Promise<void> {
-  const { rows } = await query<{ name: string }>(server, 'select pg_walfile_name(pg_switch_wal()) as name');
-  for (let i = 0; i < 600; i++) {
-    const last = await query<{ name: string | null }>(
-      server,
-      'select last_archived_wal as name from pg_stat_archiver',
-    );
-    if ((last.rows[0]!.name ?? '').slice(0, 24) >= rows[0]!.name) return;
-    await sleep(50);
-  }
-  throw new Error(`${rows[0]!.name} is not archived: ${server.log()}`);
-}
 
 async function setCommand(server: TestServer, command: string): Promise<void> {
   const before = server.log().length;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { ArchiveLab, hasProgram } from '../../../test/archive-lab.ts';
+import { ArchiveLab, archiveAll, hasProgram } from '../../../test/archive-lab.ts';
 import {
   type Fixture,
   makeFixture,
@@ -37,26 +37,6 @@ async function until(what: string, condition: () => Promise<boolean>, log = () =
     await sleep(50);
   }
   throw new Error(`did not happen: ${what}\n${log()}`);
-}
-
-async function lastArchived(server: TestServer): Promise<string> {
-  const { rows } = await query<{ name: string | null }>(
-    server,
-    'select last_archived_wal as name from pg_stat_archiver',
-  );
-  return rows[0]!.name ?? '';
-}
-
-/** Ends the segment and waits until it is archived. Its name. */
-async function archiveAll(server: TestServer): Promise<string> {
-  const { rows } = await query<{ name: string }>(server, 'select pg_walfile_name(pg_switch_wal()) as name');
-  const { name } = rows[0]!;
-  await until(
-    `${name} is archived`,
-    async () => (await lastArchived(server)).slice(0, 24) >= name,
-    () => server.log(),
-  );
-  return name;
 }
 
 async function pieces(fixture: Fixture): Promise<LogPiece[]> {

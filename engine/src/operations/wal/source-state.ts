@@ -11,7 +11,7 @@ import {
 } from '../../postgres/index.ts';
 import { LogPieces, type Repository } from '../../repository/index.ts';
 import { readSlots, type SlotState, serverEndSql, serverTimelineSql } from './slot.ts';
-import type { WalStatus } from './status.ts';
+import { endsOf, type WalStatus } from './status.ts';
 
 export interface SourceState {
   /** The slot of our stream, if it is there. */
@@ -57,12 +57,7 @@ export async function readStoredEnds(
   { driver }: Repository,
   database: string,
 ): Promise<StoredEnds | undefined> {
-  const ends = new Map<number, bigint>();
-  let newest: Date | undefined;
-  for (const { line, end, stored } of await LogPieces.read(driver, database)) {
-    if (end > (ends.get(line) ?? 0n)) ends.set(line, end);
-    if (newest === undefined || stored > newest) newest = stored;
-  }
+  const { ends, newest } = endsOf(await LogPieces.read(driver, database));
   return newest && { ends, newest };
 }
 

@@ -12,7 +12,7 @@ import {
   withoutDamage,
 } from '../../catalog/index.ts';
 import { formatLsn, parseLsn, walSegmentBegin } from '../../postgres/index.ts';
-import { LogPieces, logFiles, type Repository } from '../../repository/index.ts';
+import { type LogPiece, LogPieces, logFiles, type Repository } from '../../repository/index.ts';
 import { gapsAlong, gapWords, recordedGaps } from './gaps.ts';
 import { pathOf } from './path-of.ts';
 
@@ -47,14 +47,9 @@ export async function walStatus(repository: Repository, database: string): Promi
   const pieces = await LogPieces.read(repository.driver, database);
   const recorded = await recordedGaps(repository, database);
   const ranges = withoutDamage(continuousRanges(pieces), recorded);
-  let newest: Date | undefined;
+  const { ends, newest } = endsOf(pieces);
   let bytes = 0;
-  const ends = new Map<number, bigint>();
-  for (const { line, end, size, stored } of pieces) {
-    if (end > (ends.get(line) ?? 0n)) ends.set(line, end);
-    if (newest === undefined || stored > newest) newest = stored;
-    bytes += size;
-  }
+  for (const { size } of pieces) bytes += size;
   const found = await windows(repository, database, ranges);
   return {
     gaps: await gapsOf(repository, database, { ranges, recorded, ends, windows: found }),
@@ -70,6 +65,20 @@ export async function walStatus(repository: Repository, database: string): Promi
     size: bytes,
     newest: newest?.toISOString(),
   };
+}
+
+/** How far each timeline is stored, and when the newest piece was; undefined: nothing is. */
+export function endsOf(pieces: Iterable<Pick<LogPiece, 'line' | 'end' | 'stored'>>): {
+  ends: Map<number, bigint>;
+  newest: Date | undefined;
+} {
+  const ends = new Map<number, bigint>();
+  let newest: Date | undefined;
+  for (const { line, end, stored } of pieces) {
+    if (end > (ends.get(line) ?? 0n)) ends.set(line, end);
+    if (newest === undefined || stored > newest) newest = stored;
+  }
+  return { ends, newest };
 }
 
 async function gapsOf(

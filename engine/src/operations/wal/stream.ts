@@ -29,7 +29,7 @@ import { readSource, type SourceFacts } from '../backup/source.ts';
 import { Bell } from './bell.ts';
 import { continuation, reliableEnd } from './continuation.ts';
 import { RotatingDataKey } from './data-key.ts';
-import { gapWords, recordedGaps, recordGap } from './gaps.ts';
+import { recordedGaps, tellMissing } from './gaps.ts';
 import { claimLog } from './known-cluster.ts';
 import { SegmentShipper } from './segment-shipper.ts';
 import {
@@ -286,13 +286,7 @@ class StreamRun {
   /** True when the server has removed the WAL that was asked for, and there is another place to go on from. */
   async #gapInstead(thrown: unknown, { instead }: StartingPoint): Promise<StartingPoint | undefined> {
     if (!instead || !isRemoved(thrown)) return undefined;
-    const { repository, database, clock, progress } = this.#options;
-    const { gap } = instead;
-    await recordGap(repository, database, { ...gap, time: clock.now().toISOString() });
-    progress.note(
-      'warn',
-      `WAL from ${formatLsn(gap.from)} to ${formatLsn(gap.to)} is missing (${gapWords[gap.reason]}): take a backup, which closes the gap`,
-    );
+    await tellMissing(this.#options, instead.gap);
     return instead;
   }
 
