@@ -1,6 +1,6 @@
 /**
  * Runs the program as a user would: what `npm test` has put together, else the launcher of the checkout, on the Node.js that is there.
- * `signal` ends it, with SIGTERM; `kill` as a power cut does. `onOutput` sees what standard output has so far. */
+ * `signal` ends it, with SIGTERM; `kill` as a power cut does. `onOutput` and `onErrors` see what has been written so far. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
@@ -21,6 +21,7 @@ export function helvino(
     signal?: AbortSignal;
     kill?: AbortSignal;
     onOutput?: (stdout: string) => void;
+    onErrors?: (stderr: string) => void;
   },
 ): Promise<CliOutcome> {
   return new Promise((resolve, reject) => {
@@ -37,7 +38,10 @@ export function helvino(
       output.stdout += chunk;
       options.onOutput?.(output.stdout);
     });
-    child.stderr.on('data', (chunk) => (output.stderr += chunk));
+    child.stderr.on('data', (chunk) => {
+      output.stderr += chunk;
+      options.onErrors?.(output.stderr);
+    });
     child.on('error', reject);
     options.signal?.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
     options.kill?.addEventListener('abort', () => process.kill(-child.pid!, 'SIGKILL'), { once: true });

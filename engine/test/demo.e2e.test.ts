@@ -56,6 +56,22 @@ test('helvino demo – backups, an accident that is found and rescued, a proven 
   assert.deepEqual(await readdir(join(here.cwd, 'tmp')), []);
 });
 
+test('helvino demo, stopped while the tables are filled – it ends at once, and nothing is left behind', async () => {
+  await using here = await place();
+  const stop = new AbortController();
+  let stopped = 0;
+  const onErrors = (said: string) => {
+    if (stopped > 0 || !/filling the tables/.test(said)) return;
+    stopped = performance.now();
+    stop.abort();
+  };
+  const outcome = await helvino(['demo'], { ...here, signal: stop.signal, onErrors });
+  assert.equal(outcome.status, 130, outcome.stderr);
+  const seconds = (performance.now() - stopped) / 1000;
+  assert.ok(seconds < 4, `${seconds.toFixed(1)} s`);
+  assert.deepEqual(await readdir(join(here.cwd, 'tmp')), []);
+});
+
 test('helvino demo --keep – the report and a repository that other commands read', async () => {
   await using here = await place();
   const answer = await helvinoJson(['demo', '--keep'], here);

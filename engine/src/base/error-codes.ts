@@ -63,6 +63,7 @@ export const errorCodes = {
   SOURCE_UNREADABLE: { exit: 77, http: 403, retry: false, meaning: "Files of the server's data directory, which a backup is to read itself, cannot be read here.", hint: 'run Helvino as the user of the server, or with --read replication' },
   PROTOCOL: { exit: 76, http: 502, retry: false, meaning: 'Bytes that were received do not follow the protocol or format.', hint: 'see that nothing between changes the bytes (a proxy, a pooler), and that the versions fit' },
 
+  TARGET_AMBIGUOUS: { exit: 66, http: 409, retry: false, meaning: 'The name of the restore point was used more than once: it does not say which one is meant.', hint: 'write the position of the one that is meant, as the message names them' },
   TARGET_UNREACHABLE: { exit: 66, http: 409, retry: false, meaning: 'The recovery target cannot be reached with what is stored.', hint: '`helvino wal status` shows from where to where can be recovered' },
   TARGET_NOT_EMPTY: { exit: 73, http: 409, retry: false, meaning: 'The directory to restore into is not empty.', hint: 'choose an empty directory, or --delta to make a data directory that is there like the backup' },
   TARGET_IN_USE: { exit: 73, http: 409, retry: false, meaning: 'A running PostgreSQL server uses the directory.', hint: 'stop the server first, or restore into another directory' },

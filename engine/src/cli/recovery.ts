@@ -1,6 +1,7 @@
 /** The options that say how far to recover, which `restore`, `open` and `drill` share. */
 import { HelvinoError } from '../base/errors.ts';
-import { findRecovery, parseTarget, type Recovery, rivalChoices } from '../operations/restore/index.ts';
+import { findRecovery, parseTarget, type Recovery } from '../operations/restore/index.ts';
+import { rivalChoices } from '../operations/wal/index.ts';
 import type { Identities } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import { neededDatabase, type ReadAccess } from './open.ts';

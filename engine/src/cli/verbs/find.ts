@@ -87,7 +87,7 @@ export const findVerb: Verb = {
     const complete = result.transactions.length > 0 && result.notSearched.length === 0;
     return {
       data: { ...result, transactions: result.transactions.map((t) => transactionData(t, commands(t))) },
-      text: findText(result, commands),
+      text: findText(result, { xid: numberOption(options, 'xid'), commands }),
       ...(complete ? {} : { exit: 1 }),
     };
   },
@@ -158,20 +158,32 @@ function isoTime(microseconds: number): string {
   return whole.replace('Z', `${String(microseconds % 1000).padStart(3, '0')}Z`);
 }
 
-function findText(result: FindResult, commands: (transaction: FoundTransaction) => Commands): string[] {
+/** The index knows transactions that were committed, by their own number. */
+function otherNumbers(xid: number | undefined): string[] {
+  if (xid === undefined) return [];
+  return [
+    `if ${xid} is the number of a savepoint's work, of a prepared transaction, or of one that was rolled back, this says so:`,
+    `    helvino restore --to xid:${xid} --to-directory FOLDER --dry-run`,
+  ];
+}
+
+function findText(
+  result: FindResult,
+  { xid, commands }: { xid: number | undefined; commands: (transaction: FoundTransaction) => Commands },
+): string[] {
   const lines: string[] = [];
   for (const transaction of result.transactions) {
-    const { xid, timeline, partial, droppedDatabases } = transaction;
+    const { timeline, partial, droppedDatabases } = transaction;
     const on = timeline === result.newestTimeline ? '' : `  timeline ${timeline}`;
     const time = formatTime(new Date(transaction.time / 1000));
-    lines.push(`${time}  transaction ${xid}  ${formatLsn(transaction.lsn)}${on}`);
+    lines.push(`${time}  transaction ${transaction.xid}  ${formatLsn(transaction.lsn)}${on}`);
     for (const name of droppedDatabases) lines.push(`    database ${printable(name)}: dropped`);
     for (const change of transaction.changes) lines.push(`    ${changeText(change, partial)}`);
     const { restore, rescue } = commands(transaction);
     lines.push(`    just before it: ${restore}`);
     if (rescue !== undefined) lines.push(`    one tenant's rows back: ${rescue}`);
   }
-  if (result.transactions.length === 0) lines.push('no such transaction was found');
+  if (result.transactions.length === 0) lines.push('no such transaction was found', ...otherNumbers(xid));
   if (result.more) lines.push('', 'there are more: raise --limit, or narrow it down with --since, --table …');
   for (const { timeline, from, to, why } of result.notSearched)
     lines.push('', `not searched: WAL of timeline ${timeline} from ${from} to ${to}: ${why}`);

@@ -205,6 +205,7 @@ function statusText(data: WalStatus, source: SourceState | undefined): string[] 
           windows,
         )
       : ['no backup yet: WAL alone recovers nothing']),
+    ...data.rivals.map((rival) => `not along the newest timeline: ${rival}`),
     '',
     `${data.pieces} pieces, ${formatBytes(data.size)}; the newest was stored ${data.newest ? formatTime(new Date(data.newest)) : 'never'}`,
     ...(source ? sourceText(source) : []),

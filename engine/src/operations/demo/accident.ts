@@ -72,7 +72,7 @@ export async function whileStreaming<Result>(
   });
   stream.catch(() => undefined);
   const stored = async () => {
-    const end = await withDemoClient(connection, async (client) => {
+    const end = await withDemoClient(connection, signal, async (client) => {
       const { rows } = await client.query<{ end: string }>(
         `select (pg_current_wal_insert_lsn() - '0/0')::text as end`,
       );
@@ -103,7 +103,7 @@ export async function playAccident(
   let lost: Lost;
   try {
     await clock.sleep(aroundMs, signal);
-    lost = await withDemoClient(connection, (client) => deleteConversations(client, load.begun));
+    lost = await withDemoClient(connection, signal, (client) => deleteConversations(client, load.begun));
     load.mark();
     await clock.sleep(aroundMs, signal);
   } finally {
@@ -122,7 +122,7 @@ export async function playAccident(
       deleted: found.changes.reduce((sum, change) => sum + change.deleted, 0),
     },
     rescued: rescued.tables.reduce((sum, { inserted }) => sum + inserted, 0),
-    ...(await withDemoClient(connection, (client) => outcome(client, { lost, load }))),
+    ...(await withDemoClient(connection, signal, (client) => outcome(client, { lost, load }))),
     seconds,
   };
 }
@@ -185,7 +185,7 @@ async function rescue(
   options: AccidentOptions,
   xid: number,
 ): Promise<{ rescued: ApplyResult; seconds: DemoAccident['seconds'] }> {
-  const { clock, progress, connection, folder } = options;
+  const { clock, progress, connection, folder, signal } = options;
   const begun = clock.monotonic();
   const file = join(folder, 'rescue.plan');
   progress.phase(`rescue: a server as of just before transaction ${xid}`);
@@ -207,7 +207,7 @@ async function rescue(
   await openServer(before, async ({ url }) => {
     const past = await connectSql(await resolveConnection({ url }, {}), { database: 'postgres' });
     try {
-      await withDemoClient(connection, (now) =>
+      await withDemoClient(connection, signal, (now) =>
         planRescue({ ...options, ...request, before: past, now, file }),
       );
     } finally {
@@ -216,7 +216,7 @@ async function rescue(
   });
   const planned = clock.monotonic();
   progress.phase('rescue: bringing the rows back');
-  const rescued = await withDemoClient(connection, (now) =>
+  const rescued = await withDemoClient(connection, signal, (now) =>
     applyRescue({
       ...options,
       now,

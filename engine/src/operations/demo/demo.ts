@@ -131,12 +131,12 @@ class DemoRun {
   }
 
   async all(): Promise<Omit<DemoResult, 'seconds' | 'kept'>> {
-    const { progress } = this.#options;
+    const { progress, signal } = this.#options;
     progress.phase('starting PostgreSQL');
     const server = await this.#startServer();
     const store = await this.#makeRepository();
     progress.phase('filling the tables');
-    const rows = await withDemoClient(server, async (client) => {
+    const rows = await withDemoClient(server, signal, async (client) => {
       await createDemoTables(client);
       await loadDemoRows(client, demoSize);
       return demoSize.organizations + demoSize.conversations + demoSize.messages;
@@ -146,7 +146,7 @@ class DemoRun {
     return whileStreaming(shared, async (stored) => {
       const full = await this.#backup(server, { ...store, kind: 'full' });
       progress.phase('changing some rows');
-      const changedRows = await withDemoClient(server, (client) => demoLoad(client, demoSize));
+      const changedRows = await withDemoClient(server, signal, (client) => demoLoad(client, demoSize));
       const incremental = await this.#backup(server, { ...store, kind: 'incremental' });
       const folder = this.#scratch.directory;
       const accident = await playAccident({ ...shared, identities, folder }, stored);

@@ -4,7 +4,7 @@ import { beforeDrop, type SeenEvent } from './database-drops.ts';
 
 const drop = { xid: 9, marked: 100n, gone: 200n };
 const commit = (xid: number, lsn: bigint) =>
-  ({ kind: 'commit', xid, lsn, end: lsn + 32n, time: 0n }) as const;
+  ({ kind: 'commit', xid, lsn, end: lsn + 32n, time: 0n, subtransactions: [] }) as const;
 
 /** Where recovery ends that was to end before (or after) the commit of `xid` at 300; the newest commit before is at `committed`. */
 function endOf(

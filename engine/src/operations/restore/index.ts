@@ -3,5 +3,4 @@ export { findRecovery, type Recovery } from './find-recovery.ts';
 export type { AfterRecovery } from './finish.ts';
 export { inheritedArchiving } from './inherited-archiving.ts';
 export { planRestore, restore } from './restore.ts';
-export { rivalChoices } from './rival-timelines.ts';
 export { parseTarget } from './target-words.ts';

@@ -7,6 +7,7 @@ import { systemClock } from '../../base/clock.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { formatLsn, parseLsn, resolveConnection } from '../../postgres/index.ts';
 import { listLog } from '../../repository/index.ts';
+import { walStatus } from '../wal/status.ts';
 import { streamWal } from '../wal/stream.ts';
 import { findRecovery } from './find-recovery.ts';
 import { parseTarget } from './target-words.ts';
@@ -225,4 +226,12 @@ test('a restored server goes on – its new timeline is stored beside the old; b
 
   assert.deepEqual(await numbersAt(fixture, 'latest', 17), [...upTo(10), 101, 102, 103, 104, 105]);
   assert.deepEqual(await numbersAt(fixture, 'latest', 17, 1), upTo(20));
+
+  // What `wal status` promises is what `restore` does, also where the older timeline leads further.
+  const { windows, rivals } = await walStatus(fixture.repository, database);
+  const latest = (await recover(fixture, 'latest')).target;
+  assert.deepEqual([windows[0]!.timeline, parseLsn(windows[0]!.to)], [2, latest.end]);
+  assert.ok((await recover(fixture, 'latest', 1)).target.end > latest.end);
+  assert.deepEqual(rivals.length, 1);
+  assert.match(rivals[0]!, /^timeline 1, which went on from .* \(--timeline 1\)$/);
 });

@@ -4,7 +4,7 @@
  * WAL up to that position and no further.
  */
 import { HelvinoError } from '../../base/errors.ts';
-import { formatTime } from '../../base/format.ts';
+import { formatTime, plural } from '../../base/format.ts';
 import {
   type BackupFacts,
   backupFacts,
@@ -29,8 +29,9 @@ import { logFiles, type Manifest, type Repository } from '../../repository/index
 import { gapWords, recordedGaps } from '../wal/gaps.ts';
 import type { StoredLog } from '../wal/log-bytes.ts';
 import { pathOf } from '../wal/path-of.ts';
+import { type RivalTimeline, rivalChoices, rivalTimelines } from '../wal/rival-timelines.ts';
 import { beforeDrop, DropWatch, type SeenEvent } from './database-drops.ts';
-import { type RivalTimeline, rivalChoices, rivalTimelines } from './rival-timelines.ts';
+import { endingAt, formatMicroseconds, pointChoices, preparedWords, timeOf } from './target-events.ts';
 import type { RecoveryTarget } from './target-words.ts';
 import { endOfRecordAt, type WalStretch, walRecords } from './wal-records.ts';
 
@@ -311,6 +312,10 @@ async function scan(
 ): Promise<Found> {
   let last: WalEvent | undefined;
   let passed = false;
+  let prepared: Extract<WalEvent, { kind: 'prepare' }> | undefined;
+  /** All uses of the name; of its first one the ending. */
+  const points: WalEvent[] = [];
+  let named: Found | undefined;
   // Backups may overlap, and there may be a gap between them: only what this one leads to was read with a newer one.
   const isRead = readFrom !== undefined && candidate.from < readFrom && readFrom <= candidate.reach;
   const reach = isRead ? readFrom! : candidate.reach;
@@ -318,15 +323,26 @@ async function scan(
     for await (const seen of events(log, { ...candidate, reach })) {
       signal.throwIfAborted();
       const { event } = seen;
-      const found = decide(target, event);
-      if (found?.end !== undefined)
-        return fromBackup(beforeDrop({ ...found, end: found.end }, seen, isBefore(target)), found, candidate);
+      const found = endingAt(target, event);
+      if (found) {
+        const ending = fromBackup(beforeDrop(found, seen, isBefore(target)), found, candidate);
+        if (target.kind !== 'name') return ending;
+        // Names may be used again, by a job that makes one before each deployment.
+        points.push(event);
+        named ??= ending;
+      }
+      if (event.kind === 'prepare' && target.kind === 'xid' && event.xid === target.xid) prepared = event;
       if (event.kind === 'commit') last = event;
       if (target.kind === 'time' && event.time > target.time) passed = true;
     }
   } catch (thrown) {
-    if (!isBehindFork(thrown, candidate)) throw thrown;
+    const isDamage = thrown instanceof HelvinoError && thrown.code === 'PROTOCOL';
+    // Damage behind a restore point does not matter to it.
+    if (!(named && isDamage) && !isBehindFork(thrown, candidate)) throw thrown;
   }
+  if (points.length > 1) throw ambiguous(target, points, candidate);
+  if (named) return named;
+  if (prepared) return { description: preparedWords(prepared, candidate.reach), older: false };
   if (target.kind !== 'time')
     return {
       description: `it is not in the WAL from ${formatLsn(candidate.from)} to ${formatLsn(candidate.reach)}`,
@@ -342,6 +358,18 @@ async function scan(
     ? `the last transaction stored is of ${timeOf(last)}, at ${formatLsn(last.end)}`
     : `no transaction is stored after the backup ${candidate.manifest.id}`;
   return { description: `${seen}; nothing shows that none came after it`, older: false };
+}
+
+function ambiguous(
+  target: ResolveOptions['target'],
+  points: readonly WalEvent[],
+  { manifest }: Candidate,
+): HelvinoError {
+  const made = `was made ${plural(points.length, 'time')} after backup ${manifest.id}`;
+  return new HelvinoError('TARGET_AMBIGUOUS', `${describe(target)} ${made}`, {
+    hint: `say which one is meant: ${pointChoices(points)}`,
+    context: { points: points.map((point) => ({ lsn: formatLsn(point.end), time: timeOf(point) })) },
+  });
 }
 
 /** Not before the backup's own end. */
@@ -378,37 +406,6 @@ export async function newestCommit(
     if (event.kind === 'commit' && (newest === undefined || event.time > newest)) newest = event.time;
   }
   return newest;
-}
-
-function timeOf(event: WalEvent): string {
-  return formatMicroseconds(event.time);
-}
-
-function formatMicroseconds(time: bigint): string {
-  return formatTime(new Date(Number(time / 1000n)));
-}
-
-function decide(target: ResolveOptions['target'], event: WalEvent): Found | undefined {
-  if (target.kind === 'time') {
-    const isLate = event.time > target.time || (target.side === 'before' && event.time === target.time);
-    return event.kind === 'commit' && isLate
-      ? {
-          end: event.lsn,
-          description: `before the first commit ${event.time > target.time ? 'after it' : 'at that time'}, transaction ${event.xid} at ${timeOf(event)}`,
-        }
-      : undefined;
-  }
-  if (target.kind === 'name') {
-    if (event.kind !== 'restore point' || event.name !== target.name) return undefined;
-    const made = `the restore point made at ${timeOf(event)}`;
-    return target.side === 'before'
-      ? { end: event.lsn, description: `just before ${made}` }
-      : { end: event.end, description: made };
-  }
-  if (target.kind !== 'xid' || event.kind !== 'commit' || event.xid !== target.xid) return undefined;
-  return target.side === 'before'
-    ? { end: event.lsn, description: `just before transaction ${event.xid}, committed at ${timeOf(event)}` }
-    : { end: event.end, description: `transaction ${event.xid}, committed at ${timeOf(event)}` };
 }
 
 /** Ends of transactions and restore points along the path, after the backup's end. */

@@ -21,15 +21,18 @@ export async function* walRecords<T>(
   // The backup's own WAL is no part of the log.
   if (from >= reach) return;
   let at = walSegmentBegin(from, facts.walSegmentSize);
+  // A timeline's first segment repeats what its parent's has before the fork.
+  let since = from;
   for (const { timeline, until } of path) {
     const to = until !== undefined && until < reach ? until : reach;
     if (at >= to) continue;
     const found: T[] = [];
+    const first = since;
     const reader = new WalReader({
       start: at,
       segmentSize: facts.walSegmentSize,
       onRecord: (record) => {
-        const picked = record.lsn >= from && record.end <= to ? pick(record) : undefined;
+        const picked = record.lsn >= first && record.end <= to ? pick(record) : undefined;
         if (picked !== undefined) found.push(picked);
       },
     });
@@ -38,6 +41,7 @@ export async function* walRecords<T>(
       yield* found.splice(0);
     }
     at = walSegmentBegin(to, facts.walSegmentSize);
+    since = to;
   }
 }
 

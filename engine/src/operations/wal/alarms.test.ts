@@ -33,6 +33,7 @@ function alarms(
   const status: WalStatus = {
     ranges: [],
     windows: [],
+    rivals: [],
     gaps,
     ends: [],
     pieces: 0,

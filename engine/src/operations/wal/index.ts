@@ -2,6 +2,7 @@
 export { type WalAlarm, walAlarms } from './alarms.ts';
 export { archiveClient, archiveCommand, writeArchiveClient } from './archive-client.ts';
 export { receiveWal } from './receive.ts';
+export { rivalChoices } from './rival-timelines.ts';
 export { defaultSlot, streamConnection } from './slot.ts';
 export { readSourceState, readStoredEnds, type SourceState, storedEnds } from './source-state.ts';
 export { type WalStatus, walStatus } from './status.ts';

@@ -15,12 +15,18 @@ import { formatLsn, parseLsn, walSegmentBegin } from '../../postgres/index.ts';
 import { type LogPiece, LogPieces, logFiles, type Repository } from '../../repository/index.ts';
 import { gapsAlong, gapWords, recordedGaps } from './gaps.ts';
 import { pathOf } from './path-of.ts';
+import { rivalChoices, rivalTimelines } from './rival-timelines.ts';
 
 export interface WalStatus {
   readonly ranges: readonly { timeline: number; from: string; to: string; bytes: number }[];
-  /** By backup, oldest first: from its own end to where stored WAL leads. */
+  /**
+   * By backup, oldest first: from its own end to where stored WAL leads, along the newest timeline as `restore --to` goes; of a backup
+   * that does not lead there, to the furthest.
+   */
   readonly windows: readonly { backup: string; timeline: number; from: string; to: string }[];
   readonly gaps: readonly WalGap[];
+  /** Timelines that went on beside the newest, for people: recovery goes along the newest if none is asked for. */
+  readonly rivals: readonly string[];
   /** How far each timeline is stored, whatever is missing before; in order. */
   readonly ends: readonly { timeline: number; to: string }[];
   readonly pieces: number;
@@ -50,7 +56,9 @@ export async function walStatus(repository: Repository, database: string): Promi
   const { ends, newest } = endsOf(pieces);
   let bytes = 0;
   for (const { size } of pieces) bytes += size;
-  const found = await windows(repository, database, ranges);
+  const histories = await logFiles(repository, database);
+  const newestLine = ranges.at(-1)?.line ?? 0;
+  const found = await windows(repository, database, { ranges, histories, newest: newestLine });
   return {
     gaps: await gapsOf(repository, database, { ranges, recorded, ends, windows: found }),
     ranges: ranges.map(({ line, begin, end }) => ({
@@ -60,6 +68,7 @@ export async function walStatus(repository: Repository, database: string): Promi
       bytes: Number(end - begin),
     })),
     windows: found,
+    rivals: rivalChoices(rivalTimelines(pathOf(newestLine, histories), ranges, histories)),
     ends: [...ends].map(([timeline, end]) => ({ timeline, to: formatLsn(end) })),
     pieces: pieces.length,
     size: bytes,
@@ -113,10 +122,13 @@ async function gapsOf(
 async function windows(
   repository: Repository,
   database: string,
-  ranges: readonly LedgerRange[],
+  {
+    ranges,
+    histories,
+    newest,
+  }: { ranges: readonly LedgerRange[]; histories: ReadonlyMap<string, Uint8Array>; newest: number },
 ): Promise<WalStatus['windows']> {
-  const histories = await logFiles(repository, database);
-  const newest = ranges.at(-1)?.line ?? 0;
+  const lines = new Set(ranges.map(({ line }) => line));
   const found: { backup: string; timeline: number; from: string; to: string }[] = [];
   for (const name of await repository.backups(database)) {
     const manifest = await repository.summary(database, name.id).catch(() => undefined);
@@ -125,18 +137,30 @@ async function windows(
     if (!facts) continue;
     const from = parseLsn(facts.walEnd);
     const begin = walSegmentBegin(from, facts.walSegmentSize);
-    let best = { timeline: facts.timeline, position: from };
-    for (let timeline = facts.timeline; timeline <= newest; timeline++) {
+    const reachOn = (timeline: number) => {
       const path = pathFrom(pathOf(timeline, histories), facts.timeline, from);
-      const reach = path && reachAlong(ranges, path, begin);
-      if (reach && reach.position >= best.position) best = reach;
-    }
+      return path && reachAlong(ranges, path, begin);
+    };
+    const own = { timeline: facts.timeline, position: from };
+    const reach = furthest(own, [reachOn(newest) ?? [...lines].map(reachOn)].flat());
     found.push({
       backup: manifest.id,
-      timeline: best.timeline,
+      timeline: reach.timeline,
       from: facts.walEnd,
-      to: formatLsn(best.position),
+      to: formatLsn(reach.position),
     });
   }
   return found;
+}
+
+interface Reach {
+  readonly timeline: number;
+  readonly position: bigint;
+}
+
+/** Of those that reach as far the last. */
+function furthest(own: Reach, others: readonly (Reach | undefined)[]): Reach {
+  let best = own;
+  for (const reach of others) if (reach && reach.position >= best.position) best = reach;
+  return best;
 }

@@ -10,6 +10,7 @@ const rmXact = 1;
 const xlogRestorePoint = 0x70;
 const opMask = 0x70;
 const commit = 0x00;
+const prepare = 0x10;
 const abort = 0x20;
 const commitPrepared = 0x30;
 const abortPrepared = 0x40;
@@ -24,6 +25,15 @@ export type WalEvent =
       readonly end: bigint;
       readonly xid: number;
       /** Microseconds since 1970. */
+      readonly time: bigint;
+      readonly subtransactions: readonly number[];
+    }
+  | {
+      /** PREPARE TRANSACTION: it may end any time later, or never. */
+      readonly kind: 'prepare';
+      readonly lsn: bigint;
+      readonly end: bigint;
+      readonly xid: number;
       readonly time: bigint;
     }
   | {
@@ -59,8 +69,11 @@ const layout = new RecordLayout();
 export function walEvent(record: WalRecord): WalEvent | undefined {
   if (record.resourceManager === rmXlog && (record.info & 0xf0) === xlogRestorePoint)
     return restorePoint(record);
+  if (record.resourceManager === rmXact && (record.info & opMask) === prepare) return prepared(record);
   const end = transactionEnd(record);
-  return end && { kind: end.kind, lsn: record.lsn, end: record.end, xid: end.xid, time: end.time };
+  if (!end) return undefined;
+  const { kind, xid, time, subtransactions } = end;
+  return { kind, lsn: record.lsn, end: record.end, xid, time, subtransactions };
 }
 
 /** Undefined for records that do not end a transaction. Throws PROTOCOL. */
@@ -121,6 +134,15 @@ export function fileNumber(data: Buffer, at: number): RelationFileNumber {
     database: data.readUInt32LE(at + 4),
     file: data.readUInt32LE(at + 8),
   };
+}
+
+/** xl_xact_prepare: magic, length, xid and database, 4 bytes each, and the time. */
+function prepared(record: WalRecord): WalEvent {
+  layout.read(record);
+  const data = layout.mainData(record);
+  if (data.length < 24) throw unexpectedRecord(record);
+  const time = data.readBigInt64LE(16) + epoch;
+  return { kind: 'prepare', lsn: record.lsn, end: record.end, xid: record.xid, time };
 }
 
 function restorePoint(record: WalRecord): WalEvent {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { LedgerRange } from '../../catalog/index.ts';
-import { pathOf } from '../wal/path-of.ts';
+import { pathOf } from './path-of.ts';
 import { rivalTimelines, rivalWords } from './rival-timelines.ts';
 
 const histories = new Map(

@@ -4,7 +4,7 @@
  */
 import type { LedgerRange, PathStep } from '../../catalog/index.ts';
 import { formatLsn } from '../../postgres/index.ts';
-import { pathOf } from '../wal/path-of.ts';
+import { pathOf } from './path-of.ts';
 
 export interface RivalTimeline {
   readonly timeline: number;
