@@ -7,12 +7,12 @@ export async function withDemoClient<Result>(
   signal: AbortSignal,
   work: (client: Client) => Promise<Result>,
 ): Promise<Result> {
-  signal.throwIfAborted();
   const client = await connectSql(connection, { database: 'postgres' });
   // Breaks the connection off when a statement is under way.
   const leave = () => void client.end().catch(() => undefined);
   signal.addEventListener('abort', leave, { once: true });
   try {
+    signal.throwIfAborted();
     return await work(client);
   } catch (thrown) {
     throw signal.aborted ? signal.reason : thrown;
