@@ -79,7 +79,7 @@ test('wal client and wal receive, wrong folders and places – refused with what
     );
     for (const [words, code] of [
       [['wal', 'client', '--output', 'with blank'], 'USAGE'],
-      [['wal', 'client', '--output', '/nowhere/archive'], 'TARGET_DENIED'],
+      [['wal', 'client', '--output', '/nowhere/archive'], 'TARGET_IO'],
       [['wal', 'client', '--output', 'archive', '--timeout', '2h'], 'USAGE'],
       [['wal', 'receive', '--folder', '/dev/null/x'], 'TARGET_IO'],
       [['wal', 'receive', '--folder', '.'], 'TARGET_NOT_EMPTY'],

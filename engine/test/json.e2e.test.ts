@@ -229,7 +229,7 @@ const failures: readonly Failure[] = [
   { verb: 'wal stream', words: ['--every', '1ms'], code: 'USAGE' },
   { verb: 'wal status', words: nowhere, code: 'CONFIG_NOT_FOUND' },
   { verb: 'wal receive', words: ['--group', 'no such group'], code: 'USAGE' },
-  { verb: 'wal client', words: ['--output', '/no/such/folder/client'], code: 'TARGET_DENIED' },
+  { verb: 'wal client', words: ['--output', '/no/such/folder/client'], code: 'TARGET_IO' },
   { verb: 'list', words: ['--copy', 'nope'], code: 'USAGE' },
   { verb: 'show', words: ['nope'], code: 'BACKUP_NOT_FOUND' },
   { verb: 'drill', words: [], code: 'KEY_MISSING' },

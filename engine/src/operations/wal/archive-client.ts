@@ -28,12 +28,17 @@ export async function writeArchiveClient(file: string, script: string): Promise<
     await chmod(temporary, 0o755);
     await rename(temporary, file);
   } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
     throw new HelvinoError(
-      'TARGET_DENIED',
-      `the client ${file} cannot be written: ${(cause as Error).message}`,
+      denied ? 'TARGET_DENIED' : 'TARGET_IO',
+      `the client ${file} cannot be written: ${message}`,
       {
         cause,
-        hint: 'choose another place, or run it as a user who may write there',
+        hint:
+          code === 'ENOENT'
+            ? 'make that folder first, or choose another place with --output'
+            : 'choose another place with --output, or run it as a user who may write there',
       },
     );
   }
