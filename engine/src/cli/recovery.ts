@@ -22,7 +22,7 @@ export interface RecoveryRequest {
   readonly wanted: string | undefined;
 }
 
-/** Undefined: recover to the backup's own end. Throws USAGE, TARGET_UNREACHABLE. */
+/** Undefined: recover to the backup's own end. Throws USAGE, TARGET_UNREACHABLE, TARGET_AMBIGUOUS. */
 export async function recoveryOf(
   context: CliContext,
   options: OptionValues,

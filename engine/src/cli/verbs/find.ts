@@ -87,7 +87,7 @@ export const findVerb: Verb = {
     const complete = result.transactions.length > 0 && result.notSearched.length === 0;
     return {
       data: { ...result, transactions: result.transactions.map((t) => transactionData(t, commands(t))) },
-      text: findText(result, { xid: numberOption(options, 'xid'), commands }),
+      text: findText(result, { options, commands }),
       ...(complete ? {} : { exit: 1 }),
     };
   },
@@ -117,14 +117,7 @@ interface Commands {
 function commandsFor(transaction: FoundTransaction, result: FindResult, options: OptionValues): Commands {
   const { xid, timeline, changes } = transaction;
   const isPast = timeline !== result.newestTimeline;
-  const where = [...(isPast ? [`--timeline ${timeline}`] : [])];
-  for (const [name, flag] of [
-    ['database', '--database'],
-    ['repositoryPath', '--repository-path'],
-  ] as const) {
-    const value = textOption(options, name);
-    if (value !== undefined) where.push(`${flag} ${shellWord(value)}`);
-  }
+  const where = [...(isPast ? [`--timeline ${timeline}`] : []), ...placeWords(options)];
   const restore = ['helvino restore', `--to before:xid:${xid}`, ...where, '--to-directory FOLDER'].join(' ');
   // What was done on a timeline that was left is not in the live database.
   const harmed = isPast ? [] : changes.filter(({ deleted, updated }) => deleted > 0 || updated > 0);
@@ -135,6 +128,19 @@ function commandsFor(transaction: FoundTransaction, result: FindResult, options:
   const databases = new Set(harmed.map(({ database }) => database));
   if (databases.size === 1) plan.push(`--dbname ${shellWord([...databases][0]!)}`);
   return { restore, rescue: [...plan, ...where, '--out FILE'].join(' ') };
+}
+
+/** Where it was looked: the same options for the next command. */
+function placeWords(options: OptionValues): string[] {
+  const words: string[] = [];
+  for (const [name, flag] of [
+    ['database', '--database'],
+    ['repositoryPath', '--repository-path'],
+  ] as const) {
+    const value = textOption(options, name);
+    if (value !== undefined) words.push(`${flag} ${shellWord(value)}`);
+  }
+  return words;
 }
 
 function transactionData(transaction: FoundTransaction, commands: Commands): Record<string, unknown> {
@@ -159,17 +165,20 @@ function isoTime(microseconds: number): string {
 }
 
 /** The index knows transactions that were committed, by their own number. */
-function otherNumbers(xid: number | undefined): string[] {
+function otherNumbers(options: OptionValues): string[] {
+  const xid = numberOption(options, 'xid');
   if (xid === undefined) return [];
+  const timeline = textOption(options, 'timeline');
+  const where = [...(timeline === undefined ? [] : [`--timeline ${timeline}`]), ...placeWords(options)];
   return [
     `if ${xid} is the number of a savepoint's work, of a prepared transaction, or of one that was rolled back, this says so:`,
-    `    helvino restore --to xid:${xid} --to-directory FOLDER --dry-run`,
+    `    ${['helvino restore', `--to xid:${xid}`, ...where, '--to-directory FOLDER --dry-run'].join(' ')}`,
   ];
 }
 
 function findText(
   result: FindResult,
-  { xid, commands }: { xid: number | undefined; commands: (transaction: FoundTransaction) => Commands },
+  { options, commands }: { options: OptionValues; commands: (transaction: FoundTransaction) => Commands },
 ): string[] {
   const lines: string[] = [];
   for (const transaction of result.transactions) {
@@ -183,7 +192,7 @@ function findText(
     lines.push(`    just before it: ${restore}`);
     if (rescue !== undefined) lines.push(`    one tenant's rows back: ${rescue}`);
   }
-  if (result.transactions.length === 0) lines.push('no such transaction was found', ...otherNumbers(xid));
+  if (result.transactions.length === 0) lines.push('no such transaction was found', ...otherNumbers(options));
   if (result.more) lines.push('', 'there are more: raise --limit, or narrow it down with --since, --table …');
   for (const { timeline, from, to, why } of result.notSearched)
     lines.push('', `not searched: WAL of timeline ${timeline} from ${from} to ${to}: ${why}`);

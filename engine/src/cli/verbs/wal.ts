@@ -90,7 +90,8 @@ const status: Verb = {
   details: [
     'Asks the server for the slot of the stream and for how far it is ahead (for up to three seconds). ALARM lines say what is wrong: no stream',
     'runs, the slot has lost WAL or soon may, what is stored is behind by more than wal.maxLag, WAL is missing and no backup is after it. Every',
-    'copy of the repository is looked at, unless one is named.',
+    'copy of the repository is looked at, unless one is named. A backup is recoverable along the newest timeline, as `restore --to` goes when',
+    'none is named; one that does not lead there along its own, which has to be named. Other timelines that went on are named below.',
   ],
   options: [
     databaseOption,
@@ -205,7 +206,10 @@ function statusText(data: WalStatus, source: SourceState | undefined): string[] 
           windows,
         )
       : ['no backup yet: WAL alone recovers nothing']),
-    ...data.rivals.map((rival) => `not along the newest timeline: ${rival}`),
+    ...data.rivals.map(
+      ({ timeline, parted, to }) =>
+        `beside the newest timeline: timeline ${timeline}, which went on from ${parted} to ${to} (--timeline ${timeline})`,
+    ),
     '',
     `${data.pieces} pieces, ${formatBytes(data.size)}; the newest was stored ${data.newest ? formatTime(new Date(data.newest)) : 'never'}`,
     ...(source ? sourceText(source) : []),

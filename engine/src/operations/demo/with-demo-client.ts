@@ -7,7 +7,7 @@ export async function withDemoClient<Result>(
   signal: AbortSignal,
   work: (client: Client) => Promise<Result>,
 ): Promise<Result> {
-  const client = await connectSql(connection, { database: 'postgres' });
+  const client = await connectSql(connection, { database: 'postgres', signal });
   // Breaks the connection off when a statement is under way.
   const leave = () => void client.end().catch(() => undefined);
   signal.addEventListener('abort', leave, { once: true });

@@ -73,7 +73,7 @@ async function choose(options: PlanOptions, now: Date): Promise<ChosenTarget | H
   try {
     return await chooseTarget(targetInput(options, now));
   } catch (thrown) {
-    const lost = ['TARGET_UNREACHABLE', 'REPOSITORY_DAMAGED', 'STORAGE_NOT_FOUND'];
+    const lost = ['TARGET_UNREACHABLE', 'TARGET_AMBIGUOUS', 'REPOSITORY_DAMAGED', 'STORAGE_NOT_FOUND'];
     if (thrown instanceof HelvinoError && lost.includes(thrown.code)) return thrown;
     throw thrown;
   }

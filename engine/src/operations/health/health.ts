@@ -364,7 +364,9 @@ function recoverable(
   const good = backups.filter(({ state }) => state === 'good');
   const [oldest, newest] = [good[0], good.at(-1)];
   if (!oldest || !newest) return undefined;
-  const last = wal.windows.at(-1);
+  // As `restore --to latest` goes.
+  const line = Math.max(0, ...wal.ends.map(({ timeline }) => timeline));
+  const last = wal.windows.findLast(({ timeline }) => timeline === line) ?? wal.windows.at(-1);
   if (last && wal.newest && last.to !== last.from) {
     const first = wal.windows.find((window) => window.to === last.to && window.timeline === last.timeline);
     const from = backups.find(({ id }) => id === first?.backup);

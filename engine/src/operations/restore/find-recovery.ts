@@ -20,7 +20,7 @@ export interface FindRecoveryOptions {
   readonly signal: AbortSignal;
 }
 
-/** Throws TARGET_UNREACHABLE, BACKUP_NOT_FOUND, REPOSITORY_DAMAGED. */
+/** Throws TARGET_UNREACHABLE, TARGET_AMBIGUOUS, BACKUP_NOT_FOUND, REPOSITORY_DAMAGED. */
 export async function findRecovery(options: FindRecoveryOptions): Promise<Recovery> {
   const log = await StoredLog.open(options.repository, options.identities, options.database);
   return { log, target: await resolveTarget({ ...options, log }) };

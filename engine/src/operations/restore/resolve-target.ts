@@ -31,7 +31,15 @@ import type { StoredLog } from '../wal/log-bytes.ts';
 import { pathOf } from '../wal/path-of.ts';
 import { type RivalTimeline, rivalChoices, rivalTimelines } from '../wal/rival-timelines.ts';
 import { beforeDrop, DropWatch, type SeenEvent } from './database-drops.ts';
-import { endingAt, formatMicroseconds, pointChoices, preparedWords, timeOf } from './target-events.ts';
+import {
+  endingAt,
+  formatMicroseconds,
+  isPrepared,
+  NameUses,
+  preparedWords,
+  type TargetEnding,
+  timeOf,
+} from './target-events.ts';
 import type { RecoveryTarget } from './target-words.ts';
 import { endOfRecordAt, type WalStretch, walRecords } from './wal-records.ts';
 
@@ -306,16 +314,15 @@ function endWords({ reach, cut }: Pick<Candidate, 'reach' | 'cut'>): string {
 
 /** Reads WAL from the backup's end on, until what is looked for, or what was read already. */
 async function scan(
-  { log, target, signal }: ResolveOptions,
+  options: ResolveOptions,
   candidate: Candidate,
   readFrom: bigint | undefined,
 ): Promise<Found> {
+  const { log, target, signal } = options;
   let last: WalEvent | undefined;
   let passed = false;
   let prepared: Extract<WalEvent, { kind: 'prepare' }> | undefined;
-  /** All uses of the name; of its first one the ending. */
-  const points: WalEvent[] = [];
-  let named: Found | undefined;
+  const uses = new NameUses();
   // Backups may overlap, and there may be a gap between them: only what this one leads to was read with a newer one.
   const isRead = readFrom !== undefined && candidate.from < readFrom && readFrom <= candidate.reach;
   const reach = isRead ? readFrom! : candidate.reach;
@@ -327,21 +334,21 @@ async function scan(
       if (found) {
         const ending = fromBackup(beforeDrop(found, seen, isBefore(target)), found, candidate);
         if (target.kind !== 'name') return ending;
-        // Names may be used again, by a job that makes one before each deployment.
-        points.push(event);
-        named ??= ending;
+        uses.add(ending, event);
       }
-      if (event.kind === 'prepare' && target.kind === 'xid' && event.xid === target.xid) prepared = event;
+      if (event.kind === 'prepare' && isPrepared(target, event)) prepared = event;
       if (event.kind === 'commit') last = event;
       if (target.kind === 'time' && event.time > target.time) passed = true;
     }
   } catch (thrown) {
-    const isDamage = thrown instanceof HelvinoError && thrown.code === 'PROTOCOL';
-    // Damage behind a restore point does not matter to it.
-    if (!(named && isDamage) && !isBehindFork(thrown, candidate)) throw thrown;
+    signal.throwIfAborted();
+    // WAL behind a restore point that cannot be had does not matter to it.
+    const mayHide = uses.count > 0 && thrown instanceof HelvinoError;
+    if (!mayHide && !isBehindFork(thrown, candidate)) throw thrown;
+    if (mayHide) uses.hidden = thrown.message;
   }
-  if (points.length > 1) throw ambiguous(target, points, candidate);
-  if (named) return named;
+  if (uses.count > 1) throw ambiguous(options, uses, candidate);
+  if (uses.first) return uses.first;
   if (prepared) return { description: preparedWords(prepared, candidate.reach), older: false };
   if (target.kind !== 'time')
     return {
@@ -361,20 +368,20 @@ async function scan(
 }
 
 function ambiguous(
-  target: ResolveOptions['target'],
-  points: readonly WalEvent[],
+  { target, timeline }: ResolveOptions,
+  uses: NameUses,
   { manifest }: Candidate,
 ): HelvinoError {
-  const made = `was made ${plural(points.length, 'time')} after backup ${manifest.id}`;
+  const made = `was made ${plural(uses.count, 'time')} after backup ${manifest.id}`;
   return new HelvinoError('TARGET_AMBIGUOUS', `${describe(target)} ${made}`, {
-    hint: `say which one is meant: ${pointChoices(points)}`,
-    context: { points: points.map((point) => ({ lsn: formatLsn(point.end), time: timeOf(point) })) },
+    hint: `say which one is meant: ${uses.choices(timeline)}`,
+    context: { points: uses.newest.map(({ end, time }) => ({ lsn: formatLsn(end), time })) },
   });
 }
 
 /** Not before the backup's own end. */
-function fromBackup(ending: Found, original: Found, { from }: Candidate): Found {
-  return ending.end !== undefined && ending.end >= from ? ending : original;
+function fromBackup(ending: TargetEnding, original: TargetEnding, { from }: Candidate): TargetEnding {
+  return ending.end >= from ? ending : original;
 }
 
 function isBefore(target: ResolveOptions['target']): boolean {

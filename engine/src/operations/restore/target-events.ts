@@ -57,15 +57,52 @@ export function preparedWords(event: Extract<WalEvent, { kind: 'prepare' }>, rea
   return `it was prepared (PREPARE TRANSACTION) at ${timeOf(event)}, ${formatLsn(event.end)}, and had not ended by ${formatLsn(reach)}`;
 }
 
-/** Uses of a restore point's name, for a hint; the newest are the ones that matter. */
-export function pointChoices(points: readonly WalEvent[]): string {
-  const named = 5;
-  const shown = points
-    .slice(-named)
-    .map((point) => `--to ${formatLsn(point.end)} (made at ${timeOf(point)})`);
-  const more = points.length - shown.length;
-  return `${shown.join(', ')}${more > 0 ? `, and ${plural(more, 'older one')}` : ''}`;
+/** Whether it is this transaction, or a savepoint's work in it, that is prepared. */
+export function isPrepared(
+  target: RecoveryTarget,
+  { xid, subtransactions }: Extract<WalEvent, { kind: 'prepare' }>,
+): boolean {
+  return target.kind === 'xid' && (xid === target.xid || subtransactions.includes(target.xid));
 }
+
+interface NameUse {
+  /** Where recovery to this one ends. */
+  readonly end: bigint;
+  readonly time: string;
+}
+
+/** How often a restore point's name was used: a job may make one before each deployment. */
+export class NameUses {
+  /** Why more may have been made than were seen. */
+  hidden: string | undefined;
+  count = 0;
+  /** So many as a hint names, oldest first. */
+  readonly newest: NameUse[] = [];
+  #first: TargetEnding | undefined;
+
+  add(ending: TargetEnding, event: WalEvent): void {
+    this.#first ??= ending;
+    this.count++;
+    this.newest.push({ end: ending.end, time: timeOf(event) });
+    if (this.newest.length > mostNamed) this.newest.shift();
+  }
+
+  get first(): TargetEnding | undefined {
+    if (this.#first === undefined || this.hidden === undefined) return this.#first;
+    const { end, description } = this.#first;
+    return { end, description: `${description}; whether it was made again is not known: ${this.hidden}` };
+  }
+
+  /** `timeline`: the one that was asked for. */
+  choices(timeline: number | undefined): string {
+    const on = timeline === undefined ? '' : ` --timeline ${timeline}`;
+    const shown = this.newest.map(({ end, time }) => `--to ${formatLsn(end)}${on} (made at ${time})`);
+    const more = this.count - shown.length;
+    return `${shown.join(', ')}${more > 0 ? `, and ${plural(more, 'older one')}` : ''}`;
+  }
+}
+
+const mostNamed = 5;
 
 export function timeOf(event: Pick<WalEvent, 'time'>): string {
   return formatMicroseconds(event.time);

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { chmod, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import type pg from 'pg';
 import { type Fixture, makeFixture, query, startRestored, withClient } from '../../../test/backup-fixture.ts';
@@ -42,6 +44,7 @@ interface Numbers {
   readonly rolledBack: string;
   readonly prepared: string;
   readonly waiting: string;
+  readonly waitingChild: string;
 }
 
 async function work(client: pg.Client): Promise<Numbers> {
@@ -63,9 +66,11 @@ async function work(client: pg.Client): Promise<Numbers> {
   await client.query(`commit prepared 'five'`);
   await client.query('begin');
   const waiting = await insert(client, 7);
+  await client.query('savepoint c');
+  const waitingChild = await insert(client, 9);
   await client.query(`prepare transaction 'seven'`);
   await insert(client, 8);
-  return { parent, child, backedOut, rolledBack, prepared, waiting };
+  return { parent, child, backedOut, rolledBack, prepared, waiting, waitingChild };
 }
 
 for (const major of [14, 18] as const) {
@@ -90,7 +95,7 @@ for (const major of [14, 18] as const) {
       const { rows } = await query<{ n: number }>(restored, 'select n from log order by n');
       return rows.map(({ n }) => n);
     };
-    const { parent, child, backedOut, rolledBack, prepared, waiting } = numbers;
+    const { parent, child, backedOut, rolledBack, prepared, waiting, waitingChild } = numbers;
     const [words, end] = await saidOf(fixture, `xid:${parent}`);
     assert.match(words, new RegExp(`^transaction ${parent}, committed at`));
     const [childWords, childEnd] = await saidOf(fixture, `xid:${child}`);
@@ -108,10 +113,25 @@ for (const major of [14, 18] as const) {
     assert.deepEqual(await numbersAt(`xid:${rolledBack}`), [1, 2]);
     assert.deepEqual(await numbersAt(`xid:${prepared}`), [1, 2, 5, 6]);
     assert.deepEqual(await numbersAt(`before:xid:${prepared}`), [1, 2, 6]);
-    const refused = await refusalOf(fixture, `xid:${waiting}`);
-    assert.equal(refused.code, 'TARGET_UNREACHABLE');
-    assert.match(refused.message, /it was prepared \(PREPARE TRANSACTION\) at .* and had not ended by/);
+    for (const xid of [waiting, waitingChild]) {
+      const refused = await refusalOf(fixture, `xid:${xid}`);
+      assert.equal(refused.code, 'TARGET_UNREACHABLE');
+      assert.match(refused.message, /it was prepared \(PREPARE TRANSACTION\) at .* and had not ended by/);
+    }
   });
+}
+
+/** The newest piece of WAL cannot be opened meanwhile. */
+async function withDamage(fixture: Fixture, work: () => Promise<void>): Promise<void> {
+  const folder = join(fixture.root, 'wal/main/00000001');
+  const path = join(folder, (await readdir(folder)).sort().at(-1)!);
+  const good = await readFile(path);
+  const bad = Buffer.from(good);
+  bad[bad.length - 40]! ^= 1;
+  await chmod(path, 0o600);
+  await writeFile(path, bad);
+  await work();
+  await writeFile(path, good);
 }
 
 test('a restore point that was made again – with one backup behind it each is found; two after the same backup: which one is asked', async () => {
@@ -137,6 +157,13 @@ test('a restore point that was made again – with one backup behind it each is 
   const second = await point();
   await stream.upToNow();
   assert.equal((await saidOf(fixture, 'name:deploy'))[1], second, 'with the newer one');
+  for (let i = 0; i < 3; i++) await query(server, 'insert into log values (2)', 'select pg_switch_wal()');
+  await stream.upToNow();
+  await withDamage(fixture, async () => {
+    const [said, end] = await saidOf(fixture, 'name:deploy');
+    assert.equal(end, second, 'what is behind it does not matter');
+    assert.match(said, /whether it was made again is not known: /);
+  });
   await point();
   await stream.upToNow();
   await stream.end();

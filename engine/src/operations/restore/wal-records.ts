@@ -37,7 +37,13 @@ export async function* walRecords<T>(
       },
     });
     for await (const bytes of log.bytes({ line: timeline, from: at, to })) {
-      reader.push(bytes);
+      try {
+        reader.push(bytes);
+      } catch (thrown) {
+        // What was before the damage counts.
+        yield* found.splice(0);
+        throw thrown;
+      }
       yield* found.splice(0);
     }
     at = walSegmentBegin(to, facts.walSegmentSize);

@@ -36,7 +36,7 @@ export async function writeArchiveClient(file: string, script: string): Promise<
       {
         cause,
         hint:
-          code === 'ENOENT'
+          code === 'ENOENT' || code === 'ENOTDIR'
             ? 'make that folder first, or choose another place with --output'
             : 'choose another place with --output, or run it as a user who may write there',
       },

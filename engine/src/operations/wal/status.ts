@@ -15,7 +15,7 @@ import { formatLsn, parseLsn, walSegmentBegin } from '../../postgres/index.ts';
 import { type LogPiece, LogPieces, logFiles, type Repository } from '../../repository/index.ts';
 import { gapsAlong, gapWords, recordedGaps } from './gaps.ts';
 import { pathOf } from './path-of.ts';
-import { rivalChoices, rivalTimelines } from './rival-timelines.ts';
+import { rivalTimelines } from './rival-timelines.ts';
 
 export interface WalStatus {
   readonly ranges: readonly { timeline: number; from: string; to: string; bytes: number }[];
@@ -25,8 +25,8 @@ export interface WalStatus {
    */
   readonly windows: readonly { backup: string; timeline: number; from: string; to: string }[];
   readonly gaps: readonly WalGap[];
-  /** Timelines that went on beside the newest, for people: recovery goes along the newest if none is asked for. */
-  readonly rivals: readonly string[];
+  /** Timelines that went on beside the newest, and where they parted: recovery goes along the newest if none is asked for. */
+  readonly rivals: readonly { timeline: number; parted: string; to: string }[];
   /** How far each timeline is stored, whatever is missing before; in order. */
   readonly ends: readonly { timeline: number; to: string }[];
   readonly pieces: number;
@@ -68,7 +68,9 @@ export async function walStatus(repository: Repository, database: string): Promi
       bytes: Number(end - begin),
     })),
     windows: found,
-    rivals: rivalChoices(rivalTimelines(pathOf(newestLine, histories), ranges, histories)),
+    rivals: rivalTimelines(pathOf(newestLine, histories), ranges, histories).map(
+      ({ timeline, parted, end }) => ({ timeline, parted: formatLsn(parted), to: formatLsn(end) }),
+    ),
     ends: [...ends].map(([timeline, end]) => ({ timeline, to: formatLsn(end) })),
     pieces: pieces.length,
     size: bytes,

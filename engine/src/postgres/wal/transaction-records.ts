@@ -35,6 +35,7 @@ export type WalEvent =
       readonly end: bigint;
       readonly xid: number;
       readonly time: bigint;
+      readonly subtransactions: readonly number[];
     }
   | {
       readonly kind: 'restore point';
@@ -136,13 +137,21 @@ export function fileNumber(data: Buffer, at: number): RelationFileNumber {
   };
 }
 
-/** xl_xact_prepare: magic, length, xid and database, 4 bytes each, and the time. */
+/**
+ * xl_xact_prepare: magic, length, xid and database, 4 bytes each, the time; at 28 how many subtransactions. Their numbers follow the
+ * header (64 bytes, 72 from version 15 on, whose last 18 begin with the length of the name) and the name, which is filled up to 8 bytes.
+ */
 function prepared(record: WalRecord): WalEvent {
   layout.read(record);
   const data = layout.mainData(record);
-  if (data.length < 24) throw unexpectedRecord(record);
   const time = data.readBigInt64LE(16) + epoch;
-  return { kind: 'prepare', lsn: record.lsn, end: record.end, xid: record.xid, time };
+  const header = record.major >= 15 ? 72 : 64;
+  if (data.length < header) throw unexpectedRecord(record);
+  const at = header + Math.ceil(data.readUInt16LE(header - 18) / 8) * 8;
+  const count = data.readUInt32LE(28);
+  if (at + 4 * count > data.length) throw unexpectedRecord(record);
+  const subtransactions = Array.from({ length: count }, (_, i) => data.readUInt32LE(at + 4 * i));
+  return { kind: 'prepare', lsn: record.lsn, end: record.end, xid: record.xid, time, subtransactions };
 }
 
 function restorePoint(record: WalRecord): WalEvent {
