@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { parseLsn } from '../src/postgres/index.ts';
 import { query } from './backup-fixture.ts';
-import { helvinoJson } from './cli.ts';
+import { helvino, helvinoJson } from './cli.ts';
 import { startTestServer, type TestServer } from './pg-server.ts';
 import { type RunningStream, streamByCli } from './wal-stream-cli.ts';
 
@@ -28,7 +28,7 @@ async function moment(n: number): Promise<void> {
 before(async () => {
   home = await mkdtemp(join(tmpdir(), 'hv-targets-'));
   server = await startTestServer({ major: 18, initdbArgs: ['--wal-segsize=1'] });
-  await query(server, 'create table t (n int, body text)');
+  await query(server, 'create table t (n int, body text)', 'create table s (n int)');
   const init = await helvinoJson(['init', '--url', server.url, '--path', 'repository'], { cwd: home });
   assert.ok(init.ok, JSON.stringify(init));
   await using stream: RunningStream = await streamByCli(home, server);
@@ -40,6 +40,7 @@ before(async () => {
     await query(server, 'select pg_switch_wal()');
   }
   await moment(7);
+  await query(server, 'begin; savepoint a; insert into s values (1); commit');
   await stream.upToNow();
 });
 
@@ -72,6 +73,20 @@ test('targets that are nowhere – refused, with from where to where one can rec
   assert.match(await refused(['before:xid:4000000000'], 'TARGET_UNREACHABLE', /not in the WAL/), window);
   assert.match(await refused(['name:never made'], 'TARGET_UNREACHABLE', /not in the WAL/), window);
   assert.match(await refused(['2090-01-01 00:00Z'], 'TARGET_UNREACHABLE', /last transaction stored/), window);
+});
+
+test('find by the number of a savepoint’s work – not in the index; the command that is printed says what it is', async () => {
+  const { rows } = await query<{ xid: string }>(server, 'select xmin::text as xid from s');
+  const { xid } = rows[0]!;
+  const outcome = await helvino(['find', '--xid', xid, '--database', 'main', '--timeline', '1'], {
+    cwd: home,
+  });
+  assert.equal(outcome.status, 1, outcome.stderr);
+  const command = /^ {4}helvino (restore .*)$/m.exec(outcome.stdout)?.[1];
+  assert.ok(command?.includes('--timeline 1 --database main'), outcome.stdout);
+  const said = await helvino([...command!.split(' '), '--identity', identity], { cwd: home });
+  assert.equal(said.status, 0, said.stderr);
+  assert.match(said.stdout + said.stderr, new RegExp(`\\(${xid} is a subtransaction of it\\)`));
 });
 
 test('targets before the first backup – refused; the nearest that can be reached is named, and can be reached', async () => {
