@@ -216,6 +216,7 @@ const failures: readonly Failure[] = [
   { verb: 'init', words: ['--no-check'], code: 'CONFIG_INVALID' },
   { verb: 'doctor', words: unknown, code: 'USAGE' },
   { verb: 'status', words: ['--no-such-option'], code: 'USAGE' },
+  { verb: 'status', words: nowhere, code: 'CONFIG_NOT_FOUND' },
   { verb: 'health', words: ['--max-age'], code: 'USAGE' },
   { verb: 'backup', words: unknown, code: 'USAGE' },
   { verb: 'backup', words: ['--checkpoint', 'slow'], code: 'USAGE' },

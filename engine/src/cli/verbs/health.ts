@@ -58,6 +58,8 @@ export const statusVerb: Verb = {
   options: [databaseOption, { flags: '--no-server', description: 'do not ask the server' }],
   examples: ['helvino status'],
   async run(context, options) {
+    // A monitor is told that it is unknown (health); a person, what to do.
+    await context.config();
     const reports = await reportsOf(context, options);
     return {
       data: { databases: reports },
