@@ -44,6 +44,8 @@ export interface Fixture extends AsyncDisposable {
   readonly identity: string;
   readonly identities: Identities;
   readonly recipient: string;
+  /** Given at the end of the test, also when it fails: what would run on by itself ends with it. */
+  readonly ended: AbortSignal;
   takeBackup(server: Source, overrides?: Partial<BackupOptions>): Promise<Manifest>;
   /** Into a new folder unless `directory` is given. */
   restoreTo(manifest: Manifest, overrides?: Partial<RestoreOptions>): Promise<RestoreResult>;
@@ -81,6 +83,7 @@ class TestFixture implements Fixture {
   readonly identities: Identities;
   readonly recipient: string;
   #restores = 0;
+  readonly #ending = new AbortController();
 
   constructor(o: {
     home: string;
@@ -173,8 +176,13 @@ class TestFixture implements Fixture {
     return contents;
   }
 
+  get ended(): AbortSignal {
+    return this.#ending.signal;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    await rm(this.home, { recursive: true, force: true });
+    this.#ending.abort();
+    await rm(this.home, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 

@@ -143,5 +143,11 @@ function registerTests(store: S3TestServer): void {
     assert.equal(drilled.ok, true, JSON.stringify(drilled));
     assert.match(JSON.stringify(drilled.result?.thaw), /"thawed":1,/);
     assert.notEqual(drilled.result?.verdict, 'failed');
+
+    asked.clear();
+    const thaw = ['lifecycle', 'thaw', '--identity', identity, '--thaw-poll', '100ms'];
+    const thawed = await helvinoJson(thaw, here());
+    assert.deepEqual([thawed.status, thawed.result?.thawed], [0, 1], JSON.stringify(thawed));
+    assert.deepEqual([...asked.keys()], [largest]);
   });
 }

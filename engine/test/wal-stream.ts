@@ -45,7 +45,7 @@ export async function startWalStream(
       total() {},
       note: (level, message) => void notes.push(`${level}: ${message}`),
     },
-    signal: stop.signal,
+    signal: AbortSignal.any([stop.signal, fixture.ended]),
     onStored: (state) => {
       durable = state.durable;
     },

@@ -36,7 +36,7 @@ async function stream(fixture: Fixture, server: TestServer) {
     intervalMs: 50,
     clock: systemClock,
     progress: silentProgress,
-    signal: stop.signal,
+    signal: AbortSignal.any([stop.signal, fixture.ended]),
     onStored: ({ durable }) => {
       stored.position = durable;
     },
