@@ -6,6 +6,7 @@ import {
   defaultSlot,
   readSourceState,
   readStoredEnds,
+  rivalChoices,
   type SourceState,
   storedEnds,
   streamWal,
@@ -206,10 +207,7 @@ function statusText(data: WalStatus, source: SourceState | undefined): string[] 
           windows,
         )
       : ['no backup yet: WAL alone recovers nothing']),
-    ...data.rivals.map(
-      ({ timeline, parted, to }) =>
-        `beside the newest timeline: timeline ${timeline}, which went on from ${parted} to ${to} (--timeline ${timeline})`,
-    ),
+    ...rivalChoices(data.rivals).map((rival) => `beside the newest timeline: ${rival}`),
     '',
     `${data.pieces} pieces, ${formatBytes(data.size)}; the newest was stored ${data.newest ? formatTime(new Date(data.newest)) : 'never'}`,
     ...(source ? sourceText(source) : []),

@@ -365,7 +365,7 @@ function recoverable(
   const [oldest, newest] = [good[0], good.at(-1)];
   if (!oldest || !newest) return undefined;
   // As `restore --to latest` goes.
-  const line = Math.max(0, ...wal.ends.map(({ timeline }) => timeline));
+  const line = wal.ends.at(-1)?.timeline;
   const last = wal.windows.findLast(({ timeline }) => timeline === line) ?? wal.windows.at(-1);
   if (last && wal.newest && last.to !== last.from) {
     const first = wal.windows.find((window) => window.to === last.to && window.timeline === last.timeline);

@@ -106,7 +106,7 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
         end: found.end,
         description: found.description,
         histories,
-        rivals: course.rivals.filter(({ parted }) => parted < found.end!),
+        rivals: course.rivals.filter(({ parted }) => parseLsn(parted) < found.end!),
       };
     nearest = found.description;
     // The others only say what could be reached instead.

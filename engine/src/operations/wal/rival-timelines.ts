@@ -9,9 +9,9 @@ import { pathOf } from './path-of.ts';
 export interface RivalTimeline {
   readonly timeline: number;
   /** Where it and the chosen one parted. */
-  readonly parted: bigint;
+  readonly parted: string;
   /** How far it is stored. */
-  readonly end: bigint;
+  readonly to: string;
 }
 
 export function rivalTimelines(
@@ -24,7 +24,8 @@ export function rivalTimelines(
   for (const timeline of new Set(ranges.map(({ line }) => line))) {
     const end = ranges.findLast(({ line }) => line === timeline)!.end;
     const parted = timeline === chosen ? undefined : partedAt(path, pathOf(timeline, histories));
-    if (parted !== undefined && end > parted) rivals.push({ timeline, parted, end });
+    if (parted !== undefined && end > parted)
+      rivals.push({ timeline, parted: formatLsn(parted), to: formatLsn(end) });
   }
   return rivals;
 }
@@ -42,6 +43,6 @@ export function rivalChoices(rivals: readonly RivalTimeline[]): string[] {
 }
 
 /** For people. */
-export function rivalWords({ timeline, parted, end }: RivalTimeline): string {
-  return `timeline ${timeline}, which went on from ${formatLsn(parted)} to ${formatLsn(end)}`;
+export function rivalWords({ timeline, parted, to }: RivalTimeline): string {
+  return `timeline ${timeline}, which went on from ${parted} to ${to}`;
 }

@@ -15,7 +15,7 @@ import { formatLsn, parseLsn, walSegmentBegin } from '../../postgres/index.ts';
 import { type LogPiece, LogPieces, logFiles, type Repository } from '../../repository/index.ts';
 import { gapsAlong, gapWords, recordedGaps } from './gaps.ts';
 import { pathOf } from './path-of.ts';
-import { rivalTimelines } from './rival-timelines.ts';
+import { type RivalTimeline, rivalTimelines } from './rival-timelines.ts';
 
 export interface WalStatus {
   readonly ranges: readonly { timeline: number; from: string; to: string; bytes: number }[];
@@ -26,7 +26,7 @@ export interface WalStatus {
   readonly windows: readonly { backup: string; timeline: number; from: string; to: string }[];
   readonly gaps: readonly WalGap[];
   /** Timelines that went on beside the newest, and where they parted: recovery goes along the newest if none is asked for. */
-  readonly rivals: readonly { timeline: number; parted: string; to: string }[];
+  readonly rivals: readonly RivalTimeline[];
   /** How far each timeline is stored, whatever is missing before; in order. */
   readonly ends: readonly { timeline: number; to: string }[];
   readonly pieces: number;
@@ -68,9 +68,7 @@ export async function walStatus(repository: Repository, database: string): Promi
       bytes: Number(end - begin),
     })),
     windows: found,
-    rivals: rivalTimelines(pathOf(newestLine, histories), ranges, histories).map(
-      ({ timeline, parted, end }) => ({ timeline, parted: formatLsn(parted), to: formatLsn(end) }),
-    ),
+    rivals: rivalTimelines(pathOf(newestLine, histories), ranges, histories),
     ends: [...ends].map(([timeline, end]) => ({ timeline, to: formatLsn(end) })),
     pieces: pieces.length,
     size: bytes,
@@ -130,7 +128,7 @@ async function windows(
     newest,
   }: { ranges: readonly LedgerRange[]; histories: ReadonlyMap<string, Uint8Array>; newest: number },
 ): Promise<WalStatus['windows']> {
-  const lines = new Set(ranges.map(({ line }) => line));
+  const lines = [...new Set(ranges.map(({ line }) => line))];
   const found: { backup: string; timeline: number; from: string; to: string }[] = [];
   for (const name of await repository.backups(database)) {
     const manifest = await repository.summary(database, name.id).catch(() => undefined);
@@ -144,7 +142,8 @@ async function windows(
       return path && reachAlong(ranges, path, begin);
     };
     const own = { timeline: facts.timeline, position: from };
-    const reach = furthest(own, [reachOn(newest) ?? [...lines].map(reachOn)].flat());
+    const along = reachOn(newest);
+    const reach = furthest(own, along ? [along] : lines.map(reachOn));
     found.push({
       backup: manifest.id,
       timeline: reach.timeline,

@@ -144,9 +144,9 @@ export function fileNumber(data: Buffer, at: number): RelationFileNumber {
 function prepared(record: WalRecord): WalEvent {
   layout.read(record);
   const data = layout.mainData(record);
-  const time = data.readBigInt64LE(16) + epoch;
   const header = record.major >= 15 ? 72 : 64;
   if (data.length < header) throw unexpectedRecord(record);
+  const time = data.readBigInt64LE(16) + epoch;
   const at = header + Math.ceil(data.readUInt16LE(header - 18) / 8) * 8;
   const count = data.readUInt32LE(28);
   if (at + 4 * count > data.length) throw unexpectedRecord(record);
