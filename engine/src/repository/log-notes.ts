@@ -2,7 +2,7 @@
  * Notes beside a log: what was found while it was stored, so that it need not be read again. Structure, sealed with the
  * catalog key; all of it can be had again from the log itself.
  *
- *     log-index/<database>/<line>/<begin>-<end>       about the range [begin, end) of a line
+ *     log-index/<database>/<line>/<begin>-<end>       about the range [begin, end) of a line; empty: about what goes on there
  *     log-names/<database>/<line>/<begin>-<end>       about the state at `begin`; `end` tells apart what is of one position
  *
  * Line: 8, positions: 16 hexadecimal digits.

@@ -167,7 +167,8 @@ export class LogIndex extends Listed<LogNote> {
 
   static async read(driver: StorageDriver, database: string): Promise<LogIndex> {
     const places = new Places();
-    for await (const note of logNotes(driver, database, 'index')) if (isPlace(note)) places.add(note);
+    for await (const note of logNotes(driver, database, 'index'))
+      if (isPlace(note) || note.begin === note.end) places.add(note);
     return new LogIndex(database, places);
   }
 

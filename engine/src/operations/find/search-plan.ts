@@ -21,7 +21,7 @@ export function* searchPlan(
   notes: Pick<LogIndex, 'select'>,
   pieces: Iterable<LogPiece>,
 ): Generator<SearchStep, void, void> {
-  const own = notes.select((note) => note.line === line);
+  const own = notes.select((note) => note.line === line && note.begin < note.end);
   const gaps = gapsIn(continuousRanges(ofLine(pieces, line)), continuousRanges(own)).reverse();
   for (const note of fewestOf(own).reversed()) {
     const { begin, end } = note;

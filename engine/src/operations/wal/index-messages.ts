@@ -20,6 +20,8 @@ export type FromIndexer =
       readonly end: bigint;
       /** As it is stored. */
       readonly encoded: Uint8Array;
+      /** It is stored although it is empty: with how the record goes on that goes across the whole segment. */
+      readonly goesOn: boolean;
       readonly damaged: readonly WalDamage[];
       /** Databases of which a new catalog snapshot is wanted. */
       readonly changed: readonly number[];

@@ -36,7 +36,7 @@ onMessage((message: ToIndexer) => {
 });
 
 function take({ whole, storedTo }: Extract<ToIndexer, { type: 'take' }>): void {
-  const part = indexer.take();
+  const part = indexer.take(storedTo);
   damage.push(...part.damaged);
   const isStored = ({ lost }: WalDamage) => lost === undefined || parseLsn(lost.to) <= storedTo;
   const told = damage.filter(isStored);
@@ -44,13 +44,17 @@ function take({ whole, storedTo }: Extract<ToIndexer, { type: 'take' }>): void {
   kept ??= { begin: part.begin, transactions: [], damaged: [] };
   kept.transactions.push(...part.transactions);
   kept.damaged = [...kept.damaged, ...told];
-  const stored: LogIndexPart = whole ? { ...part, ...kept } : { ...part, damaged: told };
+  let stored: LogIndexPart = whole ? { ...part, ...kept } : { ...part, damaged: told };
   if (whole) kept = undefined;
+  // Nothing ended in the segment: its index is empty, and says how the record goes on.
+  const isInside = stored.begin === stored.end && part.state.spanning?.at === String(storedTo);
+  if (whole && isInside) stored = { ...stored, begin: storedTo, end: storedTo };
   send({
     type: 'part',
     begin: stored.begin,
     end: stored.end,
     encoded: encodeLogIndex(stored),
+    goesOn: whole && isInside,
     damaged: told,
     changed: indexer.takeChangedDatabases(),
   });

@@ -113,7 +113,7 @@ export class LogIndexing {
     const { repository, database, timeline, onChanged } = this.#options;
     for (const damage of part.damaged) await this.#tell(damage);
     if (part.changed.length > 0) onChanged(part.changed);
-    if (part.end === part.begin) return;
+    if (part.end === part.begin && !part.goesOn) return;
     const { begin, end } = part;
     const name = await putLogNote(repository, {
       database,
@@ -123,13 +123,10 @@ export class LogIndexing {
       end,
       bytes: part.encoded,
     });
-    if (!whole) {
-      this.#parts.push(name);
-      return;
-    }
+    const old = whole ? this.#parts.splice(0) : [];
+    if (!whole || part.goesOn) this.#parts.push(name);
     // A credential without the right to delete leaves them: they do no harm.
-    for (const old of this.#parts.splice(0))
-      if (old !== name) await repository.driver.remove(old).catch(() => undefined);
+    for (const one of old) if (one !== name) await repository.driver.remove(one).catch(() => undefined);
   }
 
   /** Recorded as a gap: recovery would end there, although WAL behind it is stored. */

@@ -142,8 +142,11 @@ export class WalIndexer {
     this.push(bytes.subarray(this.#position - at));
   }
 
-  /** What was committed since the last part; the part ends with the last whole record. */
-  take(): LogIndexPart {
+  /**
+   * What was committed since the last part; the part ends with the last whole record. `goesOn`: the segment from whose begin
+   * another indexer may be asked to go on.
+   */
+  take(goesOn?: bigint): LogIndexPart {
     this.#lastEnd = Math.max(this.#lastEnd, Number(this.#reader.lastEnd));
     const end = Math.max(this.#lastEnd, this.#begin);
     const part: LogIndexPart = {
@@ -157,7 +160,7 @@ export class WalIndexer {
         wholeFrom: this.#wholeFrom,
         open: [...this.#open].map(([xid, transaction]) => storeTransaction(xid, transaction)),
         recent: [...this.#names.recent],
-        ...this.#spanning(),
+        ...this.#spanning(goesOn),
       },
     };
     this.#begin = end;
@@ -166,8 +169,9 @@ export class WalIndexer {
     return part;
   }
 
-  #spanning(): Pick<IndexState, 'spanning'> {
-    const spanning = this.#position < this.#skipTo ? undefined : this.#reader.spanning;
+  #spanning(goesOn: bigint | undefined): Pick<IndexState, 'spanning'> {
+    if (this.#position < this.#skipTo) return {};
+    const spanning = (goesOn && this.#reader.spanningAt(goesOn)) ?? this.#reader.spanning;
     return spanning ? { spanning } : {};
   }
 

@@ -118,8 +118,12 @@ export class WalReader {
   #record: Memory = memory(Buffer.alloc(64 << 10));
   #input: Memory = this.#record;
   #filled = 0;
-  /** Of a record whose first bytes another reader has read: how many, and the CRC over those behind the header. */
-  #carried: { readonly filled: number; readonly crc: number } | undefined;
+  /** Over the first bytes of the record at hand, those behind its header: how many of it, and their CRC. */
+  #sum = { filled: recordHeader, crc: crcStart };
+  /** The first bytes of the record at hand were read by another reader, and are not here. */
+  #isCarried = false;
+  /** The record at hand, as it was at each segment's begin that it goes across. */
+  #crossed: SpanningRecord[] = [];
   /** Length of the record at hand; 0: not known yet. */
   #length = 0;
   #recordStart = 0;
@@ -151,22 +155,35 @@ export class WalReader {
     this.#filled = filled;
     this.#record = memory(Buffer.alloc(Math.max(64 << 10, length)));
     known.copy(this.#record.bytes);
-    if (filled > recordHeader) this.#carried = { filled, crc };
+    this.#isCarried = filled > recordHeader;
+    if (this.#isCarried) this.#sum = { filled, crc };
   }
 
   /** The record of which only a part has come; undefined between two records, and where its begin was not read. */
   get spanning(): SpanningRecord | undefined {
-    const filled = this.#filled;
-    if (filled === 0) return undefined;
-    const { filled: from, crc } = this.#carried ?? { filled: recordHeader, crc: crcStart };
+    return this.#filled === 0 ? undefined : this.#spanningAt(this.#position, this.#sumOf(this.#filled).crc);
+  }
+
+  /** The same as it was at the begin of a segment. */
+  spanningAt(segment: bigint): SpanningRecord | undefined {
+    if (segment === BigInt(this.#position)) return this.spanning;
+    return this.#crossed.find(({ at }) => at === String(segment));
+  }
+
+  #spanningAt(at: number, crc: number): SpanningRecord {
     return {
       start: String(this.#recordStart),
-      at: String(this.#position),
+      at: String(at),
       length: this.#length,
-      filled,
-      header: this.#record.bytes.toString('hex', 0, Math.min(filled, recordHeader)),
-      crc: filled > from ? crcUpdate(crc, this.#record, from, filled) : crc,
+      filled: this.#filled,
+      header: this.#record.bytes.toString('hex', 0, Math.min(this.#filled, recordHeader)),
+      crc,
     };
+  }
+
+  #sumOf(filled: number): { filled: number; crc: number } {
+    const { filled: from, crc } = this.#sum;
+    return filled > from ? { filled, crc: crcUpdate(crc, this.#record, from, filled) } : this.#sum;
   }
 
   /** The end of the last whole record; 0 before the first. */
@@ -247,6 +264,10 @@ export class WalReader {
       if (!isContinued || align(continued) !== this.#skip)
         throw this.#damaged(pageStart, 'the page does not continue the record before it');
     } else this.#continue(pageStart, { isContinued, continued });
+    if (long && this.#filled > 0) {
+      this.#sum = this.#sumOf(this.#filled);
+      this.#crossed.push(this.#spanningAt(pageStart, this.#sum.crc));
+    }
   }
 
   #continue(
@@ -267,7 +288,9 @@ export class WalReader {
     this.#skip = 0;
     this.#filled = 0;
     this.#length = 0;
-    this.#carried = undefined;
+    this.#sum = { filled: recordHeader, crc: crcStart };
+    this.#isCarried = false;
+    this.#crossed = [];
   }
 
   /** A record that lies in one piece in what was pushed needs no copy. 0 when this one does not. */
@@ -278,6 +301,8 @@ export class WalReader {
     const length = this.#input.bytes.readUInt32LE(begin);
     if (length < recordHeader || padding + length > room) return 0;
     this.#recordStart = this.#position + padding;
+    const body = crcUpdate(crcStart, this.#input, begin + recordHeader, begin + length);
+    if (!this.#fits(body, this.#input, begin)) throw this.#badCrc();
     this.#finish(this.#input, begin, length);
     return padding + length;
   }
@@ -301,15 +326,11 @@ export class WalReader {
 
   #finishSpanning(after: number): void {
     const length = this.#length;
-    const carried = this.#carried;
+    const [isCarried, { crc: body }] = [this.#isCarried, this.#sumOf(length)];
     this.#abandon();
-    if (!carried) {
-      this.#finish(this.#record, 0, length, after);
-      return;
-    }
-    const body = crcUpdate(carried.crc, this.#record, carried.filled, length);
     if (!this.#fits(body, this.#record, 0)) throw this.#badCrc();
-    this.#lastEnd = after + (-after & 7);
+    if (isCarried) this.#lastEnd = after + (-after & 7);
+    else this.#finish(this.#record, 0, length, after);
   }
 
   #fits(body: number, where: Memory, offset: number): boolean {
@@ -340,10 +361,9 @@ export class WalReader {
     this.#length = length;
   }
 
+  /** Its CRC was checked. */
   #finish(where: Memory, offset: number, length: number, after = this.#recordStart + length): void {
     const { bytes } = where;
-    const body = crcUpdate(crcStart, where, offset + recordHeader, offset + length);
-    if (!this.#fits(body, where, offset)) throw this.#badCrc();
     const record = this.#current;
     record.start = this.#recordStart;
     record.after = after + (-after & 7);
