@@ -230,7 +230,8 @@ test('notes about WAL that was removed – gone with it; of each database the la
   for (let n = 0; n < 7; n++)
     await putLogNote(repository, { ...note, kind: 'index', begin: at(n), end: at(n + 1) });
   // Empty: of a record that goes across the whole segment before. One is superfluous since a later one ended.
-  for (const n of [2, 5, 8]) await putLogNote(repository, { ...note, kind: 'index', begin: at(n), end: at(n) });
+  for (const n of [2, 5, 8])
+    await putLogNote(repository, { ...note, kind: 'index', begin: at(n), end: at(n) });
   // The end of names is the oid of a database.
   for (let n = 0; n < 7; n++) await putLogNote(repository, { ...note, kind: 'names', begin: at(n), end: 5n });
   for (const n of [0, 2, 6])
