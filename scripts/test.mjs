@@ -72,6 +72,7 @@ const child = spawn(
   [
     '--disable-warning=ExperimentalWarning',
     '--test',
+    `--import=${new URL('test-end.mjs', import.meta.url)}`,
     '--test-reporter=spec',
     '--test-concurrency=2',
     `--test-timeout=${slow ? 3_600_000 : 600_000}`,

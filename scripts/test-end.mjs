@@ -1,0 +1,16 @@
+// Loaded before each test file. One that does not end although its tests are over would keep the run waiting until its time
+// limit, and nobody would know why: it fails, and says what it waits for.
+import { isMainThread } from 'node:worker_threads';
+
+const longestMs = 60_000;
+
+if (isMainThread && process.argv[1]?.endsWith('.test.ts')) {
+  const { after } = await import('node:test');
+  after(() => {
+    setTimeout(() => {
+      const waitsFor = process.getActiveResourcesInfo().join(', ');
+      console.error(`${process.argv[1]}: the tests are over, and the process does not end: ${waitsFor}`);
+      process.exit(1);
+    }, longestMs).unref();
+  });
+}
