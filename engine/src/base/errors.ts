@@ -70,6 +70,13 @@ export function systemCode(thrown: unknown): string | undefined {
   return typeof code === 'string' ? code : undefined;
 }
 
+/** Which code a system error has that came up where something is written for the user: no rights, no room, or anything else. */
+export function targetCode(thrown: unknown): 'TARGET_DENIED' | 'TARGET_TOO_SMALL' | 'TARGET_IO' {
+  const code = systemCode(thrown) ?? '';
+  if (['EACCES', 'EPERM', 'EROFS'].includes(code)) return 'TARGET_DENIED';
+  return ['ENOSPC', 'EDQUOT'].includes(code) ? 'TARGET_TOO_SMALL' : 'TARGET_IO';
+}
+
 /** What work that `signal` stopped throws: INTERRUPTED. */
 export function interrupted(signal: AbortSignal): HelvinoError {
   if (signal.reason instanceof HelvinoError) return signal.reason;

@@ -19,7 +19,7 @@ import {
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
-import { HelvinoError, systemCode } from '../base/errors.ts';
+import { HelvinoError, targetCode } from '../base/errors.ts';
 import { isGone, startTime } from '../base/process-state.ts';
 import { type Account, mayEnter, serverAccount } from './account.ts';
 
@@ -47,9 +47,8 @@ export async function createScratch(options: { parent?: string; purpose: string 
     await writeOwner(directory);
     await giveTo(directory, account);
   } catch (thrown) {
-    const denied = ['EACCES', 'EPERM', 'EROFS'].includes(systemCode(thrown) ?? '');
     throw new HelvinoError(
-      denied ? 'TARGET_DENIED' : 'TARGET_IO',
+      targetCode(thrown),
       `no temporary place can be made in ${parent}: ${(thrown as Error).message}`,
       {
         cause: thrown,

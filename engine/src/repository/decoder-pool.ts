@@ -4,7 +4,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import { alignedMemory } from '../base/aligned-memory.ts';
-import { HelvinoError } from '../base/errors.ts';
+import { HelvinoError, targetCode } from '../base/errors.ts';
 import { endWorker } from '../base/workers.ts';
 import type { ChunkProblem, DecodeChunk, DecodeJob, FromDecoder } from './decoder-messages.ts';
 import { type CatalogRing, contentKeyOf } from './keys.ts';
@@ -124,17 +124,18 @@ export class DecoderPool {
 /** What a worker met when it wrote a file. */
 export function targetFailure(failure: NonNullable<FromDecoder['failure']>): HelvinoError {
   const context = { path: failure.path, system: failure.code };
-  if (failure.code === 'ENOSPC' || failure.code === 'EDQUOT') {
-    return new HelvinoError('TARGET_TOO_SMALL', `the disk is full: ${failure.path} cannot be written`, {
+  const code = targetCode(failure);
+  if (code === 'TARGET_TOO_SMALL') {
+    return new HelvinoError(code, `the disk is full: ${failure.path} cannot be written`, {
       hint: 'make room and run the same restore again: it goes on where it was',
       context,
     });
   }
-  if (failure.code === 'EACCES' || failure.code === 'EPERM' || failure.code === 'EROFS') {
-    return new HelvinoError('TARGET_DENIED', `${failure.path} cannot be written: ${failure.message}`, {
+  if (code === 'TARGET_DENIED') {
+    return new HelvinoError(code, `${failure.path} cannot be written: ${failure.message}`, {
       hint: 'run as a user that may write there',
       context,
     });
   }
-  return new HelvinoError('TARGET_IO', `${failure.path} cannot be written: ${failure.message}`, { context });
+  return new HelvinoError(code, `${failure.path} cannot be written: ${failure.message}`, { context });
 }

@@ -10,7 +10,7 @@ import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import type { Clock } from '../../base/clock.ts';
-import { HelvinoError, systemCode } from '../../base/errors.ts';
+import { HelvinoError, systemCode, targetCode } from '../../base/errors.ts';
 import { randomHex } from '../../base/ids.ts';
 import type { Progress } from '../../base/progress.ts';
 import { syncPath } from '../../base/sync-path.ts';
@@ -276,9 +276,8 @@ async function removeOld(
 function fileError(thrown: unknown, folder: string): unknown {
   const code = systemCode(thrown);
   if (thrown instanceof HelvinoError || code === undefined) return thrown;
-  const full = code === 'ENOSPC' || code === 'EDQUOT';
-  const denied = ['EACCES', 'EPERM', 'EROFS', 'ENOTDIR'].includes(code);
-  const kind = full ? 'TARGET_TOO_SMALL' : denied ? 'TARGET_DENIED' : 'TARGET_IO';
+  const kind = code === 'ENOTDIR' ? 'TARGET_DENIED' : targetCode(thrown);
+  const full = kind === 'TARGET_TOO_SMALL';
   return new HelvinoError(kind, `no dump can be written into ${folder}: ${(thrown as Error).message}`, {
     cause: thrown,
     hint: full ? 'make room and run it again; nothing was left' : 'check the folder and who may write there',

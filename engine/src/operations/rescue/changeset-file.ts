@@ -9,7 +9,7 @@ import { type FileHandle, link, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { constants, createZstdDecompress, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { HelvinoError, systemCode } from '../../base/errors.ts';
+import { HelvinoError, systemCode, targetCode } from '../../base/errors.ts';
 import { randomHex } from '../../base/ids.ts';
 import { parseOwnJson } from '../../base/own-json.ts';
 import { refuseExisting } from '../../base/refuse-existing.ts';
@@ -288,9 +288,7 @@ function invalid(file: string, why: string, cause?: unknown): HelvinoError {
 
 function fileError(file: string, thrown: unknown): HelvinoError {
   if (thrown instanceof HelvinoError) return thrown;
-  const code = systemCode(thrown);
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
-  const kind = denied ? 'TARGET_DENIED' : code === 'EEXIST' ? 'TARGET_NOT_EMPTY' : 'TARGET_IO';
+  const kind = systemCode(thrown) === 'EEXIST' ? 'TARGET_NOT_EMPTY' : targetCode(thrown);
   return new HelvinoError(kind, `${file}: ${message}`, { cause: thrown });
 }

@@ -3,7 +3,7 @@ import type { Stats } from 'node:fs';
 import { access, constants, lstat, mkdir, readdir, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
-import { HelvinoError, systemCode } from '../../base/errors.ts';
+import { HelvinoError, systemCode, targetCode } from '../../base/errors.ts';
 import { formatBytes } from '../../base/format.ts';
 import { isGone, processPlace, startTime } from '../../base/process-state.ts';
 
@@ -205,25 +205,25 @@ export async function makeDirectory(directory: string, mode: number): Promise<vo
 /** A system error on the target as a HelvinoError. */
 export function targetError(thrown: unknown, path: string): HelvinoError {
   if (thrown instanceof HelvinoError) return thrown;
-  const code = systemCode(thrown);
+  const code = targetCode(thrown);
   const message = `${path} cannot be used: ${(thrown as Error).message}`;
-  const extras = { cause: thrown, context: { path, system: code } };
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
-    return new HelvinoError('TARGET_DENIED', message, {
+  const extras = { cause: thrown, context: { path, system: systemCode(thrown) } };
+  if (code === 'TARGET_DENIED') {
+    return new HelvinoError(code, message, {
       ...extras,
       hint: 'run as a user that may write there, or choose another directory',
     });
   }
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new HelvinoError('TARGET_TOO_SMALL', message, {
+  if (code === 'TARGET_TOO_SMALL') {
+    return new HelvinoError(code, message, {
       ...extras,
       hint: 'make room and run the same restore again: it goes on where it was',
     });
   }
-  return new HelvinoError('TARGET_IO', message, {
+  return new HelvinoError(code, message, {
     ...extras,
     hint:
-      code === 'ENOTDIR'
+      systemCode(thrown) === 'ENOTDIR'
         ? 'there is a file in its place: choose a directory'
         : 'look at the disk and the system log',
   });

@@ -1,6 +1,6 @@
 /** The client that PostgreSQL's archive_command runs: a shell script, made for one receiver. */
 import { chmod, readFile, rename, writeFile } from 'node:fs/promises';
-import { HelvinoError } from '../../base/errors.ts';
+import { HelvinoError, targetCode } from '../../base/errors.ts';
 import { checkFolder } from './receive.ts';
 
 export interface ArchiveClientOptions {
@@ -29,18 +29,13 @@ export async function writeArchiveClient(file: string, script: string): Promise<
     await rename(temporary, file);
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
-    const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
-    throw new HelvinoError(
-      denied ? 'TARGET_DENIED' : 'TARGET_IO',
-      `the client ${file} cannot be written: ${message}`,
-      {
-        cause,
-        hint:
-          code === 'ENOENT' || code === 'ENOTDIR'
-            ? 'make that folder first, or choose another place with --output'
-            : 'choose another place with --output, or run it as a user who may write there',
-      },
-    );
+    throw new HelvinoError(targetCode(cause), `the client ${file} cannot be written: ${message}`, {
+      cause,
+      hint:
+        code === 'ENOENT' || code === 'ENOTDIR'
+          ? 'make that folder first, or choose another place with --output'
+          : 'choose another place with --output, or run it as a user who may write there',
+    });
   }
 }
 

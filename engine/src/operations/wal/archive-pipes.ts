@@ -15,7 +15,7 @@ import { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Clock } from '../../base/clock.ts';
-import { asHelvinoError, HelvinoError, systemCode } from '../../base/errors.ts';
+import { asHelvinoError, HelvinoError, systemCode, targetCode } from '../../base/errors.ts';
 import { Semaphore } from '../../streams/index.ts';
 import { type ExchangeOptions, exchange, openPipe } from './archive-exchange.ts';
 
@@ -130,11 +130,9 @@ async function isRead(path: string): Promise<boolean> {
 }
 
 function folderError(thrown: unknown, folder: string): HelvinoError {
-  const code = systemCode(thrown);
-  if (thrown instanceof HelvinoError || code === undefined) return asHelvinoError(thrown);
-  const denied = code === 'EACCES' || code === 'EPERM';
+  if (thrown instanceof HelvinoError || systemCode(thrown) === undefined) return asHelvinoError(thrown);
   return new HelvinoError(
-    denied ? 'TARGET_DENIED' : 'TARGET_IO',
+    targetCode(thrown),
     `the folder ${folder} cannot be set up: ${(thrown as Error).message}`,
     {
       cause: thrown,

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { HelvinoError, systemCode } from '../../../base/errors.ts';
+import { HelvinoError, systemCode, targetCode } from '../../../base/errors.ts';
 import type { Identities } from '../../../repository/index.ts';
 import { sealedSuffix } from './export-file.ts';
 import { type ExportManifest, manifestName, parseManifest, type RowFile } from './manifest.ts';
@@ -145,9 +145,7 @@ function streamOf(handle: FileHandle): ReadableStream<Uint8Array> {
 }
 
 function fileError(folder: string, thrown: unknown): HelvinoError {
-  const denied = systemCode(thrown) === 'EACCES' || systemCode(thrown) === 'EPERM';
-  const kind = denied ? 'TARGET_DENIED' : 'TARGET_IO';
-  return new HelvinoError(kind, `${folder}: ${String(thrown)}`, { cause: thrown });
+  return new HelvinoError(targetCode(thrown), `${folder}: ${String(thrown)}`, { cause: thrown });
 }
 
 function invalid(folder: string, why: string, cause?: unknown): HelvinoError {

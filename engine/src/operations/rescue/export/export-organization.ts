@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Client } from 'pg';
-import { HelvinoError, systemCode } from '../../../base/errors.ts';
+import { HelvinoError, systemCode, targetCode } from '../../../base/errors.ts';
 import { randomHex } from '../../../base/ids.ts';
 import type { Progress } from '../../../base/progress.ts';
 import { refuseExisting } from '../../../base/refuse-existing.ts';
@@ -248,9 +248,6 @@ async function writeTexts(writing: Writing, manifest: ExportManifest): Promise<v
 }
 
 function fileError(folder: string, thrown: unknown): unknown {
-  const code = systemCode(thrown);
-  if (thrown instanceof HelvinoError || code === undefined) return thrown;
-  const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
-  const kind = denied ? 'TARGET_DENIED' : 'TARGET_IO';
-  return new HelvinoError(kind, `${folder}: ${String(thrown)}`, { cause: thrown });
+  if (thrown instanceof HelvinoError || systemCode(thrown) === undefined) return thrown;
+  return new HelvinoError(targetCode(thrown), `${folder}: ${String(thrown)}`, { cause: thrown });
 }
