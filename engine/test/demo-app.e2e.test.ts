@@ -13,7 +13,7 @@ const size = { organizations: 4, conversations: 40, messages: 400 };
 let server: TestServer;
 
 before(async () => {
-  server = await startTestServer({ major: 18 });
+  server = await startTestServer({ templates: true, major: 18 });
   await rowsOf(server, 'postgres', 'create database demo');
   await rowsOf(server, 'postgres', 'create database fresh');
   const fill = async (client: Parameters<typeof createDemoTables>[0]) => {

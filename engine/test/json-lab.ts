@@ -21,7 +21,9 @@ export async function startJsonLab(): Promise<JsonLab> {
   cleanup.defer(() => rm(home, { recursive: true, force: true }));
   const restored = await serverFolder('hv-json-restored-');
   cleanup.defer(() => rm(restored, { recursive: true, force: true }));
-  const server = cleanup.use(await startTestServer({ major: 18, initdbArgs: ['--wal-segsize=1'] }));
+  const server = cleanup.use(
+    await startTestServer({ templates: true, major: 18, initdbArgs: ['--wal-segsize=1'] }),
+  );
   await query(
     server,
     'create table organizations (id int primary key, key text unique)',

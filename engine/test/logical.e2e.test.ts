@@ -17,7 +17,7 @@ const here = () => ({ cwd: home });
 before(async () => {
   if (skip) return;
   home = await mkdtemp(join(tmpdir(), 'hv-dump-'));
-  server = await startTestServer({ major: dumpMajor });
+  server = await startTestServer({ templates: true, major: dumpMajor });
   await makeShop(server);
   const made = await helvino(
     ['init', '--url', server.url, '--path', 'repository', '--database', 'main'],

@@ -24,6 +24,8 @@ interface TestServerOptions {
   /** Settings for postgresql.conf, by name; values are quoted here. */
   readonly config?: Readonly<Record<string, string | number>>;
   readonly initdbArgs?: readonly string[];
+  /** With template0 and template1, as users have them (default: false). Without them no database can be made. */
+  readonly templates?: boolean;
   /** Lines of pg_hba.conf that come before the default ones, which trust everything local. */
   readonly hba?: readonly string[];
   /** An existing data directory (owned by `testServerUser()`): no initdb, and it is not removed. */
@@ -68,8 +70,8 @@ export async function startTestServer(options: TestServerOptions): Promise<TestS
   const dataDir = options.dataDir ?? join(home, 'data');
   try {
     if (options.dataDir === undefined) {
-      const initdb = join(binDir, 'initdb');
-      await makeCluster({ initdb, dataDir, args: options.initdbArgs ?? [], user });
+      const { initdbArgs: args = [], templates = false } = options;
+      await makeCluster({ binDir, dataDir, args, templates, user });
     }
     await configure(dataDir, home, { ...options, port });
     await options.prepare?.(dataDir);

@@ -16,24 +16,32 @@ export interface Account {
   readonly gid: number;
 }
 
-/** `initdb` is the program; `dataDir` must not exist. */
+/** `dataDir` must not exist. */
 export async function makeCluster(options: {
-  readonly initdb: string;
+  /** Folder of the server's programs. */
+  readonly binDir: string;
   readonly dataDir: string;
   readonly args: readonly string[];
+  /** With the databases template0 and template1: two thirds of a cluster's files. */
+  readonly templates: boolean;
   readonly user: Account | undefined;
 }): Promise<void> {
-  const { initdb, dataDir, user } = options;
+  const { binDir, dataDir, templates, user } = options;
+  const initdb = join(binDir, 'initdb');
   const args = ['-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-locale', '-N', ...options.args];
   // The same program in each checkout.
   const { size } = await stat(initdb);
-  const what = createHash('sha256').update(JSON.stringify([size, args, user ?? process.getuid?.()]));
+  const what = createHash('sha256').update(
+    JSON.stringify([size, args, templates, user ?? process.getuid?.()]),
+  );
   const template = join(tmpdir(), `hv-pg-template-${what.digest('hex').slice(0, 16)}`);
   await madeOnce(template, async (half) => {
     if (user) await chown(half, user.uid, user.gid);
     await run(initdb, ['-D', half, ...args], user);
+    if (!templates)
+      await run(join(binDir, 'postgres'), ['--single', '-D', half, 'postgres'], user, noTemplates);
   });
-  await run('cp', ['-R', '--preserve=mode', '--reflink=auto', template, dataDir], user);
+  await run('cp', ['-R', '--preserve=mode', '--reflink=auto', '--sparse=always', template, dataDir], user);
   // Else statistics would be as old as the template.
   for (const name of await readdir(join(dataDir, 'pg_stat'))) await rm(join(dataDir, 'pg_stat', name));
   await giveSystemId(dataDir);
@@ -63,13 +71,25 @@ async function giveSystemId(dataDir: string): Promise<void> {
   }
 }
 
-async function run(program: string, args: readonly string[], user: Account | undefined): Promise<void> {
+/** A command a line. */
+const noTemplates = `update pg_database set datistemplate = false
+drop database template0
+drop database template1
+`;
+
+async function run(
+  program: string,
+  args: readonly string[],
+  user: Account | undefined,
+  input = '',
+): Promise<void> {
   const child = spawn(program, args, {
     ...user,
     cwd: '/',
     env: { ...process.env, LC_ALL: 'C' },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: 'pipe',
   });
+  child.stdin.end(input);
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk));
   const [code] = await once(child, 'close');

@@ -31,7 +31,7 @@ const environment = () => ({
 before(async () => {
   if (skip) return;
   home = await mkdtemp(join(tmpdir(), 'hv-application-'));
-  server = await startTestServer({ major: dumpMajor });
+  server = await startTestServer({ templates: true, major: dumpMajor });
   port = await freePort();
   await rowsOf(server, 'postgres', `create database ${database}`);
   await migrateToFirstRelease();

@@ -18,7 +18,7 @@ const identity = ['--identity', 'helvino-recovery-identity.txt'];
 
 before(async () => {
   home = await mkdtemp(join(tmpdir(), 'hv-rescue-'));
-  server = await startTestServer({ major: 18, initdbArgs: ['--wal-segsize=1'] });
+  server = await startTestServer({ templates: true, major: 18, initdbArgs: ['--wal-segsize=1'] });
   await query(
     server,
     `create table organizations (id int generated always as identity primary key, key text unique);

@@ -18,7 +18,7 @@ let home: string;
 before(async () => {
   if (skip) return;
   home = await mkdtemp(join(tmpdir(), 'hv-scripts-'));
-  server = await startTestServer({ major: dumpMajor });
+  server = await startTestServer({ templates: true, major: dumpMajor });
   await makeShop(server);
 });
 

@@ -20,7 +20,7 @@ export interface Outcome {
 
 /** A server whose database `seeded` has two organizations; the others are copies of it. */
 export async function startDatabases(): Promise<TestServer> {
-  const server = await startTestServer({ major: 18 });
+  const server = await startTestServer({ templates: true, major: 18 });
   await sql(server, 'postgres', 'create database seeded');
   const env = { DATABASE_URL: urlOf(server, 'seeded') };
   for (const program of [['migrate'], ['seed', '--organizations', '2', '--messages', '300']]) {

@@ -20,6 +20,8 @@ const factsSchema = z.object({
   fromStandby: z.boolean(),
   /** The bootstrap superuser's name: a drill logs in as this role. */
   superuser: z.string(),
+  /** A database that there was: the one that the backup was connected to. Older backups do not say. */
+  connectedTo: z.string().optional(),
   timeline: z.number().int(),
   startLsn: lsn,
   stopLsn: lsn,

@@ -12,7 +12,7 @@ for (const major of [14, 18] as const) {
     // Without page checksums: damage reaches amcheck.
     before(async () => {
       const initdbArgs = major === 18 ? ['--no-data-checksums'] : [];
-      server = await startTestServer({ major, initdbArgs, config: { autovacuum: 'off' } });
+      server = await startTestServer({ templates: true, major, initdbArgs, config: { autovacuum: 'off' } });
     });
     after(() => server[Symbol.asyncDispose]());
 

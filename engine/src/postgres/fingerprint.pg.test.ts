@@ -14,6 +14,7 @@ for (const major of [14, 18] as const) {
     let server: TestServer;
     before(async () => {
       server = await startTestServer({
+        templates: true,
         major,
         initdbArgs: ['-k'],
         config: { max_locks_per_transaction: 10, max_connections: 20, autovacuum: 'off' },

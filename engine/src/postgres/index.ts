@@ -62,6 +62,7 @@ export {
 } from './lsn.ts';
 export { freePort, giveUrl } from './network-access.ts';
 export { type OneValue, oneValue, timeOf } from './one-value.ts';
+export { openDatabase } from './open-database.ts';
 export { printSettings } from './print-settings.ts';
 export { type QuietPoint, takeQuietPoint } from './quiet-point.ts';
 export { type RelationFile, relationsByFile } from './relation-map.ts';

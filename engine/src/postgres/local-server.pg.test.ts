@@ -72,6 +72,33 @@ for (const major of [14, 18] as const) {
       assert.ok(!(await readdir(dataDir)).includes('postmaster.pid'));
     });
 
+    test('template1 takes no connections and postgres is gone – another database that is known is used', async () => {
+      const directory = join(scratch.directory, 'closed');
+      await initCluster({ binaries, dataDir: directory, checksums: false });
+      const at = (database: string | undefined) =>
+        startLocalServer({
+          binaries,
+          dataDir: directory,
+          runDir: scratch.directory,
+          database,
+          readyTimeoutMs: 60_000,
+        });
+      const first = await at(undefined);
+      assert.equal(first.connection.database, 'template1');
+      await ask(first, 'create database "my shop"');
+      await ask(first, 'drop database postgres', 'my shop');
+      await ask(first, 'alter database template1 allow_connections false', 'my shop');
+      await first.stop('fast');
+      const second = await at('my shop');
+      assert.equal(second.connection.database, 'my shop');
+      await second.stop('fast');
+      await assert.rejects(at(undefined), {
+        code: 'LOCAL_SERVER',
+        message: 'no database of template1, postgres takes connections',
+      });
+      await rm(directory, { recursive: true });
+    });
+
     test('settings of the source that reach out or name what is not here – have no effect', async () => {
       const marks = join(scratch.directory, 'marks');
       await mkdir(marks, { mode: 0o777 });

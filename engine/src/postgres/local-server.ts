@@ -12,6 +12,7 @@ import { type Account, giveDataDirectory, serverAccount } from './account.ts';
 import { readableBinDir, type ServerBinaries } from './binaries.ts';
 import { type ConnectionParams, resolveConnection } from './conninfo.ts';
 import { readControlFile } from './control-file.ts';
+import { openDatabase } from './open-database.ts';
 
 /** A name for the socket only: there is no network unless `settings` ask for it. */
 const socketPort = '5432';
@@ -26,11 +27,14 @@ export interface StartOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** Role to connect as. */
   readonly user?: string;
+  /** A database that the cluster is known to have, where it may be without template1 and postgres. */
+  readonly database?: string | undefined;
   readonly readyTimeoutMs: number;
   readonly signal?: AbortSignal;
 }
 
 export interface LocalServer {
+  /** To template1, or another database that takes connections. */
   readonly connection: ConnectionParams;
   readonly pid: number;
   /** The last lines of its log. */
@@ -125,6 +129,8 @@ export async function startLocalServer(options: StartOptions): Promise<LocalServ
   const server = new ChildServer(child, connection);
   try {
     await server.ready(options);
+    const database = await openDatabase(connection, ['template1', 'postgres', options.database]);
+    server.connection = { ...connection, database };
   } catch (thrown) {
     await server.stop('immediate');
     throw thrown;
@@ -237,7 +243,7 @@ function isolated(runDir: string, files: ConfigurationFiles): Record<string, str
 }
 
 class ChildServer implements LocalServer {
-  readonly connection: ConnectionParams;
+  connection: ConnectionParams;
   readonly #child: ChildProcess;
   readonly #lines: string[] = [];
   readonly #exited: Promise<void>;

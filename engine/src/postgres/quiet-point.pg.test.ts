@@ -28,6 +28,7 @@ for (const major of [14, 18] as const) {
     let admin: pg.Client;
     before(async () => {
       server = await startTestServer({
+        templates: true,
         major,
         config: { max_prepared_transactions: 5, autovacuum: 'off', idle_in_transaction_session_timeout: 60 },
       });

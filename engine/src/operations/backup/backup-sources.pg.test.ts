@@ -29,6 +29,7 @@ before(async () => {
   certificate = await makeCertificate(folder);
   fixture = await makeFixture();
   server = await startTestServer({
+    templates: true,
     major: 17,
     initdbArgs: ['-k'],
     config: {

@@ -108,6 +108,7 @@ function factsOf({ options, source, transferred, tables, ended }: CommitContext)
     server: describeConnection(options.connection),
     fromStandby: source.inRecovery,
     superuser: source.superuser,
+    connectedTo: source.database,
     timeline: transferred.timeline,
     startLsn: formatLsn(transferred.startLsn),
     stopLsn: formatLsn(transferred.stopLsn),

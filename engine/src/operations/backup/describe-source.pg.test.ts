@@ -6,7 +6,7 @@ import { resolveConnection } from '../../postgres/index.ts';
 import { describeSource } from './describe-source.ts';
 
 test('a role that may connect once at a time – every database is described, in the order asked for', async () => {
-  await using server = await startTestServer({ major: 17 });
+  await using server = await startTestServer({ templates: true, major: 17 });
   const databases = ['postgres', 'template1', 'one', 'two', 'three'];
   await query(server, 'create role narrow login connection limit 1');
   for (const name of databases.slice(2)) await query(server, `create database ${name}`);

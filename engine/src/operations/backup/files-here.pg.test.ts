@@ -185,7 +185,7 @@ test('read: auto on a standby, and after the server refused an incremental backu
 });
 
 test('a folder of a database that only the server sees – SOURCE_UNREADABLE names it; one that is being dropped is waited for', async () => {
-  await using server = await startTestServer({ major: 16 });
+  await using server = await startTestServer({ templates: true, major: 16 });
   await query(server, 'create database second', 'checkpoint');
   const sql = `select oid::text from pg_database where datname = 'second'`;
   const { rows } = await query<{ oid: string }>(server, sql);

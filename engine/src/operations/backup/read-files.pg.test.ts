@@ -44,7 +44,7 @@ async function untilThere(server: TestServer): Promise<void> {
 for (const major of matrixMajors) {
   test(`PostgreSQL ${major} – has the files that the server sends, and is proven; the next one stores what changed`, async () => {
     const space = await serverFolder('hv-space-');
-    await using server = await startTestServer({ major, initdbArgs: ['-k'] });
+    await using server = await startTestServer({ templates: true, major, initdbArgs: ['-k'] });
     await using fixture = await makeFixture();
     await query(
       server,

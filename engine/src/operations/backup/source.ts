@@ -8,6 +8,8 @@ export interface SourceFacts {
   readonly serverVersionText: string;
   readonly inRecovery: boolean;
   readonly superuser: string;
+  /** The database that the connection is to. */
+  readonly database: string;
   /** Bytes. */
   readonly walSegmentSize: number;
   readonly dataChecksums: boolean;
@@ -32,6 +34,7 @@ export async function readSource(client: Client): Promise<SourceFacts> {
     select (select system_identifier::text from pg_control_system()) as system_id,
       current_setting('server_version_num') as version, current_setting('server_version') as version_text,
       pg_is_in_recovery() as in_recovery, (select rolname from pg_roles where oid = 10) as superuser,
+      current_database() as database,
       pg_size_bytes(current_setting('wal_segment_size'))::text as segment,
       current_setting('data_checksums') as checksums,
       coalesce(current_setting('summarize_wal', true), 'off') as summarize,
@@ -59,6 +62,7 @@ export async function readSource(client: Client): Promise<SourceFacts> {
     serverVersionText,
     inRecovery: row.in_recovery === true,
     superuser: String(row.superuser),
+    database: String(row.database),
     walSegmentSize: Number(row.segment),
     dataChecksums: row.checksums === 'on',
     summarizeWal: row.summarize === 'on',

@@ -20,6 +20,7 @@ let fixture: Fixture;
 before(async () => {
   fixture = await makeFixture();
   server = await startTestServer({
+    templates: true,
     major: 17,
     initdbArgs: ['-k'],
     config: { summarize_wal: 'on', autovacuum: 'off' },

@@ -311,6 +311,7 @@ class DrillRun implements Drill {
       dataDir: data,
       runDir: scratch.directory,
       user: this.#facts.superuser,
+      database: this.#facts.connectedTo,
       settings: listening(this.#port),
       readyTimeoutMs,
       signal: this.#options.signal,

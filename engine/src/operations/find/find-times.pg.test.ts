@@ -222,7 +222,7 @@ async function dropAll(server: TestServer, fixture: Fixture): Promise<void> {
 }
 
 test('dropped: a table, a schema, a database – found by name and time; just before the table was dropped it is whole', async (t) => {
-  await using server = await startTestServer(options);
+  await using server = await startTestServer({ ...options, templates: true });
   await using fixture = await makeFixture();
   await dropAll(server, fixture);
   const drops = (await search(fixture, { drops: true })).transactions;

@@ -283,7 +283,7 @@ test('pg_class is rewritten while streaming – what is dropped, truncated and m
 test('the catalog of one database is locked – WAL is stored all the same, without the names of its tables', {
   timeout: 300_000,
 }, async () => {
-  await using server = await startTestServer(options);
+  await using server = await startTestServer({ ...options, templates: true });
   await using fixture = await makeFixture();
   const client = await connect(server);
   await client.query('create database locked');

@@ -19,7 +19,7 @@ for (const major of testMajors) {
     skip,
   }, async () => {
     await using fixture = await makeFixture();
-    await using server = await startTestServer({ major });
+    await using server = await startTestServer({ templates: true, major });
     await makeShop(server);
     // A limit for ordinary work, which the dump must not have.
     if (major >= 17)

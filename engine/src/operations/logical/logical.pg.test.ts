@@ -33,7 +33,7 @@ let dump: Manifest;
 before(async () => {
   if (skip) return;
   fixture = await makeFixture();
-  server = await startTestServer({ major: dumpMajor });
+  server = await startTestServer({ templates: true, major: dumpMajor });
   await makeShop(server);
   dump = await takeDump(fixture, server);
 });
@@ -338,7 +338,7 @@ test('a restore that is stopped – no database is left, the one that was there 
 });
 
 test('the server dies while it is dumped – no backup', { skip }, async () => {
-  await using other = await startTestServer({ major: dumpMajor });
+  await using other = await startTestServer({ templates: true, major: dumpMajor });
   await rowsOf(
     other,
     'postgres',
@@ -376,7 +376,7 @@ test('physical backups beside dumps – each builds on its own kind', { skip }, 
 });
 
 test('a server without its pg_dump here – the package to install is named', async (t) => {
-  await using other = await startTestServer({ major: 17 });
+  await using other = await startTestServer({ templates: true, major: 17 });
   await using place = await makeFixture();
   if (existsSync('/usr/lib/postgresql/17/bin/pg_dump')) return t.skip('pg_dump 17 is here');
   await assert.rejects(takeDump(place, other), {

@@ -46,7 +46,7 @@ before(async () => {
   home = await mkdtemp(join(tmpdir(), 'hv-plain-'));
   env = { ...process.env, GNUPGHOME: join(home, 'gnupg') };
   await mkdir(join(home, 'gnupg'), { mode: 0o700 });
-  server = await startTestServer({ major: dumpMajor });
+  server = await startTestServer({ templates: true, major: dumpMajor });
   await makeShop(server);
 });
 

@@ -29,7 +29,7 @@ let dump: Manifest;
 before(async () => {
   if (skip) return;
   fixture = await makeFixture();
-  server = await startTestServer({ major: dumpMajor });
+  server = await startTestServer({ templates: true, major: dumpMajor });
   await makeShop(server);
   dump = await takeDump(fixture, server, { databases: ['shop'] });
 });

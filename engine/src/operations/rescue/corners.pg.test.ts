@@ -10,7 +10,7 @@ const all = (insert: boolean, revert: boolean, remove: boolean) => ({ insert, re
 const stop = { onConflict: 'stop', onSchemaChange: 'stop' } as const;
 
 before(async () => {
-  server = await startTestServer({ major: 18 });
+  server = await startTestServer({ templates: true, major: 18 });
 });
 
 after(() => server[Symbol.asyncDispose]());

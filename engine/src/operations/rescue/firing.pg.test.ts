@@ -6,7 +6,7 @@ import { rescueCase } from './testing/rescue-case.ts';
 import { makeLab, same } from './testing/rescue-lab.ts';
 
 test('rows to remove that others refer to since the plan – ON DELETE CASCADE and SET NULL do nothing to rows that nobody named', async () => {
-  await using server = await startTestServer({ major: 18 });
+  await using server = await startTestServer({ templates: true, major: 18 });
   await using lab = await makeLab(server);
   const live = await lab.client('live');
   await live.query(`insert into conversations values (900, 2, 'made by accident'); insert into users values ('00000000-0000-0000-0000-000000000900', 2, 'x');
@@ -37,7 +37,7 @@ test('rows to remove that others refer to since the plan – ON DELETE CASCADE a
 });
 
 test('random accidents without triggers, foreign keys acting – apply brings back what the oracle says, undo takes it back', async (t) => {
-  await using server = await startTestServer({ major: 18, config: { fsync: 'off' } });
+  await using server = await startTestServer({ templates: true, major: 18, config: { fsync: 'off' } });
   for (const seed of [2, 18]) {
     t.diagnostic(`seed ${seed}`);
     const { outcome } = await rescueCase({ url: server.url, major: 18, seed, fire: true });

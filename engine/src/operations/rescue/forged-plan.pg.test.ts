@@ -16,7 +16,11 @@ import type { ApplyResult } from './types.ts';
 let server: TestServer;
 
 before(async () => {
-  server = await startTestServer({ major: 18, config: { fsync: 'off', max_connections: '300' } });
+  server = await startTestServer({
+    templates: true,
+    major: 18,
+    config: { fsync: 'off', max_connections: '300' },
+  });
 });
 
 after(() => server[Symbol.asyncDispose]());

@@ -9,7 +9,7 @@ for (const [major, seed] of [
   [14, 5],
 ] as const)
   test(`killed at every statement, PostgreSQL ${major} – the state is that before or that after; run again, it is that after`, async (t) => {
-    await using server = await startTestServer({ major, config: { fsync: 'off' } });
+    await using server = await startTestServer({ templates: true, major, config: { fsync: 'off' } });
     const killed = await killCase({ url: server.url, major, seed, every: 1 });
     t.diagnostic(`${killed} runs were killed`);
     assert.ok(killed > 50, `${killed}`);

@@ -18,7 +18,7 @@ const stop = { onConflict: 'stop', onSchemaChange: 'stop' } as const;
 const root = { table: 'tenants', where: { slug: 'dEMO' } };
 
 before(async () => {
-  server = await startTestServer({ major: 18, config: { fsync: 'off' } });
+  server = await startTestServer({ templates: true, major: 18, config: { fsync: 'off' } });
 });
 
 after(() => server[Symbol.asyncDispose]());

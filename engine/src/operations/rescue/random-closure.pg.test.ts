@@ -15,7 +15,7 @@ for (const [major, seeds] of [
   [14, [3]],
 ] as const) {
   test(`random schemas on PostgreSQL ${major} – the closure of each tenant is what a search in memory finds`, async (t) => {
-    await using server = await startTestServer({ major, config: { fsync: 'off' } });
+    await using server = await startTestServer({ templates: true, major, config: { fsync: 'off' } });
     for (const seed of seeds) {
       t.diagnostic(`seed ${seed}`);
       await using stack = new AsyncDisposableStack();

@@ -11,7 +11,7 @@ for (const [major, seeds] of [
   [14, [5, 28]],
 ] as const) {
   test(`random accidents on PostgreSQL ${major} – apply brings back what the oracle says, undo takes all of it back`, async (t) => {
-    await using server = await startTestServer({ major, config: { fsync: 'off' } });
+    await using server = await startTestServer({ templates: true, major, config: { fsync: 'off' } });
     for (const seed of seeds) {
       t.diagnostic(`seed ${seed}`);
       await rescueCase({ url: server.url, major, seed });

@@ -13,7 +13,7 @@ for (const [major, fire] of [
   [16, true],
 ] as const) {
   test(`${cases} random accidents on PostgreSQL ${major}${fire ? ', foreign keys acting' : ''} – apply brings back what the oracle says, undo takes all of it back`, async (t) => {
-    await using server = await startTestServer({ major, config: { fsync: 'off' } });
+    await using server = await startTestServer({ templates: true, major, config: { fsync: 'off' } });
     const failures: string[] = [];
     const outcomes: Record<string, number> = {};
     for (let seed = first; seed < first + cases; seed++) {

@@ -6,7 +6,7 @@ import { startTestServer } from '../../../test/pg-server.ts';
 import { makeLab, same } from './testing/rescue-lab.ts';
 
 test('the connection cut at any moment of an apply or an undo – run again, it ends as if nothing had been', async () => {
-  await using server = await startTestServer({ major: 18 });
+  await using server = await startTestServer({ templates: true, major: 18 });
   await using l = await makeLab(server);
   const live = await l.client('live');
   await live.query(`delete from organizations where key = 'demo'; delete from audit`);

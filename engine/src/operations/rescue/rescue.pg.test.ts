@@ -8,7 +8,7 @@ let server: TestServer;
 const lab = (more?: string) => makeLab(server, more);
 
 before(async () => {
-  server = await startTestServer({ major: 18 });
+  server = await startTestServer({ templates: true, major: 18 });
 });
 
 after(() => server[Symbol.asyncDispose]());

@@ -27,7 +27,12 @@ let manifest: Manifest;
 
 before(async () => {
   fixture = await makeFixture();
-  server = await startTestServer({ major: 17, initdbArgs: ['-k', '-g'], config: { summarize_wal: 'on' } });
+  server = await startTestServer({
+    templates: true,
+    major: 17,
+    initdbArgs: ['-k', '-g'],
+    config: { summarize_wal: 'on' },
+  });
   await query(
     server,
     'create table t as select i, md5(i::text) as m from generate_series(1, 50000) i',

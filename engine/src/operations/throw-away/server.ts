@@ -11,6 +11,7 @@ import {
   findBinaries,
   freePort,
   giveUrl,
+  openDatabase,
   startLocalServer,
   sweepScratch,
 } from '../../postgres/index.ts';
@@ -70,6 +71,7 @@ export async function openServer(
     dataDir,
     runDir: scratch.directory,
     user: facts.superuser,
+    database: facts.connectedTo,
     settings: {
       listen_addresses: '127.0.0.1',
       port: String(port),
@@ -80,5 +82,6 @@ export async function openServer(
   });
   cleanup.defer(() => server.stop('immediate').catch(() => undefined));
   const url = await giveUrl(server, { role: facts.superuser, port });
-  await onOpen({ url: `${url}/postgres`, version: binaries.version });
+  const database = await openDatabase(server.connection, ['postgres', server.connection.database]);
+  await onOpen({ url: `${url}/${encodeURIComponent(database)}`, version: binaries.version });
 }

@@ -326,6 +326,7 @@ for (const { major, compression, packaged } of servers) {
     skip: isThere ? false : 'only Debian’s server has this compression, and it is not installed',
   }, async () => {
     await using server = await startTestServer({
+      templates: true,
       major,
       packaged,
       initdbArgs: ['--wal-segsize=1'],

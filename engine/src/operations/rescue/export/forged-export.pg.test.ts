@@ -17,7 +17,11 @@ import { type ExportManifest, manifestText } from './manifest.ts';
 let server: TestServer;
 
 before(async () => {
-  server = await startTestServer({ major: 18, config: { fsync: 'off', max_connections: '300' } });
+  server = await startTestServer({
+    templates: true,
+    major: 18,
+    config: { fsync: 'off', max_connections: '300' },
+  });
 });
 
 after(() => server[Symbol.asyncDispose]());

@@ -138,7 +138,7 @@ for (const [major, seeds] of [
   [14, [4, 25]],
 ] as const)
   test(`one organization of a random schema on PostgreSQL ${major} – exported encrypted, imported into an empty database, undone; opened with age, imported again; psql loads the same`, async (t) => {
-    await using server = await startTestServer({ major, config: { fsync: 'off' } });
+    await using server = await startTestServer({ templates: true, major, config: { fsync: 'off' } });
     for (const seed of seeds) {
       t.diagnostic(`seed ${seed}`);
       const random = new Random(seed);
@@ -184,7 +184,7 @@ const plain = `
 `;
 
 test('import – a live database keeps what it has; keys of others, damage and missing tables are refused', async () => {
-  await using server = await startTestServer({ major: 16, config: { fsync: 'off' } });
+  await using server = await startTestServer({ templates: true, major: 16, config: { fsync: 'off' } });
   const none: SchemaSpec = { tables: [], root: undefined as never, prelude: plain };
   await using lab = await Lab.make(server.url, none);
   const root = { table: 'organizations', where: { key: 'demo' } };
