@@ -95,7 +95,6 @@ rgw dns name = localhost
 rgw data = $folder/rgw
 rgw thread pool size = 64
 rgw enable usage log = false
-rgw lc debug interval = ${S3_DAY_SECONDS:--1}
 rgw s3 auth use sts = true
 rgw sts key = $(head -c 8 /dev/urandom | od -An -tx1 | tr -d ' \n')
 rgw crypt require ssl = false

@@ -6,8 +6,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { shareS3Server } from './test-s3.mjs';
 
 const root = join(fileURLToPath(import.meta.url), '..', '..');
 const node = join(root, 'node_modules', 'node', 'bin', 'node');
@@ -40,6 +41,8 @@ if (files.some((file) => file.endsWith('.e2e.test.ts'))) {
   const program = buildProgram();
   if (program !== undefined) process.env.HELVINO_TEST_PROGRAM = join(program, 'bin', 'helvino.mjs');
 }
+const needsS3 = /^(s3-.*|s3|copies)\.(e2e\.)?test\.ts$/;
+if (files.filter((file) => needsS3.test(basename(file))).length > 1) await shareS3Server();
 // Tests of one thing on each major version run on the oldest and the newest; `--matrix` and the slow suites run all.
 if (slow || process.argv.includes('--matrix')) process.env.HELVINO_TEST_MATRIX = '1';
 /** Its folder: one for each content, since others may be running it. Undefined: it cannot be kept here, and tests take the sources. */

@@ -42,6 +42,7 @@ export async function startDrillLab(fill?: (server: TestServer) => Promise<void>
   cleanup.defer(() => rm(home, { recursive: true, force: true }));
   const server = await startTestServer({
     major: 18,
+    templates: true,
     initdbArgs: ['-k', '--wal-segsize=1'],
     config: { autovacuum: 'off', shared_preload_libraries: '' },
   });

@@ -209,6 +209,9 @@ async function configure(
     shared_buffers: '32MB',
     max_wal_size: '256MB',
     wal_level: 'replica',
+    // Processes that no test needs, and each start pays for.
+    max_logical_replication_workers: 0,
+    ...(options.major >= 18 ? { io_workers: 1 } : {}),
     ...options.config,
   };
   const lines = Object.entries(settings).map(

@@ -32,14 +32,17 @@ export async function makeCluster(options: {
   // The same program in each checkout.
   const { size } = await stat(initdb);
   const what = createHash('sha256').update(
-    JSON.stringify([size, args, templates, user ?? process.getuid?.()]),
+    JSON.stringify([size, args, templates || noTemplates, user ?? process.getuid?.()]),
   );
   const template = join(tmpdir(), `hv-pg-template-${what.digest('hex').slice(0, 16)}`);
   await madeOnce(template, async (half) => {
     if (user) await chown(half, user.uid, user.gid);
     await run(initdb, ['-D', half, ...args], user);
-    if (!templates)
-      await run(join(binDir, 'postgres'), ['--single', '-D', half, 'postgres'], user, noTemplates);
+    if (templates) return;
+    await run(join(binDir, 'postgres'), ['--single', '-D', half, 'postgres'], user, noTemplates);
+    // It ends well, whatever its commands did.
+    const left = await readdir(join(half, 'base'));
+    if (left.length !== 1) throw new Error(`${half} has the databases ${left.join(', ')}`);
   });
   await run('cp', ['-R', '--preserve=mode', '--reflink=auto', '--sparse=always', template, dataDir], user);
   // Else statistics would be as old as the template.

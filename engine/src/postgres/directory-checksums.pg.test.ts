@@ -12,7 +12,7 @@ async function withCluster(
   look: (dataDir: string, files: { plain: string; spaced: string }) => Promise<void>,
 ) {
   const space = await serverFolder();
-  await using server = await startTestServer({ major, initdbArgs: ['-k'] });
+  await using server = await startTestServer({ templates: true, major, initdbArgs: ['-k'] });
   const client = new pg.Client(server.url);
   client.on('error', () => {});
   await client.connect();

@@ -99,6 +99,18 @@ for (const major of [14, 18] as const) {
       await rm(directory, { recursive: true });
     });
 
+    test('a role that is not there – the server starts; who connects is told', async () => {
+      const server = await startLocalServer({
+        binaries,
+        dataDir,
+        runDir: scratch.directory,
+        user: 'nobody here',
+        readyTimeoutMs: 60_000,
+      });
+      await assert.rejects(connectSql(server.connection), /role "nobody here" does not exist/);
+      await server.stop('fast');
+    });
+
     test('settings of the source that reach out or name what is not here – have no effect', async () => {
       const marks = join(scratch.directory, 'marks');
       await mkdir(marks, { mode: 0o777 });

@@ -129,7 +129,8 @@ export async function startLocalServer(options: StartOptions): Promise<LocalServ
   const server = new ChildServer(child, connection);
   try {
     await server.ready(options);
-    const database = await openDatabase(connection, ['template1', 'postgres', options.database]);
+    const known = ['template1', 'postgres', options.database];
+    const database = await openDatabase(connection, known, options.signal);
     server.connection = { ...connection, database };
   } catch (thrown) {
     await server.stop('immediate');

@@ -5,10 +5,10 @@
 import { Worker } from 'node:worker_threads';
 import { alignedMemory } from '../base/aligned-memory.ts';
 import { HelvinoError, targetCode } from '../base/errors.ts';
-import { endWorker } from '../base/workers.ts';
 import type { ChunkProblem, DecodeChunk, DecodeJob, FromDecoder } from './decoder-messages.ts';
 import { type CatalogRing, contentKeyOf } from './keys.ts';
 import { packCapacity } from './pack-builder.ts';
+import { WorkerCrew } from './worker-crew.ts';
 
 export type { ChunkProblem, DecodeChunk, DecodedPiece } from './decoder-messages.ts';
 
@@ -29,13 +29,13 @@ export class DecoderPool {
   readonly #buffers: SharedArrayBuffer;
   readonly #free: number[] = [];
   readonly #waiting: { resolve: (index: number) => void; reject: (reason: unknown) => void }[] = [];
-  readonly #workers: { worker: Worker; queued: number }[] = [];
+  readonly #crew: WorkerCrew;
   readonly #pending = new Map<
     number,
     {
       resolve: (outcome: DecodeOutcome) => void;
       reject: (reason: unknown) => void;
-      worker: number;
+      done: () => void;
       buffer: number;
     }
   >();
@@ -54,14 +54,14 @@ export class DecoderPool {
     this.#buffers = alignedMemory(count * packCapacity);
     for (let i = 0; i < count; i++) this.#free.push(i);
     const contentKeys = new Map(options.ring.ids.map((id) => [id, contentKeyOf(options.ring.find(id)!)]));
-    for (let i = 0; i < options.workers; i++) {
+    this.#crew = new WorkerCrew(options.workers, () => {
       const worker = new Worker(new URL('./decode-worker.ts', import.meta.url), {
         workerData: { buffers: this.#buffers, keys: options.keys, contentKeys },
       });
       worker.on('message', (message: FromDecoder) => this.#receive(message));
       worker.on('error', (error) => this.#crashed(error));
-      this.#workers.push({ worker, queued: 0 });
-    }
+      return worker;
+    });
   }
 
   /** Waits for a free buffer. It is given back by `decode`, or by `giveBack`. */
@@ -81,19 +81,14 @@ export class DecoderPool {
   decode(buffer: DecoderBuffer, chunks: readonly DecodeChunk[], compare = false): Promise<DecodeOutcome> {
     if (this.#crash !== undefined) return Promise.reject(this.#crash);
     const job: DecodeJob = { job: this.#nextJob++, buffer: buffer.index, chunks, compare };
-    let best = 0;
-    for (let i = 1; i < this.#workers.length; i++) {
-      if (this.#workers[i]!.queued < this.#workers[best]!.queued) best = i;
-    }
-    this.#workers[best]!.queued++;
     return new Promise((resolve, reject) => {
-      this.#pending.set(job.job, { resolve, reject, worker: best, buffer: buffer.index });
-      this.#workers[best]!.worker.postMessage(job);
+      const done = this.#crew.give(job);
+      this.#pending.set(job.job, { resolve, reject, done, buffer: buffer.index });
     });
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#workers.map(({ worker }) => endWorker(worker)));
+    await this.#crew.close();
   }
 
   #receive(message: FromDecoder): void {
@@ -101,7 +96,7 @@ export class DecoderPool {
     // After a crash every job was given up.
     if (pending === undefined) return;
     this.#pending.delete(message.job);
-    this.#workers[pending.worker]!.queued--;
+    pending.done();
     this.#release(pending.buffer);
     if (message.failure) pending.reject(targetFailure(message.failure));
     else pending.resolve(message);

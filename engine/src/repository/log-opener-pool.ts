@@ -4,54 +4,49 @@
  */
 import { Worker } from 'node:worker_threads';
 import { HelvinoError } from '../base/errors.ts';
-import { endWorker } from '../base/workers.ts';
 import { targetFailure } from './decoder-pool.ts';
 import type { FromLogOpener, OpenLogJob } from './log-opener-messages.ts';
+import { WorkerCrew } from './worker-crew.ts';
 
 interface Pending {
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
-  readonly worker: number;
+  readonly done: () => void;
   readonly name: string;
 }
 
 export class LogOpenerPool {
-  readonly #workers: { worker: Worker; queued: number }[] = [];
+  readonly #crew: WorkerCrew;
   readonly #pending = new Map<number, Pending>();
   #nextJob = 0;
   #crash: unknown;
 
   constructor({ workers }: { workers: number }) {
-    for (let i = 0; i < workers; i++) {
+    this.#crew = new WorkerCrew(workers, () => {
       const worker = new Worker(new URL('./log-opener-worker.ts', import.meta.url));
       worker.on('message', (message: FromLogOpener) => this.#receive(message));
       worker.on('error', (error) => this.#crashed(error));
-      this.#workers.push({ worker, queued: 0 });
-    }
+      return worker;
+    });
   }
 
   /** Takes the sealed bytes over. Throws REPOSITORY_DAMAGED, and TARGET_* when a file cannot be written. */
   open(job: Omit<OpenLogJob, 'job'>): Promise<void> {
     if (this.#crash !== undefined) return Promise.reject(this.#crash);
-    const best = this.#workers.reduce(
-      (least, { queued }, at) => (queued < this.#workers[least]!.queued ? at : least),
-      0,
-    );
     const number = this.#nextJob++;
     const { buffer, byteLength } = job.sealed;
     const whole = buffer instanceof ArrayBuffer && buffer.byteLength === byteLength;
     // Memory that is shared with others is copied instead.
     const sealed = whole ? job.sealed : new Uint8Array(job.sealed);
-    this.#workers[best]!.queued++;
     return new Promise((resolve, reject) => {
-      this.#pending.set(number, { resolve, reject, worker: best, name: job.name });
       const message: OpenLogJob = { ...job, sealed, job: number };
-      this.#workers[best]!.worker.postMessage(message, [sealed.buffer as ArrayBuffer]);
+      const done = this.#crew.give(message, [sealed.buffer as ArrayBuffer]);
+      this.#pending.set(number, { resolve, reject, done, name: job.name });
     });
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#workers.map(({ worker }) => endWorker(worker)));
+    await this.#crew.close();
   }
 
   #receive({ job, damage, failure }: FromLogOpener): void {
@@ -59,7 +54,7 @@ export class LogOpenerPool {
     // After a crash every job was given up.
     if (pending === undefined) return;
     this.#pending.delete(job);
-    this.#workers[pending.worker]!.queued--;
+    pending.done();
     if (failure) pending.reject(targetFailure(failure));
     else if (damage === undefined) pending.resolve();
     else

@@ -219,7 +219,7 @@ test('as root, and a file, a folder or the data directory itself is not of the s
     assert.ok(error.message.startsWith(`${path} cannot be read: it belongs to user 0, `), error.message);
     await rm(path, { recursive: true });
   };
-  const path = join(server.dataDir, 'base/1/notes');
+  const path = join(server.dataDir, 'base/5/notes');
   await writeFile(path, 'of root');
   await refused(path);
   await writeFile(path, Buffer.alloc(1 << 20));

@@ -84,13 +84,13 @@ async function* bytesOf(
   }
 }
 
-/** What the index just before the range knew at its end. */
+/** What the index just before the range knew at its end. An empty one only knows of a record, from long before it. */
 async function stateBefore(
   { repository, notes }: ReadWalOptions,
   { line, begin }: { line: number; begin: bigint },
 ): Promise<IndexState | undefined> {
   for (const note of notes)
-    if (note.line === line && note.end === begin)
+    if (note.line === line && note.begin < note.end && note.end === begin)
       return decodeLogIndex(await openLogNote(repository, note.name), note.name).state;
   return undefined;
 }

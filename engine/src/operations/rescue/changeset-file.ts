@@ -46,7 +46,7 @@ export class ChangesetWriter {
     this.#handle = handle;
   }
 
-  /** Throws TARGET_NOT_EMPTY when the file exists, TARGET_DENIED, TARGET_IO. */
+  /** Throws TARGET_NOT_EMPTY when the file exists, TARGET_DENIED, TARGET_TOO_SMALL, TARGET_IO. */
   static async create(file: string, header: ChangesetHeader): Promise<ChangesetWriter> {
     const part = join(dirname(file), `.${basename(file)}.${randomHex(4)}.part`);
     try {

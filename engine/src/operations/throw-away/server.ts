@@ -82,6 +82,7 @@ export async function openServer(
   });
   cleanup.defer(() => server.stop('immediate').catch(() => undefined));
   const url = await giveUrl(server, { role: facts.superuser, port });
-  const database = await openDatabase(server.connection, ['postgres', server.connection.database]);
+  const known = ['postgres', server.connection.database];
+  const database = await openDatabase(server.connection, known, options.signal);
   await onOpen({ url: `${url}/${encodeURIComponent(database)}`, version: binaries.version });
 }

@@ -193,6 +193,23 @@ test('a drill of a volume – proven, without Docker', { skip }, async () => {
   );
 });
 
+test('a drill of a volume whose superuser is not known – what needs the name is unproven, nothing has failed', {
+  skip,
+}, async () => {
+  const facts = volumeFacts(stored);
+  const { superuser: _, ...postgres } = facts.postgres!;
+  const report = await fixture.drillIt(
+    { ...stored, facts: { ...stored.facts, postgres } },
+    { readyTimeoutMs: 120_000 },
+  );
+  const states = Object.fromEntries(report.checks.map(({ name, state }) => [name, state]));
+  assert.deepEqual(
+    [states.start, states.amcheck, states['page checksums']],
+    ['passed', 'unproven', 'unproven'],
+  );
+  assert.notEqual(report.verdict, 'failed');
+});
+
 test('without stopping – read, and the warning says what that means', { skip }, async () => {
   const manifest = await take({ stop: false });
   const facts = volumeFacts(manifest);

@@ -88,6 +88,13 @@ for (const [receivers, flipped] of [
     [[0, 1], [2, 3], [4]],
     [700_000, 3_200_000],
   ],
+  // A segment is archived once more: its answer was lost.
+  [[[0], [1], [1, 2]], [700_000]],
+  [[[0, 1, 1, 2]], [700_000, 1_500_000]],
+  [
+    [[0], [1], [2], [1, 2, 2, 3]],
+    [700_000, 2_500_000],
+  ],
 ] as const)
   test(`receivers that begin anew within a record (segments ${JSON.stringify(receivers)}) – it is checked once it is whole`, async () => {
     const last = receivers.flat().at(-1)!;

@@ -17,6 +17,7 @@ import {
   timelineHistoryName,
 } from '../../postgres/index.ts';
 import {
+  type LogNote,
   LogPieces,
   listLogNotes,
   logFiles,
@@ -146,12 +147,10 @@ export class ArchiveIntake {
     const recorded = await recordedGaps(repository, database);
     const gaps = await gapsAlong(repository, database, { ranges, recorded });
     const indexes = await listLogNotes(repository, database, 'index');
-    // What has an index was stored here: then it is the store that lost it.
-    return gaps.filter(
-      ({ reason, line, begin, end }) =>
-        reason === 'unknown' &&
-        !indexes.some((index) => index.line === line && index.begin < end && begin < index.end),
-    );
+    // What has an index was stored here: then it is the store that lost it. An empty one is of the segment before it.
+    const isOf = (index: LogNote, { line, begin, end }: LedgerGap) =>
+      index.line === line && begin < index.end && (index.begin < end || index.end === end);
+    return gaps.filter((gap) => gap.reason === 'unknown' && !indexes.some((index) => isOf(index, gap)));
   }
 
   /**

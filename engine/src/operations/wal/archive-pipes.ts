@@ -34,7 +34,7 @@ const mostAtOnce = 2;
 /** A client's folder of this age is left over. */
 const leftOverMs = 3600_000;
 
-/** Listens until the signal; then what is under way is finished. Throws REPOSITORY_BUSY, TARGET_DENIED, TARGET_IO. */
+/** Listens until the signal; then what is under way is finished. Throws REPOSITORY_BUSY, TARGET_DENIED, TARGET_TOO_SMALL, TARGET_IO. */
 export async function servePipes(options: PipesOptions): Promise<void> {
   await prepareFolder(options);
   const requests = join(options.folder, 'requests');
@@ -136,7 +136,7 @@ function folderError(thrown: unknown, folder: string): HelvinoError {
     `the folder ${folder} cannot be set up: ${(thrown as Error).message}`,
     {
       cause: thrown,
-      hint: 'choose a folder that this user may write with --folder; for --group this user must be a member of the group',
+      hint: 'choose a folder that this user may write, and where there is room, with --folder; for --group this user must be a member of the group',
     },
   );
 }

@@ -123,7 +123,8 @@ export class LogIndexing {
       end,
       bytes: part.encoded,
     });
-    const old = whole ? this.#parts.splice(0) : [];
+    // What says how a record goes on stays until the record has ended: any of its segments may come once more.
+    const old = whole && !part.goesOn ? this.#parts.splice(0) : [];
     if (!whole || part.goesOn) this.#parts.push(name);
     // A credential without the right to delete leaves them: they do no harm.
     for (const one of old) if (one !== name) await repository.driver.remove(one).catch(() => undefined);

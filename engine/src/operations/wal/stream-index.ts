@@ -1,7 +1,12 @@
 /** The index that a stream makes beside the WAL that it stores: where it goes on, what names it uses, when it is stored. */
 import type { Clock } from '../../base/clock.ts';
 import type { Progress } from '../../base/progress.ts';
-import { type CatalogSnapshot, type ConnectionParams, walSegmentBegin } from '../../postgres/index.ts';
+import {
+  type CatalogSnapshot,
+  type ConnectionParams,
+  type IndexState,
+  walSegmentBegin,
+} from '../../postgres/index.ts';
 import { logFiles, type Repository } from '../../repository/index.ts';
 import type { SourceFacts } from '../backup/source.ts';
 import { readCatalogNames } from './catalog-names.ts';
@@ -111,8 +116,11 @@ export class StreamIndex {
       if (restart !== undefined && begin >= walSegmentBegin(restart, segmentSize))
         return { start: begin, state: own.state };
       // Where only the record that goes on at the start is not whole, its rest is checked all the same.
-      if (own.state.spanning?.at === String(start)) return { start, state: own.state };
-      return { start };
+      const isOfStart = (state: IndexState | undefined) => state?.spanning?.at === String(start);
+      if (isOfStart(own.state)) return { start, state: own.state };
+      // The segment comes once more.
+      const before = await indexPlace(repository, database, { timeline, limit: start });
+      return isOfStart(before.state) ? { start, state: before.state! } : { start };
     }
     const parent = pathOf(timeline, await logFiles(repository, database)).at(-2);
     if (parent?.until === undefined) return { start };

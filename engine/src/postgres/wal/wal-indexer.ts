@@ -171,7 +171,8 @@ export class WalIndexer {
 
   #spanning(goesOn: bigint | undefined): Pick<IndexState, 'spanning'> {
     if (this.#position < this.#skipTo) return {};
-    const spanning = (goesOn && this.#reader.spanningAt(goesOn)) ?? this.#reader.spanning;
+    const spanning =
+      (goesOn === undefined ? undefined : this.#reader.spanningAt(goesOn)) ?? this.#reader.spanning;
     return spanning ? { spanning } : {};
   }
 

@@ -1,4 +1,7 @@
-/** A real S3 server for tests: the Ceph RADOS Gateway, started and ended by scripts/s3-server.sh. */
+/**
+ * A real S3 server for tests: the Ceph RADOS Gateway, started and ended by scripts/s3-server.sh. `npm test` starts one for all
+ * files, which takes longer than many a test; a file that runs alone starts its own.
+ */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -24,10 +27,12 @@ export class S3TestServer {
   readonly #folder: string;
   #buckets = 0;
   #stopped = false;
+  readonly #isShared: boolean;
 
-  constructor(endpoint: string, folder: string) {
+  constructor({ endpoint, folder, isShared }: { endpoint: string; folder: string; isShared: boolean }) {
     this.endpoint = endpoint;
     this.#folder = folder;
+    this.#isShared = isShared;
     this.client = this.clientFor('root');
     process.once('exit', () => this.stop());
   }
@@ -39,7 +44,7 @@ export class S3TestServer {
 
   /** A new empty bucket. */
   async bucket(kind: BucketKind = 'plain'): Promise<string> {
-    const Bucket = `${kind}-${++this.#buckets}`;
+    const Bucket = `${kind}-${process.pid}-${++this.#buckets}`;
     await this.client.send(
       new CreateBucketCommand({
         Bucket,
@@ -83,23 +88,20 @@ export class S3TestServer {
     if (this.#stopped) return;
     this.#stopped = true;
     this.client.destroy();
-    spawnSync(script, ['stop', this.#folder]);
+    if (!this.#isShared) spawnSync(script, ['stop', this.#folder]);
   }
 }
 
 /** A text, why there is none: for `skip`. With HELVINO_TEST_S3=needed that is an error: CI must not skip silently. */
-export async function startS3Server(
-  settings: { readonly daySeconds?: number } = {},
-): Promise<S3TestServer | string> {
+export async function startS3Server(): Promise<S3TestServer | string> {
+  const [shared, address] = process.env.HELVINO_TEST_S3_SERVER?.split(' ') ?? [];
+  if (shared && address) return new S3TestServer({ endpoint: address, folder: shared, isShared: true });
   const folder = mkdtempSync(join(tmpdir(), 'hv-s3-'));
   const ports = [await freePort(), await freePort()].map(String);
-  const days = settings.daySeconds === undefined ? {} : { S3_DAY_SECONDS: String(settings.daySeconds) };
-  const run = spawnSync(script, ['start', folder, ...ports], {
-    encoding: 'utf8',
-    env: { ...process.env, ...days },
-  });
+  const run = spawnSync(script, ['start', folder, ...ports], { encoding: 'utf8' });
   const endpoint = /^ready (\S+)/m.exec(run.stdout)?.[1];
-  if (run.status === 0 && endpoint !== undefined) return new S3TestServer(endpoint, folder);
+  if (run.status === 0 && endpoint !== undefined)
+    return new S3TestServer({ endpoint, folder, isShared: false });
   const why = run.stderr.trim();
   if (run.status === 77 && process.env.HELVINO_TEST_S3 !== 'needed') return `no S3 server: ${why}`;
   throw new Error(`the S3 server did not start (${run.status}): ${why}`);

@@ -1,7 +1,7 @@
 /** One report as files: the record with its signature, and for people a page, a text and a PDF. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { HelvinoError } from '../../../base/errors.ts';
+import { HelvinoError, targetCode } from '../../../base/errors.ts';
 import { reportHtml } from './html.ts';
 import type { KnownDrill } from './known-drills.ts';
 import { reportMarkdown } from './markdown.ts';
@@ -26,7 +26,7 @@ export interface WrittenReport {
   readonly noPdf?: string;
 }
 
-/** Throws TARGET_DENIED, TARGET_IO, and BINARIES_NOT_FOUND when a PDF was asked for and Chromium is not installed. */
+/** Throws TARGET_DENIED, TARGET_TOO_SMALL, TARGET_IO, and BINARIES_NOT_FOUND when a PDF was asked for and Chromium is not installed. */
 export async function writeReport(
   { signed, retests }: KnownDrill,
   { directory, formats, env, signal }: WriteReportOptions,
@@ -62,6 +62,8 @@ async function write(directory: string, path: string, content: string | Buffer):
     await mkdir(directory, { recursive: true });
     await writeFile(path, content);
   } catch (cause) {
-    throw new HelvinoError('TARGET_IO', `${path} cannot be written: ${(cause as Error).message}`, { cause });
+    throw new HelvinoError(targetCode(cause), `${path} cannot be written: ${(cause as Error).message}`, {
+      cause,
+    });
   }
 }

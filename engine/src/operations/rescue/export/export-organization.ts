@@ -59,7 +59,7 @@ export interface ExportResult {
   readonly bytes: number;
 }
 
-/** Throws USAGE for a root that is not there, KEY_WRONG for a recipient that is none, TARGET_NOT_EMPTY, TARGET_DENIED, TARGET_IO, and what the server answers. */
+/** Throws USAGE for a root that is not there, KEY_WRONG for a recipient that is none, TARGET_NOT_EMPTY, TARGET_DENIED, TARGET_TOO_SMALL, TARGET_IO, and what the server answers. */
 export async function exportOrganization(options: ExportOptions): Promise<ExportResult> {
   const { source, folder, progress, root, signal } = options;
   const part = join(dirname(folder), `.${basename(folder)}.${randomHex(4)}.part`);
