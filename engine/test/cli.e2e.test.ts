@@ -21,7 +21,7 @@ const identity = 'helvino-recovery-identity.txt';
 before(async () => {
   home = await mkdtemp(join(tmpdir(), 'hv-cli-'));
   restored = join(await serverFolder('hv-cli-restored-'), 'data');
-  server = await startTestServer({ major: 18, config: { summarize_wal: 'on' } });
+  server = await startTestServer({ templates: true, major: 18, config: { summarize_wal: 'on' } });
   await sql(
     'create table shop (id int primary key, name text); insert into shop select i, md5(i::text) from generate_series(1, 5000) i',
   );

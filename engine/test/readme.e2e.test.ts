@@ -23,6 +23,7 @@ test('your own database in five minutes – each command of the README as it is 
   const home = await mkdtemp(join(tmpdir(), 'hv-readme-'));
   const restored = join(await serverFolder('hv-readme-'), 'restored');
   await using server = await startTestServer({
+    templates: true,
     major: 18,
     hba: [access.replace('10.0.0.0/8', '127.0.0.0/8')],
     config: { password_encryption: 'scram-sha-256' },

@@ -29,7 +29,7 @@ function registerTests(store: S3TestServer): void {
     home = await mkdtemp(join(tmpdir(), 'hv-s3-cli-'));
     bucket = await store.bucket();
     place = `s3://${bucket}/pg/main?region=default&endpoint=${store.endpoint}&pathStyle=true`;
-    server = await startTestServer({ major: 18, config: { summarize_wal: 'on' } });
+    server = await startTestServer({ templates: true, major: 18, config: { summarize_wal: 'on' } });
     await sql('create table shop (id int primary key); insert into shop select generate_series(1, 5000)');
   });
 

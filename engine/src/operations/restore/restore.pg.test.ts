@@ -110,6 +110,7 @@ test('a directory in folders that are not there – they are made such that the 
   for (const above of ['..', '../..']) assert.equal((await stat(join(directory, above))).mode & 0o055, 0o055);
   await using restored = await startRestored(directory, 17);
   assert.equal((await query(restored, 'select 1')).rows.length, 1);
+  await restored.stop();
   await rm(join(directory, '../../..'), { recursive: true });
 });
 

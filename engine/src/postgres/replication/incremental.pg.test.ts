@@ -54,6 +54,7 @@ function fold(old: Buffer, sent: Buffer): { content: Buffer; blocks: number } {
 for (const major of [17, 18] as const) {
   test(`PostgreSQL ${major} – an incremental backup has the changed blocks; folded into the old files they are the new files`, async () => {
     await using server = await startTestServer({
+      templates: true,
       major,
       // with checksums hint bits are in the WAL too, so that files are equal to the last bit
       initdbArgs: ['-k'],
