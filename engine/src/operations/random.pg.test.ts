@@ -6,6 +6,6 @@ for (const major of [18, 16] as const) {
   test(`random changes and backups on PostgreSQL ${major} – each backup restores to its own moment`, async (t) => {
     const seed = testSeed();
     t.diagnostic(`seed ${seed} (HELVINO_TEST_SEED)`);
-    await randomRounds({ major, seed, rounds: 5, steps: 12 });
+    await randomRounds({ major, seed, rounds: 3, steps: 12 });
   });
 }

@@ -8,9 +8,9 @@ test('server, streamer and store are killed under load – what was confirmed is
   await recoveryStorm({
     major: 18,
     seed,
-    kills: 4,
+    kills: 3,
     backups: 2,
-    targets: 12,
+    targets: 8,
     tell: (line) => t.diagnostic(line),
   });
 });
