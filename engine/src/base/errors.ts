@@ -77,6 +77,12 @@ export function targetCode(thrown: unknown): 'TARGET_DENIED' | 'TARGET_TOO_SMALL
   return ['ENOSPC', 'EDQUOT'].includes(code) ? 'TARGET_TOO_SMALL' : 'TARGET_IO';
 }
 
+/** For a file that a user asked for. */
+export function cannotWrite(file: string, cause: unknown, hint?: string): HelvinoError {
+  const message = `${file} cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`;
+  return new HelvinoError(targetCode(cause), message, hint === undefined ? { cause } : { cause, hint });
+}
+
 /** What work that `signal` stopped throws: INTERRUPTED. */
 export function interrupted(signal: AbortSignal): HelvinoError {
   if (signal.reason instanceof HelvinoError) return signal.reason;

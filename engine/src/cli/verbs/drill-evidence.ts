@@ -1,7 +1,7 @@
 /** Drills beyond one: the evidence of a period in one file, and the prediction of a real disaster. */
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { HelvinoError, targetCode } from '../../base/errors.ts';
+import { cannotWrite, HelvinoError } from '../../base/errors.ts';
 import { formatBytes, formatDuration, formatTime, plural } from '../../base/format.ts';
 import { formatAge } from '../../catalog/index.ts';
 import { parseSize } from '../../config/index.ts';
@@ -108,10 +108,7 @@ async function writeNew({ cwd }: CliContext, file: string, bytes: Buffer): Promi
   try {
     await writeFile(resolve(cwd, file), bytes, { flag: 'wx' });
   } catch (cause) {
-    throw new HelvinoError(targetCode(cause), `${file} cannot be written: ${(cause as Error).message}`, {
-      cause,
-      hint: 'choose a file that does not exist, in a folder that you may write to',
-    });
+    throw cannotWrite(file, cause, 'choose a file that does not exist, in a folder that you may write to');
   }
 }
 

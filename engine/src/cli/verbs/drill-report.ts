@@ -1,7 +1,7 @@
 /** What drills have found, as evidence: list, report, verification, the key. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { HelvinoError, targetCode } from '../../base/errors.ts';
+import { cannotWrite, HelvinoError } from '../../base/errors.ts';
 import { formatDuration, formatTime } from '../../base/format.ts';
 import { recoveryTime } from '../../operations/drill/index.ts';
 import {
@@ -284,9 +284,7 @@ async function writeInput({ cwd }: CliContext, file: string, text: string): Prom
   try {
     await writeFile(resolve(cwd, file), text);
   } catch (cause) {
-    throw new HelvinoError(targetCode(cause), `${file} cannot be written: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw cannotWrite(file, cause);
   }
 }
 

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { HelvinoError, targetCode } from '../../base/errors.ts';
+import { cannotWrite, HelvinoError } from '../../base/errors.ts';
 import { refuseExisting } from '../../base/refuse-existing.ts';
 import { listBackups } from '../../operations/index.ts';
 import {
@@ -81,10 +81,7 @@ async function writeNew(file: string, text: string): Promise<void> {
   try {
     await writeFile(file, text, { mode: 0o600, flag: 'wx' });
   } catch (cause) {
-    throw new HelvinoError(targetCode(cause), `${file} cannot be written: ${(cause as Error).message}`, {
-      cause,
-      hint: 'choose a file in a folder that is there and that you may write to',
-    });
+    throw cannotWrite(file, cause, 'choose a file in a folder that is there and that you may write to');
   }
 }
 

@@ -47,14 +47,14 @@ function take({ whole, storedTo }: Extract<ToIndexer, { type: 'take' }>): void {
   let stored: LogIndexPart = whole ? { ...part, ...kept } : { ...part, damaged: told };
   if (whole) kept = undefined;
   // Nothing ended in the segment: its index is empty, and says how the record goes on.
-  const isInside = stored.begin === stored.end && part.state.spanning?.at === String(storedTo);
-  if (whole && isInside) stored = { ...stored, begin: storedTo, end: storedTo };
+  const goesOn = whole && stored.begin === stored.end && part.state.spanning?.at === String(storedTo);
+  if (goesOn) stored = { ...stored, begin: storedTo, end: storedTo };
   send({
     type: 'part',
     begin: stored.begin,
     end: stored.end,
     encoded: encodeLogIndex(stored),
-    goesOn: whole && isInside,
+    goesOn,
     damaged: told,
     changed: indexer.takeChangedDatabases(),
   });

@@ -146,7 +146,7 @@ export class WalIndexer {
    * What was committed since the last part; the part ends with the last whole record. `goesOn`: the segment from whose begin
    * another indexer may be asked to go on.
    */
-  take(goesOn?: bigint): LogIndexPart {
+  take(goesOn = BigInt(this.#position)): LogIndexPart {
     this.#lastEnd = Math.max(this.#lastEnd, Number(this.#reader.lastEnd));
     const end = Math.max(this.#lastEnd, this.#begin);
     const part: LogIndexPart = {
@@ -169,10 +169,9 @@ export class WalIndexer {
     return part;
   }
 
-  #spanning(goesOn: bigint | undefined): Pick<IndexState, 'spanning'> {
+  #spanning(goesOn: bigint): Pick<IndexState, 'spanning'> {
     if (this.#position < this.#skipTo) return {};
-    const spanning =
-      (goesOn === undefined ? undefined : this.#reader.spanningAt(goesOn)) ?? this.#reader.spanning;
+    const spanning = this.#reader.spanningAt(goesOn) ?? this.#reader.spanning;
     return spanning ? { spanning } : {};
   }
 

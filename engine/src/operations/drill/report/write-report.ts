@@ -1,7 +1,7 @@
 /** One report as files: the record with its signature, and for people a page, a text and a PDF. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { HelvinoError, targetCode } from '../../../base/errors.ts';
+import { cannotWrite, HelvinoError } from '../../../base/errors.ts';
 import { reportHtml } from './html.ts';
 import type { KnownDrill } from './known-drills.ts';
 import { reportMarkdown } from './markdown.ts';
@@ -62,8 +62,6 @@ async function write(directory: string, path: string, content: string | Buffer):
     await mkdir(directory, { recursive: true });
     await writeFile(path, content);
   } catch (cause) {
-    throw new HelvinoError(targetCode(cause), `${path} cannot be written: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw cannotWrite(path, cause);
   }
 }
