@@ -5,7 +5,7 @@ import { isMainThread } from 'node:worker_threads';
 /** What files do at their own end is in it. */
 const longestMs = 180_000;
 
-if (isMainThread && process.argv[1]?.endsWith('.test.ts')) {
+if (isMainThread && /\.test\.(ts|mjs)$/.test(process.argv[1] ?? '')) {
   const { after } = await import('node:test');
   after(() => {
     setTimeout(() => {

@@ -5,9 +5,19 @@
 //   npm test -- restore verify    only files whose path contains one of the words
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { shareS3Server } from './test-s3.mjs';
 
 const root = join(fileURLToPath(import.meta.url), '..', '..');
@@ -69,6 +79,23 @@ function buildProgram() {
   return program;
 }
 
+// A file's start takes half a second of a processor: those that need no server and no other program share processes. Each
+// keeps a suite of its own, so that its hooks are for its own tests.
+const small = files.filter((file) => !/\.(pg|e2e|slow)\.test\.ts$/.test(file));
+const shared = mkdtempSync(join(tmpdir(), 'hv-tests-'));
+process.on('exit', () => rmSync(shared, { recursive: true, force: true }));
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+const bundles = [];
+for (let index = 0; index < small.length; index += 20) {
+  const suites = small.slice(index, index + 20).map((file) => {
+    const title = JSON.stringify(relative(root, file));
+    return `describe(${title}, async () => { await import(${JSON.stringify(pathToFileURL(file).href)}); });\n`;
+  });
+  const bundle = join(shared, `small-${bundles.length + 1}.test.mjs`);
+  writeFileSync(bundle, `import { describe } from 'node:test';\n${suites.join('')}`);
+  bundles.push(bundle);
+}
+
 // The reporter's last lines say how it went: "ℹ pass 12".
 const child = spawn(
   node,
@@ -79,7 +106,8 @@ const child = spawn(
     '--test-reporter=spec',
     '--test-concurrency=2',
     `--test-timeout=${slow ? 3_600_000 : 600_000}`,
-    ...files,
+    ...bundles,
+    ...files.filter((file) => !small.includes(file)),
   ],
   { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] },
 );

@@ -1,5 +1,6 @@
+/** What `--keep` keeps: package.e2e.test.ts. */
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -15,7 +16,6 @@ interface Demo {
     same: boolean;
   };
   readonly drill: { verdict: string; checks: { state: string }[] };
-  readonly report: string;
   readonly kept?: string;
 }
 
@@ -70,23 +70,4 @@ test('helvino demo, stopped while the tables are filled – it ends at once, and
   const seconds = (performance.now() - stopped) / 1000;
   assert.ok(seconds < 4, `${seconds.toFixed(1)} s`);
   assert.deepEqual(await readdir(join(here.cwd, 'tmp')), []);
-});
-
-test('helvino demo --keep – the report and a repository that other commands read', async () => {
-  await using here = await place();
-  const answer = await helvinoJson(['demo', '--keep'], here);
-  assert.equal(answer.status, 0, JSON.stringify(answer.error));
-  const { report, kept } = answer.result as unknown as Demo;
-  const page = await readFile(report, 'utf8');
-  assert.match(page, /<html lang="en"/);
-  assert.match(page, /Proven/i);
-  const config = join(kept!, 'helvino.yaml');
-  const list = await helvinoJson(['list', '--config', config], here);
-  assert.equal((list.result as { backups: unknown[] }).backups.length, 2);
-  const record = report.replace(/\.html$/, '.json');
-  const pem = join(here.cwd, 'key.pem');
-  const key = await helvino(['drill', 'key', '--config', config, '--output', pem], here);
-  assert.equal(key.status, 0, key.stderr);
-  const verified = await helvino(['drill', 'verify-report', record, '--key', pem], here);
-  assert.equal(verified.status, 0, verified.stderr);
 });

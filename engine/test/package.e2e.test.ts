@@ -24,7 +24,7 @@ async function installed(t: TestContext): Promise<{ folder: string; program: str
   return { folder, program: join(folder, 'package/bin/helvino.mjs') };
 }
 
-test('the package – has no sources, and does all that the demo does: backups, WAL, search, restore, proof', async (t) => {
+test('the package – has no sources, and its demo --keep leaves a report and a repository that its other commands read', async (t) => {
   const place = await installed(t);
   const files = await readdir(join(place.folder, 'package'), { recursive: true });
   assert.deepEqual(
@@ -40,13 +40,20 @@ test('the package – has no sources, and does all that the demo does: backups, 
   const temporary = await mkdtemp(join(tmpdir(), 'hv-package-'));
   t.after(() => rm(temporary, { recursive: true, force: true }));
   await chmod(temporary, 0o755);
-  const demo = await run(process.execPath, [place.program, 'demo', '--json'], {
-    cwd: temporary,
-    env: { ...process.env, TMPDIR: temporary },
-    maxBuffer: 64 << 20,
-  });
-  const { drill } = JSON.parse(demo.stdout).result;
+  const options = { cwd: temporary, env: { ...process.env, TMPDIR: temporary }, maxBuffer: 64 << 20 };
+  const helvino = async (...args: string[]) =>
+    (await run(process.execPath, [place.program, ...args], options)).stdout;
+  const { drill, report, kept } = JSON.parse(await helvino('demo', '--keep', '--json')).result;
   assert.equal(drill.verdict, 'proven');
+  const page = await readFile(report, 'utf8');
+  assert.match(page, /<html lang="en"/);
+  assert.match(page, /Proven/i);
+  const config = join(kept, 'helvino.yaml');
+  const list = JSON.parse(await helvino('list', '--config', config, '--json'));
+  assert.equal(list.result.backups.length, 2);
+  const pem = join(temporary, 'key.pem');
+  await helvino('drill', 'key', '--config', config, '--output', pem);
+  await helvino('drill', 'verify-report', report.replace(/\.html$/, '.json'), '--key', pem);
 });
 
 test('what a package keeps beside its program – is found: threads, the reader of files, the archive client', async (t) => {

@@ -22,7 +22,7 @@ describe('kill -9 at the steps of', { concurrency: 1 }, () => {
   after(() => lab[Symbol.asyncDispose]());
 
   test('a backup – earlier backups restore equal, the next works, garbage goes', async () => {
-    const hit = await crashStore(lab, template, { action: 'backup', most: 9 });
+    const hit = await crashStore(lab, template, { action: 'backup', most: 8 });
     assert.ok(hit.size >= 6, `it died at ${[...hit].join(', ')}`);
   });
 
@@ -41,12 +41,12 @@ describe('kill -9 at the steps of', { concurrency: 1 }, () => {
   });
 
   test('a restore – run again it ends, equal to one that was not killed', async () => {
-    const hit = await crashRestore(lab, template, { most: 4, ends: 3 });
+    const hit = await crashRestore(lab, template, { most: 3, ends: 2 });
     assert.ok(hit.size >= 3, `it died at ${[...hit].join(', ')}`);
   });
 
   test('a delta restore – run again it ends, equal to one that was not killed', async () => {
-    const hit = await crashRestore(lab, template, { most: 3, ends: 3, delta: true });
+    const hit = await crashRestore(lab, template, { most: 3, ends: 2, delta: true });
     assert.ok(hit.size >= 3, `it died at ${[...hit].join(', ')}`);
   });
 });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { serverFolder, startTestServer, type TestServer } from '../../test/pg-server.ts';
+import { matrixMajors, serverFolder, startTestServer, type TestServer } from '../../test/pg-server.ts';
 import { receiveBackup, writeBackup } from '../../test/receive-backup.ts';
 import { compareFingerprints } from './compare-fingerprints.ts';
 import { resolveConnection } from './conninfo.ts';
@@ -22,7 +22,7 @@ async function connectTo(server: TestServer, database: string): Promise<pg.Clien
   return client;
 }
 
-for (const major of [14, 18] as const) {
+for (const major of matrixMajors) {
   suite(`quiet points on PostgreSQL ${major}`, () => {
     let server: TestServer;
     let admin: pg.Client;

@@ -8,7 +8,7 @@ import {
   query,
   serverContents,
 } from '../../../test/backup-fixture.ts';
-import { matrixMajors, startTestServer, type TestMajor } from '../../../test/pg-server.ts';
+import { edgeMajors, startTestServer, type TestMajor } from '../../../test/pg-server.ts';
 import { type Progress, silentProgress } from '../../base/progress.ts';
 import { parseLsn } from '../../postgres/index.ts';
 import type { Manifest } from '../../repository/index.ts';
@@ -43,7 +43,7 @@ const loads = [
   ],
 ];
 
-for (const major of matrixMajors) {
+for (const major of edgeMajors) {
   test(`PostgreSQL ${major}, a full and two incremental backups – each restores to its own moment and is proven`, async () => {
     const summaries: Record<string, string> = major >= 17 ? { summarize_wal: 'on' } : {};
     await using server = await startTestServer({ major, initdbArgs: ['-k'], config: summaries });

@@ -10,7 +10,13 @@ import { bigTable, fails, loseSummaries } from '../../../test/backup-faults.ts';
 import { makeFixture, notPassed, query, withClient } from '../../../test/backup-fixture.ts';
 import { standbySettings, startStandby } from '../../../test/failover.ts';
 import { notedProgress } from '../../../test/noted-progress.ts';
-import { serverFolder, startTestServer, type TestServer, testServerUser } from '../../../test/pg-server.ts';
+import {
+  edgeMajors,
+  serverFolder,
+  startTestServer,
+  type TestServer,
+  testServerUser,
+} from '../../../test/pg-server.ts';
 import type { ErrorCode } from '../../base/error-codes.ts';
 import { readDataPlace } from '../../postgres/index.ts';
 import { assertOurs, filesAtHand, filesHere } from './files-here.ts';
@@ -89,7 +95,7 @@ async function fromElsewhere(server: TestServer, work: (client: pg.Client) => Pr
 
 const automatic = { kind: 'full', read: 'auto', fingerprint: 'off' } as const;
 
-for (const major of [14, 18] as const) {
+for (const major of edgeMajors) {
   test(`PostgreSQL ${major}, read: auto – the files where nothing stands in the way, else what the server sends; it says why`, async (t) => {
     const become = await asServerUser(t);
     await using server = await startTestServer({ major });

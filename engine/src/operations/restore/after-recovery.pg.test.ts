@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { makeFixture, query, startRestored } from '../../../test/backup-fixture.ts';
-import { startTestServer, type TestServer, testServerUser } from '../../../test/pg-server.ts';
+import { matrixMajors, startTestServer, type TestServer, testServerUser } from '../../../test/pg-server.ts';
 import { startWalStream } from '../../../test/wal-stream.ts';
 import { backupFacts } from '../../catalog/index.ts';
 import { findRecovery } from './find-recovery.ts';
@@ -25,7 +25,7 @@ async function count(server: TestServer): Promise<number> {
   return (await query<{ n: number }>(server, 'select count(*)::int as n from log')).rows[0]!.n;
 }
 
-for (const major of [14, 18] as const) {
+for (const major of matrixMajors) {
   test(`PostgreSQL ${major}, pause and shutdown – at the latest state, at a transaction and at the backup's own end, all of it there`, async () => {
     await using server = await startTestServer({ major, initdbArgs: ['--wal-segsize=1'] });
     await using fixture = await makeFixture();

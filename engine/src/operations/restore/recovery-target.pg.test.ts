@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Fixture, makeFixture, query, startRestored, withClient } from '../../../test/backup-fixture.ts';
-import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
+import { matrixMajors, startTestServer, type TestMajor, type TestServer } from '../../../test/pg-server.ts';
 import { systemClock } from '../../base/clock.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { formatLsn, parseLsn, resolveConnection } from '../../postgres/index.ts';
@@ -83,7 +83,7 @@ async function recover(fixture: Fixture, words: string, timeline?: number) {
 async function numbersAt(
   fixture: Fixture,
   words: string,
-  major: 14 | 17 | 18,
+  major: TestMajor,
   timeline?: number,
 ): Promise<number[]> {
   const recovery = await recover(fixture, words, timeline);
@@ -136,7 +136,7 @@ async function readOnce(fixture: Fixture, work: () => Promise<void>): Promise<vo
 
 const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 
-for (const major of [14, 18] as const) {
+for (const major of matrixMajors) {
   test(`PostgreSQL ${major} – recovery ends exactly at an LSN, a transaction, a time, a name, and at the latest state`, async () => {
     await using server = await startTestServer({
       major,

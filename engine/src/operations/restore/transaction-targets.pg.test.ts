@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type pg from 'pg';
 import { type Fixture, makeFixture, query, startRestored, withClient } from '../../../test/backup-fixture.ts';
-import { startTestServer } from '../../../test/pg-server.ts';
+import { matrixMajors, startTestServer } from '../../../test/pg-server.ts';
 import { startWalStream } from '../../../test/wal-stream.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { parseLsn } from '../../postgres/index.ts';
@@ -73,7 +73,7 @@ async function work(client: pg.Client): Promise<Numbers> {
   return { parent, child, backedOut, rolledBack, prepared, waiting, waitingChild };
 }
 
-for (const major of [14, 18] as const) {
+for (const major of matrixMajors) {
   test(`PostgreSQL ${major} – the number of a savepoint's work, of a rollback, of a prepared transaction: what it is is said`, async () => {
     await using server = await startTestServer({
       major,

@@ -13,7 +13,7 @@ import {
   serverContents,
   startRestored,
 } from '../../../test/backup-fixture.ts';
-import { matrixMajors, serverFolder, startTestServer, type TestServer } from '../../../test/pg-server.ts';
+import { edgeMajors, serverFolder, startTestServer, type TestServer } from '../../../test/pg-server.ts';
 import { systemClock } from '../../base/clock.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { parseWalFileName, resolveConnection } from '../../postgres/index.ts';
@@ -80,7 +80,7 @@ async function assertVerified({ repository, identities }: Fixture): Promise<void
   assert.equal(report.verdict, 'passed', JSON.stringify(report));
 }
 
-for (const major of matrixMajors) {
+for (const major of edgeMajors) {
   test(`PostgreSQL ${major}, archive_command – archived WAL alone restores to a transaction and to its end`, async () => {
     await using fixture = await makeFixture();
     await using lab = await ArchiveLab.open({ fixture });

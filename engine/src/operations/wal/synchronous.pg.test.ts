@@ -3,7 +3,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Fixture, makeFixture, query, withClient } from '../../../test/backup-fixture.ts';
-import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
+import { matrixMajors, startTestServer, type TestMajor, type TestServer } from '../../../test/pg-server.ts';
 import { serverAtLatest, startWalStream } from '../../../test/wal-stream.ts';
 import { systemClock } from '../../base/clock.ts';
 import { resolveConnection } from '../../postgres/index.ts';
@@ -44,7 +44,7 @@ async function numbersAtLatest({
   major,
 }: {
   fixture: Fixture;
-  major: 14 | 18;
+  major: TestMajor;
 }): Promise<Set<number>> {
   // Not the copy's: it would wait for us, too.
   await using restored = await serverAtLatest(fixture, major, { synchronous_standby_names: '' });
@@ -52,7 +52,7 @@ async function numbersAtLatest({
   return new Set(rows.map(({ n }) => n));
 }
 
-for (const major of [14, 18] as const) {
+for (const major of matrixMajors) {
   test(`PostgreSQL ${major}, synchronous – the server and its disk are gone: every acknowledged commit is in the repository`, async () => {
     await using server = await startTestServer({ major, initdbArgs: ['--wal-segsize=1'], config });
     await using fixture = await makeFixture();
