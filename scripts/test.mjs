@@ -51,7 +51,7 @@ if (files.some((file) => file.endsWith('.e2e.test.ts'))) {
   const program = buildProgram();
   if (program !== undefined) process.env.HELVINO_TEST_PROGRAM = join(program, 'bin', 'helvino.mjs');
 }
-const needsS3 = /^(s3-.*|s3|copies)\.(e2e\.)?test\.ts$/;
+const needsS3 = /^(s3-.*|s3|copies)\.((e2e|slow)\.)?test\.ts$/;
 if (files.filter((file) => needsS3.test(basename(file))).length > 1) await shareS3Server();
 // Tests of one thing on each major version run on the oldest and the newest; `--matrix` and the slow suites run all.
 if (slow || process.argv.includes('--matrix')) process.env.HELVINO_TEST_MATRIX = '1';
@@ -106,8 +106,10 @@ const child = spawn(
     '--test-reporter=spec',
     '--test-concurrency=2',
     `--test-timeout=${slow ? 3_600_000 : 600_000}`,
+    // What takes longest first: at the end no process waits for another.
+    ...files.filter((file) => file.endsWith('.e2e.test.ts')),
+    ...files.filter((file) => !small.includes(file) && !file.endsWith('.e2e.test.ts')),
     ...bundles,
-    ...files.filter((file) => !small.includes(file)),
   ],
   { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] },
 );

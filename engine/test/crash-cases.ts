@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { markerName } from '../src/operations/restore/target.ts';
+import { markerName } from '../src/operations/restore/marker.ts';
 import { type Manifest, packName } from '../src/repository/index.ts';
 import { mapParallel } from '../src/streams/index.ts';
 import { query } from './backup-fixture.ts';

@@ -9,8 +9,9 @@ import { randomHex } from '../../base/ids.ts';
 import { syncPath } from '../../base/sync-path.ts';
 import { formatLsn } from '../../postgres/index.ts';
 import { controlFile, controlFileAside } from './lay-out.ts';
+import { markerName } from './marker.ts';
 import type { Owner } from './owner.ts';
-import { markerName, targetError } from './target.ts';
+import { targetError } from './target.ts';
 
 export interface FinishOptions {
   readonly directory: string;

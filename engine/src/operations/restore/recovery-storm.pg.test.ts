@@ -10,7 +10,7 @@ test('server, streamer and store are killed under load – what was confirmed is
     seed,
     kills: 3,
     backups: 2,
-    targets: 8,
+    targets: 5,
     tell: (line) => t.diagnostic(line),
   });
 });

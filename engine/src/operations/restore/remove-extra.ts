@@ -1,8 +1,9 @@
 /** Removes what is in the directory but not in the backup. */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { markerName } from './marker.ts';
 import type { RestoreIndex } from './restore-index.ts';
-import { markerName, targetError } from './target.ts';
+import { targetError } from './target.ts';
 
 /** Returns how many entries were removed. Links are not followed, except those of tablespaces. */
 export async function removeExtra(directory: string, index: RestoreIndex): Promise<number> {
@@ -10,10 +11,12 @@ export async function removeExtra(directory: string, index: RestoreIndex): Promi
   return clean(directory, '', { index, keep });
 }
 
-/** A tablespace folder may hold clusters of several major versions, each in a folder of its own; those that the backup does
- * not have are not ours. */
-function isOthers(prefix: string, name: string): boolean {
-  return /^pg_tblspc\/\d+$/.test(prefix) && name.startsWith('PG_');
+/**
+ * A tablespace's folder belongs to its user, who may have more there: lost+found of its disk, another tablespace, clusters of
+ * other major versions. Only below its PG_ folder is all of it the cluster's.
+ */
+function isOthers(prefix: string): boolean {
+  return /^pg_tblspc\/\d+$/.test(prefix);
 }
 
 async function clean(
@@ -27,7 +30,7 @@ async function clean(
     const path = prefix === '' ? entry.name : `${prefix}/${entry.name}`;
     if (context.keep.has(path)) continue;
     if (!context.index.has(path)) {
-      if (isOthers(prefix, entry.name)) continue;
+      if (isOthers(prefix)) continue;
       await rm(join(directory, path), { recursive: true, force: true }).catch((thrown: unknown) => {
         throw targetError(thrown, join(directory, path));
       });

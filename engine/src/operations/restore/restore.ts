@@ -2,7 +2,7 @@
  * `helvino restore`: the procedure. Everything that can be refused is refused before anything is written; the control
  * file comes last; a restore that was stopped is run again with the same words and goes on.
  */
-import { chmod, chown, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, rm } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
@@ -17,22 +17,14 @@ import { needsLog } from './find-recovery.ts';
 import { type AfterRecovery, type FinishOptions, finishRestore } from './finish.ts';
 import { lastRecord } from './last-record.ts';
 import { controlFile, layOut } from './lay-out.ts';
+import { restoringProcess, writeMarker } from './marker.ts';
 import { chooseOwner, type Owner } from './owner.ts';
 import { placeWal, walBytes } from './place-wal.ts';
 import { removeExtra } from './remove-extra.ts';
 import type { ResolvedTarget } from './resolve-target.ts';
 import { RestoreIndex } from './restore-index.ts';
-import { assertOwnPlace, mapTablespaces, type TablespaceTarget } from './tablespaces.ts';
-import {
-  assertRoom,
-  inspectTarget,
-  makeDirectory,
-  markerName,
-  restoredNow,
-  restoringProcess,
-  type TargetState,
-  targetError,
-} from './target.ts';
+import { assertApart, assertOwnPlace, mapTablespaces, type TablespaceTarget } from './tablespaces.ts';
+import { assertRoom, inspectTarget, makeDirectory, type TargetState, targetError } from './target.ts';
 import { writePacks } from './write-packs.ts';
 
 export interface RestoreOptions {
@@ -59,6 +51,8 @@ export interface RestoreOptions {
 }
 
 export interface RestorePlan {
+  /** A wrong identity is known before anything is written, and before anything is asked. */
+  readonly keys: Awaited<ReturnType<Repository['dataKeys']>>;
   readonly state: TargetState;
   readonly facts: BackupFacts;
   readonly tablespaces: readonly TablespaceTarget[];
@@ -83,7 +77,7 @@ export interface RestoreResult {
 
 /** Looks and refuses; writes nothing. */
 export async function planRestore(options: RestoreOptions): Promise<RestorePlan> {
-  const { manifest, directory, delta } = options;
+  const { repository, manifest, directory, delta } = options;
   if (!isAbsolute(directory))
     throw new HelvinoError('USAGE', `the directory "${directory}" is not an absolute path`);
   if (options.after !== undefined && options.after !== 'promote' && !options.newTimeline)
@@ -98,9 +92,11 @@ export async function planRestore(options: RestoreOptions): Promise<RestorePlan>
   const owner = await chooseOwner(options.owner);
   const tablespaces = mapTablespaces(facts.tablespaces, options.tablespaces);
   const state = await inspectTarget(directory, { backupId: manifest.id, delta });
+  await assertApart(directory, tablespaces);
   for (const tablespace of tablespaces) await assertOwnPlace(directory, tablespace);
   await assertRoom(await needs(options, tablespaces), { reuse: state !== 'empty' });
-  return { state, facts, tablespaces, owner, bytes: manifest.totals.bytes };
+  const keys = await repository.dataKeys(manifest, options.identities);
+  return { keys, state, facts, tablespaces, owner, bytes: manifest.totals.bytes };
 }
 
 /** Bytes per place: tablespaces may be on other disks. */
@@ -122,9 +118,8 @@ async function needs(
 export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const { repository, manifest, directory, progress, signal, clock } = options;
   const begun = clock.monotonic();
-  // 1. Refuse what must be refused; open the keys, so that a wrong identity is known before anything is written.
+  // 1. Refuse what must be refused.
   const plan = await planRestore(options);
-  const keys = await repository.dataKeys(manifest, options.identities);
 
   // 2. From the marker on, the directory is known to be half-restored.
   await makeDirectory(directory, 0o700);
@@ -145,7 +140,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
       );
     const written = await writePacks({
       repository,
-      keys,
+      keys: plan.keys,
       index,
       compare: existing,
       progress,
@@ -226,15 +221,10 @@ async function mark(
     ...restoringProcess(),
   };
   try {
-    await writeFile(join(directory, markerName), `${JSON.stringify(marker)}\n`, {
-      mode: 0o600,
-      // Of two that begin at once into an empty directory only one goes on.
-      flag: state === 'empty' ? 'wx' : 'w',
-    });
+    await writeMarker(directory, marker, { first: state === 'empty' });
     await chmod(directory, 0o700);
     if (owner !== undefined && owner !== 'recorded') await chown(directory, owner.uid, owner.gid);
   } catch (thrown) {
-    if (systemCode(thrown) === 'EEXIST') throw restoredNow(directory);
     throw targetError(thrown, directory);
   }
 }

@@ -1,8 +1,8 @@
 /** Where tablespaces go: where they were, or where the user says. */
-import { readlink } from 'node:fs/promises';
-import { isAbsolute, join, resolve } from 'node:path';
-import { HelvinoError } from '../../base/errors.ts';
-import { listing } from './target.ts';
+import { readlink, realpath } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
+import { HelvinoError, systemCode } from '../../base/errors.ts';
+import { listing, targetError } from './target.ts';
 
 export interface TablespaceTarget {
   readonly oid: string;
@@ -33,6 +33,55 @@ export function mapTablespaces(
     });
   }
   return result;
+}
+
+/**
+ * Throws USAGE when two tablespaces would share a folder, or one would be in the data directory or around it: their files
+ * would take each other's place, and `--delta` removes from the data directory what the backup does not have there.
+ */
+export async function assertApart(
+  directory: string,
+  tablespaces: readonly TablespaceTarget[],
+): Promise<void> {
+  const hint = (oid: string) => `give it a place of its own with --tablespace ${oid}=FOLDER`;
+  const data = await realPlace(directory);
+  const places = new Map<string, TablespaceTarget>();
+  for (const tablespace of tablespaces) {
+    const { oid, to } = tablespace;
+    const place = await realPlace(to);
+    const other = places.get(place);
+    if (other)
+      throw new HelvinoError('USAGE', `the tablespaces ${other.oid} and ${oid} would both be in ${to}`, {
+        hint: hint(oid),
+        context: { place, tablespaces: [other.oid, oid] },
+      });
+    places.set(place, tablespace);
+    if (!isWithin(place, data) && !isWithin(data, place)) continue;
+    const how = place === data ? 'be' : isWithin(place, data) ? 'be in' : 'be around';
+    throw new HelvinoError(
+      'USAGE',
+      `the tablespace ${oid} at ${to} would ${how} the data directory ${directory}`,
+      {
+        hint: hint(oid),
+        context: { place, directory: data, oid },
+      },
+    );
+  }
+}
+
+function isWithin(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(folder.endsWith('/') ? folder : `${folder}/`);
+}
+
+/** Without links, also of what is not there yet. */
+async function realPlace(path: string): Promise<string> {
+  const whole = resolve(path);
+  try {
+    return await realpath(whole);
+  } catch (thrown) {
+    if (systemCode(thrown) !== 'ENOENT') throw targetError(thrown, path);
+    return join(await realPlace(dirname(whole)), basename(whole));
+  }
 }
 
 /**

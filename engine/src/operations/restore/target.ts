@@ -2,13 +2,10 @@
 import type { Stats } from 'node:fs';
 import { access, constants, lstat, mkdir, readdir, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import * as z from 'zod';
 import { HelvinoError, systemCode, targetCode } from '../../base/errors.ts';
 import { formatBytes } from '../../base/format.ts';
-import { isGone, processPlace, startTime } from '../../base/process-state.ts';
-
-/** Present in a directory while a restore into it is not complete. */
-export const markerName = 'helvino-restore.json';
+import { isGone } from '../../base/process-state.ts';
+import { isAtWork, markerName, readMarker, restoredNow } from './marker.ts';
 
 export type TargetState =
   /** Nothing is there. */
@@ -35,13 +32,13 @@ export async function inspectTarget(
       },
     );
   }
-  if (names.includes(markerName)) {
-    const marked = await markerOf(directory);
-    if (marked && isAtWork(marked)) throw restoredNow(directory, marked.pid);
-    // A marker that cannot be read was being written when its restore was killed.
-    if (marked === undefined || marked.backup === backupId) return 'unfinished';
-  }
-  if (delta && (names.includes('PG_VERSION') || names.includes(markerName))) return 'existing';
+  const marker = names.includes(markerName) ? await readMarker(directory) : undefined;
+  // It had not come further than to its marker.
+  if (marker === 'cut' && names.length === 1) return 'unfinished';
+  const marked = marker === 'cut' ? undefined : marker;
+  if (marked && isAtWork(marked)) throw restoredNow(directory, marked.pid);
+  if (marked?.backup === backupId) return 'unfinished';
+  if (delta && (marked || names.includes('PG_VERSION'))) return 'existing';
   const shown = names.slice(0, 3).join(', ') + (names.length > 3 ? ', …' : '');
   throw new HelvinoError('TARGET_NOT_EMPTY', `${directory} is not empty: it holds ${shown}`, {
     hint: delta ? 'with --delta it must be a PostgreSQL data directory (it has no PG_VERSION)' : undefined,
@@ -95,41 +92,6 @@ async function serverAtWork(own: Stats): Promise<number | undefined> {
 
 function isSame(one: Stats, other: Stats): boolean {
   return one.dev === other.dev && one.ino === other.ino;
-}
-
-const markerSchema = z.object({
-  backup: z.string(),
-  place: z.string().optional(),
-  pid: z.number().int().optional(),
-  start: z.string().optional(),
-});
-type Marker = z.infer<typeof markerSchema>;
-
-/** What a marker says of the process that restores. */
-export function restoringProcess(): Omit<Marker, 'backup'> {
-  return { place: processPlace(), pid: process.pid, start: startTime(process.pid) };
-}
-
-async function markerOf(directory: string): Promise<Marker | undefined> {
-  try {
-    return markerSchema.parse(JSON.parse(await readFile(join(directory, markerName), 'utf8')));
-  } catch {
-    return undefined;
-  }
-}
-
-/** The restore that wrote the marker still runs: another one would write beside it, and on after a server was started. */
-function isAtWork({ place, pid, start }: Marker): boolean {
-  if (pid === undefined || pid === process.pid || place !== processPlace()) return false;
-  return !isGone(pid) && startTime(pid) === start;
-}
-
-export function restoredNow(directory: string, pid?: number): HelvinoError {
-  const who = pid === undefined ? '' : ` (process ${pid})`;
-  return new HelvinoError('TARGET_IN_USE', `another restore${who} is writing into ${directory}`, {
-    hint: 'wait for it or end it; then the same command goes on where it was',
-    context: { directory, pid },
-  });
 }
 
 export interface Need {
