@@ -103,6 +103,8 @@ test('a timeline that no backup leads to – refused; those that are stored are 
   const hint = await refused(['latest', '--timeline', '7'], 'BACKUP_NOT_FOUND', /timeline 7/);
   assert.match(hint, /timeline 1\b/);
   await refused(['latest', '--timeline', 'x'], 'USAGE', /"x" is not a timeline/);
+  // A backup has its own: it would be left out of account.
+  await refused(['backup', '--timeline', '1'], 'USAGE', /--timeline 1 was given, and no --to/);
 });
 
 test('times – without a zone refused with what to write; a zone by its name is understood, TZ changes nothing', async () => {
@@ -147,6 +149,12 @@ test('a segment is missing – what is behind it is refused, the last point befo
     assert.ok(parseLsn(last) <= parseLsn(moments[3]!.lsn));
     await refused([`xid:${moments[5]!.xid}`], 'TARGET_UNREACHABLE', /not in the WAL/);
     assert.ok((await restoreTo([last, '--dry-run'])).ok);
+    // Not the newest that is stored: that is said, to machines, too.
+    const latest = await restoreTo(['latest', '--dry-run']);
+    const { recovery } = latest.result as { recovery: { end: string; timeline: number; cut?: string } };
+    assert.deepEqual([recovery.end, recovery.timeline], [last, 1]);
+    assert.ok(recovery.cut);
+    assert.match(latest.warnings!.join('\n'), /not the newest that is stored.*there is a gap/);
   } finally {
     await writeFile(path, bytes, { mode: 0o600 });
   }
@@ -173,6 +181,12 @@ test('a segment is damaged – it is named, with the last point before it, which
     assert.equal(answer.error?.code, 'REPOSITORY_DAMAGED');
     assert.match(answer.error.message, /WAL of timeline 1 from/);
     assert.ok(await stat(join(home, 'restored/helvino-restore.json')));
+    // A cluster that is there is not given up for it.
+    await rm(join(home, 'restored'), { recursive: true });
+    assert.ok((await restoreTo([last])).ok);
+    const over = ['--delta', '--confirm', join(home, 'restored')];
+    assert.equal((await restoreTo([moments[5]!.lsn, ...over])).error?.code, 'REPOSITORY_DAMAGED');
+    assert.ok(await stat(join(home, 'restored/global/pg_control')));
   } finally {
     await writeFile(path, bytes);
     await rm(join(home, 'restored'), { recursive: true, force: true });

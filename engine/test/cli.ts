@@ -53,6 +53,7 @@ export interface JsonAnswer {
   readonly ok: boolean;
   readonly command?: string;
   readonly result?: Record<string, unknown>;
+  readonly warnings?: readonly string[];
   readonly error?: { code: string; message: string; hint?: string };
 }
 

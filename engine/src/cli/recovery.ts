@@ -2,6 +2,7 @@
 import { HelvinoError } from '../base/errors.ts';
 import { findRecovery, parseTarget, type Recovery } from '../operations/restore/index.ts';
 import { rivalChoices } from '../operations/wal/index.ts';
+import { formatLsn } from '../postgres/index.ts';
 import type { Identities } from '../repository/index.ts';
 import type { CliContext } from './context.ts';
 import { neededDatabase, type ReadAccess } from './open.ts';
@@ -29,15 +30,20 @@ export async function recoveryOf(
   { access, wanted }: RecoveryRequest,
 ): Promise<Recovery | undefined> {
   const target = parseTarget(textOption(options, 'to') ?? 'backup', context.clock.now());
-  if (target.kind === 'backup') return undefined;
+  const timeline = textOption(options, 'timeline');
+  if (timeline !== undefined && !/^\d{1,9}$/.test(timeline))
+    throw new HelvinoError('USAGE', `"${timeline}" is not a timeline`);
+  if (target.kind === 'backup') {
+    if (timeline === undefined) return undefined;
+    throw new HelvinoError('USAGE', `--timeline ${timeline} was given, and no --to`, {
+      hint: 'a backup ends on the timeline on which it was made; --to latest --timeline N recovers along another',
+    });
+  }
   if (wanted !== undefined) {
     throw new HelvinoError('USAGE', 'a backup and --to were given', {
       hint: 'with --to the right backup is chosen by its end',
     });
   }
-  const timeline = textOption(options, 'timeline');
-  if (timeline !== undefined && !/^\d{1,9}$/.test(timeline))
-    throw new HelvinoError('USAGE', `"${timeline}" is not a timeline`);
   context.progress.phase('looking for the recovery target');
   const recovery = await findRecovery({
     ...access,
@@ -47,7 +53,19 @@ export async function recoveryOf(
     signal: context.signal,
   });
   tellRivals(context, recovery);
+  if (target.kind === 'latest' && recovery.target.cut !== undefined)
+    context.progress.note(
+      'warn',
+      `this is not the newest that is stored: it is ${recovery.target.description}`,
+    );
   return recovery;
+}
+
+/** For machines. */
+export function recoveryData(recovery: Recovery | undefined) {
+  if (!recovery) return undefined;
+  const { end, path, description, cut, rivals } = recovery.target;
+  return { end: formatLsn(end), timeline: path.at(-1)!.timeline, description, cut, rivals };
 }
 
 /** The newest timeline was taken; the server that counts may be on another. */

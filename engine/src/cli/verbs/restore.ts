@@ -17,7 +17,7 @@ import {
   openToRead,
   repositoryOption,
 } from '../open.ts';
-import { recoveryOf, recoveryOptions } from '../recovery.ts';
+import { recoveryData, recoveryOf, recoveryOptions } from '../recovery.ts';
 import { restoreToDatabase, toDatabaseOptions } from '../restore-database.ts';
 import { thawFirst, thawFirstOptions } from '../thaw.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
@@ -57,7 +57,11 @@ export const restoreVerb: Verb = {
       default: 'promote',
       choices: ['promote', 'pause', 'shutdown'],
     },
-    { flags: '--same-timeline', description: 'do not begin a new timeline' },
+    {
+      flags: '--same-timeline',
+      description:
+        'do not begin a new timeline: only where its source is gone for good and no WAL of it is stored',
+    },
     ...toDatabaseOptions,
     ...toVolumeOptions,
     ...thawFirstOptions,
@@ -111,7 +115,12 @@ export const restoreVerb: Verb = {
     const what = `backup ${manifest.id} of ${manifest.database} (PostgreSQL ${source.serverVersionText}, ${formatBytes(plan.bytes)}) into ${request.directory}${until}`;
     if (options.dryRun)
       return {
-        data: { backup: manifest.id, directory: request.directory, plan },
+        data: {
+          backup: manifest.id,
+          directory: request.directory,
+          recovery: recoveryData(recovery),
+          plan,
+        },
         text: [`would restore ${what}`, `the directory is ${plan.state}; nothing was written`],
       };
     if (plan.state === 'existing')
@@ -122,25 +131,39 @@ export const restoreVerb: Verb = {
       );
     const thawed = await thawFirst(context, options, { access, manifest });
     const result = await restore(request);
-    const archiving = await inheritedArchiving(request.directory);
-    const major = Math.floor(source.serverVersion / 10000);
     return {
-      data: { ...result, thaw: thawed?.data },
+      data: { ...result, recovery: recoveryData(recovery), thaw: thawed?.data },
       text: [
         ...(thawed?.text ?? []),
         `restored ${what}`,
         `  ${result.files} files, ${formatBytes(result.written)} written, ${formatDuration(result.seconds)}`,
         ...result.tablespaces.map((t) => `  tablespace ${t.oid} is at ${t.to}`),
-        `start it with a PostgreSQL ${major} server: pg_ctl -D ${shellWord(request.directory)} start`,
-        ...(archiving === undefined ? [] : archivingText),
-        ...afterText[request.after],
+        ...(await startText(request, Math.floor(source.serverVersion / 10000))),
       ],
     };
   },
 };
 
+/** How to start it, and what to mind. */
+async function startText(
+  { directory, newTimeline, after }: { directory: string; newTimeline: boolean; after: AfterRecovery },
+  major: number,
+): Promise<string[]> {
+  const archiving = await inheritedArchiving(directory);
+  return [
+    `start it with a PostgreSQL ${major} server: pg_ctl -D ${shellWord(directory)} start`,
+    ...(archiving === undefined ? [] : archivingText),
+    ...(newTimeline ? [] : sameTimelineText),
+    ...afterText[after],
+  ];
+}
+
 const archivingText = [
   'beside its source, start it with -o "-c archive_mode=off": it has the archive_command of the source, and would archive to the same place',
+];
+
+const sameTimelineText = [
+  'it stays on its timeline: WAL that it writes has the names of WAL that its source wrote; never stream or archive it to where that is stored',
 ];
 
 const afterText: Readonly<Record<AfterRecovery, readonly string[]>> = {

@@ -1,6 +1,6 @@
 /** What a source can be like: tablespaces, standby, TLS, few rights, odd names, never quiet. */
 import assert from 'node:assert/strict';
-import { appendFile, chmod, chown, mkdir, readdir, readlink, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, chown, mkdir, readdir, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import {
@@ -130,6 +130,23 @@ test('tablespaces – restore remapped, and to where they were', async () => {
       assert.deepEqual(await serverContents(restored), contents);
     }
 
+    // Places that would take each other's files.
+    const apart = { directory: join(fixture.home, 'apart/data') };
+    await mkdir(join(fixture.home, 'linked-to'));
+    await symlink(join(fixture.home, 'linked-to'), join(fixture.home, 'a-link'));
+    for (const [one, other, message] of [
+      ['same', 'same', /would both be in/],
+      ['linked-to', 'a-link', /would both be in/],
+      ['apart/data', 'other', /would be the data directory/],
+      ['other', 'apart/data/base', /would be in the data directory/],
+      ['apart', 'other', /would be around the data directory/],
+    ] as const) {
+      const tablespaces = new Map([one, other].map((name, i) => [places[i]!, join(fixture.home, name)]));
+      const options = { ...apart, tablespaces };
+      await assert.rejects(fixture.restoreTo(manifest, options), { code: 'USAGE', message });
+    }
+    await assert.rejects(readdir(join(fixture.home, 'apart')), { code: 'ENOENT' });
+
     // The places are in use by the source: refused, also for a copy whose tablespaces are elsewhere.
     await assert.rejects(fixture.restoreTo(manifest), { code: 'TARGET_NOT_EMPTY' });
     const { directory } = moved;
@@ -137,7 +154,12 @@ test('tablespaces – restore remapped, and to where they were', async () => {
       code: 'TARGET_NOT_EMPTY',
     });
     assert.deepEqual(await serverContents(source), contents);
+    // A folder of its disk's, and another tablespace, may be beside what is the cluster's.
+    for (const name of ['lost+found', 'inner', 'PG_9.6_201608131'])
+      await mkdir(join(fixture.home, 'moved-0', name));
     await fixture.restoreTo(manifest, { directory, delta: true, tablespaces: mapping });
+    const [own, ...others] = (await readdir(join(fixture.home, 'moved-0'))).sort();
+    assert.deepEqual([own!.slice(0, 5), ...others], ['PG_18', 'PG_9.6_201608131', 'inner', 'lost+found']);
     {
       await using restored = await startRestored(directory, 18);
       assert.deepEqual(await serverContents(restored), contents);

@@ -14,7 +14,7 @@ import { backupFacts } from '../../catalog/index.ts';
 import { formatLsn, parseLsn, walFileName, walSegmentBegin } from '../../postgres/index.ts';
 import { LogOpenerPool, type LogSlice } from '../../repository/index.ts';
 import { mapParallel } from '../../streams/index.ts';
-import { isLoss, lostRun, type PieceRun, type StoredLog } from '../wal/log-bytes.ts';
+import { isLoss, type LogRange, lostRun, type PieceRun, type StoredLog } from '../wal/log-bytes.ts';
 import type { Owner } from './owner.ts';
 import type { ResolvedTarget } from './resolve-target.ts';
 import { targetError } from './target.ts';
@@ -51,9 +51,7 @@ export async function placeWal(options: PlaceWalOptions): Promise<void> {
     progress.phase('placing WAL', walBytes(target), 'bytes');
     const segments = new Segments(options, facts.walSegmentSize);
     const atOnce = Math.max(2, Math.min(workers + 2, Math.floor(memoryLimit / (2 * facts.walSegmentSize))));
-    const placed = mapParallel(runs(options, facts), atOnce, (run) =>
-      placeRun(options, { run, segments, pool }),
-    );
+    const placed = mapParallel(runs(options), atOnce, (run) => placeRun(options, { run, segments, pool }));
     for await (const run of placed) {
       await segments.finish(run);
       progress.advance(Number(run.to - run.from));
@@ -65,21 +63,35 @@ export async function placeWal(options: PlaceWalOptions): Promise<void> {
   }
 }
 
-/** What is to be placed, along the path, in order. */
-function* runs(
-  { target, log, signal }: PlaceWalOptions,
-  facts: { walEnd: string; walSegmentSize: number },
-): Generator<PieceRun & { readonly last: boolean }> {
-  let from = walSegmentBegin(parseLsn(facts.walEnd), facts.walSegmentSize);
-  for (const { timeline, until } of target.path) {
-    const to = until !== undefined && until < target.end ? until : target.end;
-    if (from >= to) continue;
-    for (const run of log.runs({ line: timeline, from, to })) {
+/** Reads and opens all of it, and writes nothing. Throws what `placeWal` would: REPOSITORY_DAMAGED, STORAGE_*. */
+export async function proveWal(options: PlaceWalOptions): Promise<void> {
+  const { target, log, progress, signal } = options;
+  progress.phase('reading WAL', walBytes(target), 'bytes');
+  for (const stretch of stretches(target))
+    for await (const bytes of log.bytes(stretch)) {
       signal.throwIfAborted();
-      yield { ...run, last: run.to === to };
+      progress.advance(bytes.length);
     }
-    from = walSegmentBegin(to, facts.walSegmentSize);
+}
+
+/** What is to be placed of each timeline, along the path, in order. */
+function* stretches({ manifest, path, end }: ResolvedTarget): Generator<LogRange> {
+  const { walEnd, walSegmentSize } = backupFacts(manifest);
+  let from = walSegmentBegin(parseLsn(walEnd), walSegmentSize);
+  for (const { timeline, until } of path) {
+    const to = until !== undefined && until < end ? until : end;
+    if (from >= to) continue;
+    yield { line: timeline, from, to };
+    from = walSegmentBegin(to, walSegmentSize);
   }
+}
+
+function* runs({ target, log, signal }: PlaceWalOptions): Generator<PieceRun & { readonly last: boolean }> {
+  for (const stretch of stretches(target))
+    for (const run of log.runs(stretch)) {
+      signal.throwIfAborted();
+      yield { ...run, last: run.to === stretch.to };
+    }
 }
 
 async function placeRun<Run extends PieceRun>(

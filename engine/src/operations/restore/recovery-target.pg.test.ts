@@ -227,6 +227,13 @@ test('a restored server goes on – its new timeline is stored beside the old; b
   assert.deepEqual(await numbersAt(fixture, 'latest', 17), [...upTo(10), 101, 102, 103, 104, 105]);
   assert.deepEqual(await numbersAt(fixture, 'latest', 17, 1), upTo(20));
 
+  // Without a new timeline a server would open where the first one was left.
+  const across = await recover(fixture, 'latest');
+  await assert.rejects(fixture.restoreTo(across.target.manifest, { recovery: across, newTimeline: false }), {
+    code: 'USAGE',
+    message: /stays on timeline 1; .* is on timeline 2/,
+  });
+
   // What `wal status` promises is what `restore` does, also where the older timeline leads further.
   const { windows, rivals } = await walStatus(fixture.repository, database);
   const latest = (await recover(fixture, 'latest')).target;

@@ -51,6 +51,8 @@ export interface ResolvedTarget {
   readonly path: readonly PathStep[];
   /** For people: what the end is. */
   readonly description: string;
+  /** Why stored WAL leads no further, where more is stored behind that. */
+  readonly cut?: string | undefined;
   /** Timeline history files by name. */
   readonly histories: ReadonlyMap<string, Uint8Array>;
   /** What was not chosen, where no timeline was asked for, and the end is behind where they parted. */

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
-import { chown, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chown, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fails } from '../../../test/backup-faults.ts';
@@ -123,6 +123,30 @@ test('a directory that is not empty, or in use – is refused and not touched', 
   await fails(fixture.restoreTo(manifest, { directory, delta: true }), 'TARGET_NOT_EMPTY', 73);
   await fails(fixture.restoreTo(manifest, { directory: join(directory, 'mine.txt') }), 'TARGET_IO', 74);
   assert.deepEqual(differences(await treeOf(fixture.home), before), []);
+  // What looks like the marker of a restore that was killed, and is none.
+  const marker = join(directory, 'helvino-restore.json');
+  const foreign = join(fixture.home, 'foreign.txt');
+  await writeFile(foreign, 'theirs\n');
+  for (const make of [
+    () => writeFile(marker, ''),
+    () => writeFile(marker, '{"ok":true}\n'),
+    () => symlink(foreign, marker),
+  ]) {
+    await make();
+    for (const delta of [false, true])
+      await fails(fixture.restoreTo(manifest, { directory, delta }), 'TARGET_NOT_EMPTY', 73);
+    assert.deepEqual((await readdir(directory)).sort(), ['helvino-restore.json', 'mine.txt']);
+    await rm(marker);
+  }
+  await rm(join(directory, 'mine.txt'));
+  await symlink(foreign, marker);
+  await fails(fixture.restoreTo(manifest, { directory }), 'TARGET_NOT_EMPTY', 73);
+  assert.equal(await readFile(foreign, 'utf8'), 'theirs\n');
+  await rm(marker);
+  // Nothing but the begin of one: it was killed there.
+  await writeFile(marker, '{"backup":"2026');
+  await fixture.restoreTo(manifest, { directory });
+  assert.equal((await readdir(directory)).includes('helvino-restore.json'), false);
   for (const delta of [false, true])
     await fails(fixture.restoreTo(manifest, { directory: server.dataDir, delta }), 'TARGET_IN_USE', 73);
   // What the lock file says of a server in a container: a number that is another process's here, or nobody's.

@@ -19,7 +19,7 @@ import { lastRecord } from './last-record.ts';
 import { controlFile, layOut } from './lay-out.ts';
 import { restoringProcess, writeMarker } from './marker.ts';
 import { chooseOwner, type Owner } from './owner.ts';
-import { placeWal, walBytes } from './place-wal.ts';
+import { placeWal, proveWal, walBytes } from './place-wal.ts';
 import { removeExtra } from './remove-extra.ts';
 import type { ResolvedTarget } from './resolve-target.ts';
 import { RestoreIndex } from './restore-index.ts';
@@ -51,8 +51,6 @@ export interface RestoreOptions {
 }
 
 export interface RestorePlan {
-  /** A wrong identity is known before anything is written, and before anything is asked. */
-  readonly keys: Awaited<ReturnType<Repository['dataKeys']>>;
   readonly state: TargetState;
   readonly facts: BackupFacts;
   readonly tablespaces: readonly TablespaceTarget[];
@@ -77,17 +75,15 @@ export interface RestoreResult {
 
 /** Looks and refuses; writes nothing. */
 export async function planRestore(options: RestoreOptions): Promise<RestorePlan> {
+  return (await examine(options)).plan;
+}
+
+/** With the keys: a wrong identity is known before anything is written, and before anything is asked. */
+async function examine(options: RestoreOptions) {
   const { repository, manifest, directory, delta } = options;
   if (!isAbsolute(directory))
     throw new HelvinoError('USAGE', `the directory "${directory}" is not an absolute path`);
-  if (options.after !== undefined && options.after !== 'promote' && !options.newTimeline)
-    throw new HelvinoError(
-      'USAGE',
-      `without a new timeline a server cannot ${options.after} after recovery`,
-      {
-        hint: 'leave out --same-timeline, or --after',
-      },
-    );
+  if (!options.newTimeline) assertOneTimeline(options);
   const facts = backupFacts(manifest);
   const owner = await chooseOwner(options.owner);
   const tablespaces = mapTablespaces(facts.tablespaces, options.tablespaces);
@@ -96,7 +92,23 @@ export async function planRestore(options: RestoreOptions): Promise<RestorePlan>
   for (const tablespace of tablespaces) await assertOwnPlace(directory, tablespace);
   await assertRoom(await needs(options, tablespaces), { reuse: state !== 'empty' });
   const keys = await repository.dataKeys(manifest, options.identities);
-  return { keys, state, facts, tablespaces, owner, bytes: manifest.totals.bytes };
+  const plan: RestorePlan = { state, facts, tablespaces, owner, bytes: manifest.totals.bytes };
+  return { plan, keys };
+}
+
+/** A server that is not told to recover replays the timeline of its backup alone, and opens. */
+function assertOneTimeline({ after, recovery }: RestoreOptions): void {
+  if (after !== undefined && after !== 'promote')
+    throw new HelvinoError('USAGE', `without a new timeline a server cannot ${after} after recovery`, {
+      hint: 'leave out --same-timeline, or --after',
+    });
+  const timelines = recovery && needsLog(recovery) ? recovery.target.path.map((step) => step.timeline) : [];
+  if (timelines.length < 2) return;
+  throw new HelvinoError(
+    'USAGE',
+    `without a new timeline a server stays on timeline ${timelines[0]}; ${recovery!.target.description} is on timeline ${timelines.at(-1)}`,
+    { hint: 'leave out --same-timeline', context: { timelines } },
+  );
 }
 
 /** Bytes per place: tablespaces may be on other disks. */
@@ -118,8 +130,11 @@ async function needs(
 export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const { repository, manifest, directory, progress, signal, clock } = options;
   const begun = clock.monotonic();
-  // 1. Refuse what must be refused.
-  const plan = await planRestore(options);
+  // 1. Refuse what must be refused. Where a cluster would be given up, WAL that turns out to be damaged half-way is too late.
+  const { plan, keys } = await examine(options);
+  const { recovery } = options;
+  const log = recovery && needsLog(recovery) ? { ...options, ...recovery, owner: plan.owner } : undefined;
+  if (log && plan.state === 'existing') await proveWal(log);
 
   // 2. From the marker on, the directory is known to be half-restored.
   await makeDirectory(directory, 0o700);
@@ -140,7 +155,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
       );
     const written = await writePacks({
       repository,
-      keys: plan.keys,
+      keys,
       index,
       compare: existing,
       progress,
@@ -149,8 +164,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
     });
 
     // 4. The WAL up to the recovery target, if it is not the backup's own end.
-    if (options.recovery && needsLog(options.recovery))
-      await placeWal({ ...options, ...options.recovery, owner: plan.owner });
+    if (log) await placeWal(log);
 
     // 5. Durable, then startable.
     progress.phase('flushing to disk');
