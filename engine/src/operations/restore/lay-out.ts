@@ -76,7 +76,10 @@ export async function layOut(options: LayOutOptions): Promise<{ unchanged: numbe
 }
 
 function makeFolder(target: string, file: FileEntry, options: LayOutOptions): void {
-  if (options.existing) removeUnless(target, 'directory');
+  if (options.existing) {
+    tellLink(target, options.progress);
+    removeUnless(target, 'directory');
+  }
   mkdirSync(target, { recursive: true, mode: file.mode });
   chmodSync(target, file.mode);
   own(target, file, options);
@@ -147,6 +150,13 @@ function own(target: string, file: FileEntry, { owner }: LayOutOptions): void {
   if (owner === undefined) return;
   const { uid, gid } = owner === 'recorded' ? file : owner;
   lchownSync(target, uid, gid);
+}
+
+/** As `initdb --waldir` makes one: WAL was on a disk of its own, and no longer is. */
+function tellLink(target: string, progress: Progress): void {
+  if (!lstatSync(target, { throwIfNoEntry: false })?.isSymbolicLink()) return;
+  const message = `${target} was a link to ${readlinkSync(target)}; it is a folder now, and what is there was left as it is`;
+  progress.note('warn', message);
 }
 
 function existsNoFollow(target: string): boolean {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
-import { chown, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chown, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fails } from '../../../test/backup-faults.ts';
@@ -16,6 +16,7 @@ import {
   startRestored,
   treeOf,
 } from '../../../test/backup-fixture.ts';
+import { notedProgress } from '../../../test/noted-progress.ts';
 import { serverFolder, startTestServer, type TestServer, testServerUser } from '../../../test/pg-server.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { createIdentity, type Manifest, openIdentities, openRepository } from '../../repository/index.ts';
@@ -273,7 +274,14 @@ test('delta into a diverged copy – becomes what a fresh restore is, and writes
   if (user) await chown(join(directory, 'global'), 0, 0);
 
   await fails(fixture.restoreTo(later, { directory }), 'TARGET_NOT_EMPTY', 73);
-  const delta = await fixture.restoreTo(later, { directory, delta: true });
+  const wal = join(fixture.home, 'wal of its own');
+  await rename(join(directory, 'pg_wal'), wal);
+  await symlink(wal, join(directory, 'pg_wal'));
+  const kept = (await readdir(wal)).length;
+  const { progress, notes } = notedProgress();
+  const delta = await fixture.restoreTo(later, { directory, delta: true, progress });
+  assert.match(notes.join('\n'), /pg_wal was a link to .*wal of its own; it is a folder now/);
+  assert.equal((await readdir(wal)).length, kept);
   const fresh = await fixture.restoreTo(later);
   assert.deepEqual(differences(await treeOf(directory), await treeOf(fresh.directory)), []);
   assert.ok(delta.removed > 10, `removed ${delta.removed}`);
