@@ -67,7 +67,7 @@ export const importVerb: Verb = {
     const place = placeWords(context, options, ['database', 'dbname']);
     const apply = ['helvino rescue apply', shellWord(plan.file), ...place].join(' ');
     const next = dryRun ? [`next: the same without --dry-run; or ${apply}`] : [];
-    return { data: { plan, applied }, text: [...appliedText(applied, false), ...next] };
+    return { data: { plan, applied }, text: [...appliedText(applied, false, place), ...next] };
   },
 };
 

@@ -289,7 +289,8 @@ async function change(
       ...applySettings(options),
     }),
   );
-  return { data: result, text: appliedText(result, isUndo) };
+  const place = placeWords(context, options, ['database', 'dbname']);
+  return { data: result, text: appliedText(result, isUndo, place) };
 }
 
 export const rescueVerbs: readonly Verb[] = [plan, show, apply, undo];

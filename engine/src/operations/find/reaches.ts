@@ -61,21 +61,28 @@ export class Reaches {
   /** In the same order. Reads backups from the newest on, no more than are needed. */
   async judge<T extends Place>(places: readonly T[], newest: number): Promise<(T & Judged)[]> {
     const { repository, database, histories } = this.#options;
-    const newestPath = pathOf(newest, histories);
+    const paths = new Map(
+      [...new Set([newest, ...places.map(({ timeline }) => timeline)])].map((line) => [
+        line,
+        pathOf(line, histories),
+      ]),
+    );
     const judged = places.map((place) => {
-      const isPast = timelineAt(newestPath, place.lsn) !== place.timeline;
-      const path = isPast ? pathOf(place.timeline, histories) : newestPath;
-      return { place, path, isPast, unreachable: noBackup as string | undefined };
+      const isPast = timelineAt(paths.get(newest)!, place.lsn) !== place.timeline;
+      return {
+        place,
+        isPast,
+        to: isPast ? place.timeline : newest,
+        unreachable: noBackup as string | undefined,
+      };
     });
     const names = places.length === 0 ? [] : (await repository.backups(database)).reverse();
     for await (const backup of mapParallel(names, readers, (name) => this.#endOf(name))) {
       if (!backup) continue;
-      let isOpen = false;
-      for (const one of judged) {
-        if (one.unreachable !== undefined) one.unreachable = this.#shortOf(one, backup);
-        isOpen ||= one.unreachable !== undefined;
-      }
-      if (!isOpen) break;
+      const open = judged.filter(({ unreachable }) => unreachable !== undefined);
+      if (open.length === 0) break;
+      const reaches = new Map([...paths].map(([line, path]) => [line, this.#reachOf(backup, path)]));
+      for (const one of open) one.unreachable = shortOf(one, backup, reaches.get(one.to));
     }
     return judged.map(({ place, isPast, unreachable }) => ({ ...place, isPast, unreachable }));
   }
@@ -92,23 +99,25 @@ export class Reaches {
     return { id, timeline: facts.timeline, from, begin: walSegmentBegin(from, facts.walSegmentSize) };
   }
 
-  /** Undefined: the backup leads there. The newest that ended before it says where the gap is. */
-  #shortOf(
-    {
-      place,
-      path,
-      unreachable,
-    }: { place: Place; path: readonly PathStep[]; unreachable: string | undefined },
-    { id, timeline, from, begin }: BackupEnd,
-  ): string | undefined {
-    const rest = from <= place.lsn ? pathFrom(path, timeline, from) : undefined;
-    if (!rest) return unreachable;
+  /** How far stored WAL leads from a backup along a path; undefined: the path is not through its end. */
+  #reachOf({ timeline, from, begin }: BackupEnd, path: readonly PathStep[]): bigint | undefined {
+    const rest = pathFrom(path, timeline, from);
+    if (!rest) return undefined;
     const { position } = reachAlong(this.#ranges, rest, begin);
-    if (place.end <= position) return undefined;
-    if (unreachable !== noBackup) return unreachable;
-    const reach = position > from ? position : from;
-    return `from the backup before it, ${id}, stored WAL leads to ${formatLsn(reach)} only`;
+    return position > from ? position : from;
   }
 }
 
 const noBackup = 'no backup that is there ended before it';
+
+/** Undefined: the backup leads there. The newest that ended before it says where the gap is. */
+function shortOf(
+  { place, unreachable }: { place: Place; unreachable: string | undefined },
+  { id, from }: BackupEnd,
+  reach: bigint | undefined,
+): string | undefined {
+  if (reach === undefined || from > place.lsn) return unreachable;
+  if (place.end <= reach) return undefined;
+  if (unreachable !== noBackup) return unreachable;
+  return `from the backup before it, ${id}, stored WAL leads to ${formatLsn(reach)} only`;
+}
