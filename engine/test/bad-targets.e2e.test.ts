@@ -1,6 +1,6 @@
 /** What cannot be restored is refused by the command line before anything is written, and says what can. */
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -75,18 +75,42 @@ test('targets that are nowhere – refused, with from where to where one can rec
   assert.match(await refused(['2090-01-01 00:00Z'], 'TARGET_UNREACHABLE', /last transaction stored/), window);
 });
 
+async function foundXid(xid: string): Promise<{ text: string; result: Record<string, unknown> }> {
+  const words = ['find', '--all', '--xid', xid];
+  const { stdout } = await helvino(words, { cwd: home });
+  const answer = await helvinoJson(words, { cwd: home });
+  const [result] = (answer.result?.transactions ?? []) as Record<string, unknown>[];
+  return { text: stdout, result: result ?? assert.fail(JSON.stringify(answer)) };
+}
+
 test('find by the number of a savepoint’s work – not in the index; the command that is printed says what it is', async () => {
   const { rows } = await query<{ xid: string }>(server, 'select xmin::text as xid from s');
   const { xid } = rows[0]!;
-  const outcome = await helvino(['find', '--xid', xid, '--database', 'main', '--timeline', '1'], {
-    cwd: home,
-  });
+  // From a folder that has no configuration, for which the printed command has to name it.
+  const cwd = join(home, 'else where');
+  await mkdir(cwd);
+  const words = ['--xid', xid, '--database', 'main', '--timeline', '1'];
+  const outcome = await helvino(['find', '--config', '../helvino.yaml', ...words], { cwd });
   assert.equal(outcome.status, 1, outcome.stderr);
   const command = /^ {4}helvino (restore .*)$/m.exec(outcome.stdout)?.[1];
-  assert.ok(command?.includes('--timeline 1 --database main'), outcome.stdout);
-  const said = await helvino([...command!.split(' '), '--identity', identity], { cwd: home });
+  assert.ok(command?.includes('--timeline 1 --config ../helvino.yaml --database main'), outcome.stdout);
+  const said = await helvino([...command!.split(' '), '--identity', join(home, identity)], { cwd });
   assert.equal(said.status, 0, said.stderr);
   assert.match(said.stdout + said.stderr, new RegExp(`\\(${xid} is a subtransaction of it\\)`));
+});
+
+test('find of transactions before the first backup – told, without a command; of those after it with one', async () => {
+  const [before, later] = moments;
+  const found = async (xid: string) => {
+    const { text, result } = await foundXid(xid);
+    return { text, restore: result.restore, unreachable: result.unreachable };
+  };
+  const first = await found(before!.xid);
+  assert.deepEqual([first.restore, first.unreachable], [null, 'no backup that is there ended before it']);
+  assert.match(first.text, /just before it: cannot be restored: no backup that is there ended before it$/m);
+  const second = await found(later!.xid);
+  assert.deepEqual(second.unreachable, undefined);
+  assert.match(second.text, /just before it: helvino restore --to before:xid:/);
 });
 
 test('targets before the first backup – refused; the nearest that can be reached is named, and can be reached', async () => {
@@ -147,7 +171,12 @@ test('a segment is missing – what is behind it is refused, the last point befo
     const hint = await refused([moments[5]!.lsn], 'TARGET_UNREACHABLE', /ends at/);
     const last = /\) to ([0-9A-F/]+)/.exec(hint)![1]!;
     assert.ok(parseLsn(last) <= parseLsn(moments[3]!.lsn));
-    await refused([`xid:${moments[5]!.xid}`], 'TARGET_UNREACHABLE', /not in the WAL/);
+    const gap = /there is a gap from \S+ to \S+ \(nobody has recorded why.*may be in it, or behind it/;
+    for (const words of [`xid:${moments[5]!.xid}`, moments[5]!.time])
+      await refused([words], 'TARGET_UNREACHABLE', gap);
+    const { result } = await foundXid(moments[5]!.xid);
+    assert.equal(result.restore, null);
+    assert.match(String(result.unreachable), new RegExp(`, stored WAL leads to ${last} only$`));
     assert.ok((await restoreTo([last, '--dry-run'])).ok);
     // Not the newest that is stored: that is said, to machines, too.
     const latest = await restoreTo(['latest', '--dry-run']);

@@ -3,10 +3,13 @@ import assert from 'node:assert/strict';
 import { appendFile, chown, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { silentProgress } from '../src/base/progress.ts';
+import { backupFacts } from '../src/catalog/index.ts';
+import { findTransactions } from '../src/operations/find/find.ts';
 import { findRecovery } from '../src/operations/restore/find-recovery.ts';
 import { parseTarget } from '../src/operations/restore/target-words.ts';
 import { walStatus } from '../src/operations/wal/status.ts';
-import { resolveConnection } from '../src/postgres/index.ts';
+import { parseLsn, resolveConnection } from '../src/postgres/index.ts';
 import type { Manifest } from '../src/repository/index.ts';
 import { type Fixture, makeFixture, query, startRestored } from './backup-fixture.ts';
 import { startTestServer, type TestMajor, type TestServer, testServerUser } from './pg-server.ts';
@@ -70,6 +73,31 @@ async function rowsAt(
   return rows.map(({ n }) => n);
 }
 
+/** All of it is searched without the identity, and what was done before a timeline was left is no past one's. */
+async function assertFound({ repository }: Fixture, backup: Manifest): Promise<void> {
+  const { transactions, notSearched } = await findTransactions({
+    repository,
+    database: 'main',
+    filter: { tables: ['log'], drops: false, truncates: false, all: false },
+    limit: 1000,
+    progress: silentProgress,
+    signal: new AbortController().signal,
+  });
+  assert.deepEqual(notSearched, []);
+  const from = parseLsn(backupFacts(backup).walEnd);
+  const later = transactions.filter(({ lsn }) => lsn >= from);
+  assert.deepEqual(
+    later.map(({ timeline, isPast, unreachable }) => [timeline, isPast, unreachable]),
+    [1, 2, 3].flatMap((timeline) =>
+      Array.from({ length: timeline === 2 ? 15 : timeline === 1 ? 10 : 5 }, () => [
+        timeline,
+        false,
+        undefined,
+      ]),
+    ),
+  );
+}
+
 const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 
 /** `crash`: the primary is not shut down in order, and has WAL that its standby never got. */
@@ -127,6 +155,7 @@ export async function failOverAndBack(major: TestMajor, { crash }: { crash: bool
     [3, 3],
     'each backup leads to the newest timeline',
   );
+  await assertFound(fixture, backup);
   assert.deepEqual(await rowsAt(fixture, 'name:point 9', { major }), upTo(9));
   assert.deepEqual(await rowsAt(fixture, 'name:point 19', { major }), upTo(19));
   assert.deepEqual(await rowsAt(fixture, 'name:point 24', { major }), upTo(24));

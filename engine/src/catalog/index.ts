@@ -41,4 +41,4 @@ export {
 } from './other-facts.ts';
 export { anchors, planRetention } from './retention.ts';
 export type { BackupState, Decision, RetentionBackup, RetentionPolicy } from './retention-types.ts';
-export { type PathStep, pathFrom, pathTo, pathUntil, reachAlong } from './timeline-path.ts';
+export { type PathStep, pathFrom, pathTo, pathUntil, reachAlong, timelineAt } from './timeline-path.ts';

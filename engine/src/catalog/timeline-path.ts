@@ -18,6 +18,11 @@ export function pathTo(
   ];
 }
 
+/** On which timeline of a path a position is. */
+export function timelineAt(path: readonly PathStep[], position: bigint): number | undefined {
+  return path.find(({ until }) => until === undefined || position < until)?.timeline;
+}
+
 /** The part of a path from a position of one of its timelines on; undefined when the path is not through there. */
 export function pathFrom(
   path: readonly PathStep[],

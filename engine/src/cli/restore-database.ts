@@ -18,6 +18,7 @@ import type { CliContext } from './context.ts';
 import { jobsOption } from './logical-backup.ts';
 import { chosenManifest, neededIdentities, openToRead, type ReadAccess } from './open.ts';
 import { table } from './output/table.ts';
+import { placeWords } from './place-words.ts';
 import { serverOf, urlOptions } from './server.ts';
 import { thawFirst } from './thaw.ts';
 import { listOption, type OptionValues, textOption, type VerbOption, type VerbResult } from './verb.ts';
@@ -134,7 +135,8 @@ async function restoreSource(
       textOption(options, 'confirm'),
     );
   const result = await restoreDatabase(request);
-  return { data: { ...from, ...result }, text: resultText(result) };
+  const place = placeWords(context, options, ['database']);
+  return { data: { ...from, ...result }, text: resultText(result, place) };
 }
 
 function applicationOf({ chosen, loaded }: Host): ApplicationSteps {
@@ -147,7 +149,8 @@ function applicationOf({ chosen, loaded }: Host): ApplicationSteps {
   };
 }
 
-function resultText(result: RestoreDatabaseResult): string[] {
+function resultText(result: RestoreDatabaseResult, place: readonly string[]): string[] {
+  const swap = (what: string) => ['helvino swap', what, shellWord(result.keptAs ?? ''), ...place].join(' ');
   const rows = result.tables.map((t) => [`${t.schema}.${t.table}`, t.rows ?? '?']);
   const counts = table([{ title: 'table' }, { title: 'rows', align: 'right' }], rows);
   return [
@@ -159,7 +162,7 @@ function resultText(result: RestoreDatabaseResult): string[] {
     ...(result.keptAs === undefined
       ? []
       : [
-          `the database before is kept as ${result.keptAs}: \`helvino swap confirm ${shellWord(result.keptAs)}\` drops it, \`helvino swap undo ${shellWord(result.keptAs)}\` brings it back`,
+          `the database before is kept as ${result.keptAs}: \`${swap('confirm')}\` drops it, \`${swap('undo')}\` brings it back`,
         ]),
   ];
 }

@@ -1,5 +1,5 @@
 /** What `helvino rescue` prints. */
-import { formatBytes, formatDuration, plural, printable } from '../../base/format.ts';
+import { formatBytes, formatDuration, plural, printable, shellWord } from '../../base/format.ts';
 import type { ApplyResult, PlanSummary, ShownFile, ShownRow } from '../../operations/rescue/index.ts';
 import { type Column, table } from './table.ts';
 
@@ -140,7 +140,8 @@ function shorten(value: string | null): string {
   return value.length > 60 ? `${value.slice(0, 60)}… (${value.length})` : value;
 }
 
-export function appliedText(result: ApplyResult, undo: boolean): string[] {
+/** `place`: where it was done. */
+export function appliedText(result: ApplyResult, undo: boolean, place: readonly string[]): string[] {
   const what = undo ? 'undo' : 'rescue';
   const rows = result.tables.map((one) => [
     printable(one.table),
@@ -163,6 +164,8 @@ export function appliedText(result: ApplyResult, undo: boolean): string[] {
     ...result.warnings.map(printable),
     ...(result.undoFile === undefined
       ? []
-      : [`helvino rescue undo ${result.undoFile} puts back what was there before`]),
+      : [
+          `${['helvino rescue undo', shellWord(result.undoFile), ...place].join(' ')} puts back what was there before`,
+        ]),
   ];
 }

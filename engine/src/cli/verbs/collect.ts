@@ -2,6 +2,7 @@ import { formatBytes, plural } from '../../base/format.ts';
 import { parseDuration } from '../../config/index.ts';
 import { applyCollect, type CollectPlan, planCollect } from '../../repository/index.ts';
 import { copyOption, databaseOption, openAsHost } from '../open.ts';
+import { placeWords } from '../place-words.ts';
 import { textOption, type Verb } from '../verb.ts';
 
 const shownPacks = 20;
@@ -26,7 +27,9 @@ export const collectVerb: Verb = {
     const graceMs = parseDuration(textOption(options, 'grace') ?? '24h') * 1000;
     context.progress.phase('looking for garbage');
     const plan = await planCollect(repositoryHandle, { graceMs });
-    if (!options.apply || options.dryRun) return { data: { applied: false, plan }, text: planText(plan) };
+    const place = placeWords(context, options, ['database', 'copy']);
+    if (!options.apply || options.dryRun)
+      return { data: { applied: false, plan }, text: planText(plan, place) };
     const done = await applyCollect(repositoryHandle, plan, { graceMs });
     return {
       data: { applied: true, plan, marked: done.marked, removed: done.removed, parts: done.parts },
@@ -40,7 +43,7 @@ export const collectVerb: Verb = {
   },
 };
 
-function planText(plan: CollectPlan): string[] {
+function planText(plan: CollectPlan, place: readonly string[]): string[] {
   const lines = [
     `kept    ${plan.kept.packs} packs, ${formatBytes(plan.kept.bytes)}: named by backups`,
     `remove  ${plan.remove.length} packs, ${formatBytes(plan.remove.bytes)}: marked before, and the grace time is over`,
@@ -59,6 +62,6 @@ function planText(plan: CollectPlan): string[] {
   if (plan.wait.length > shownPacks) lines.push(`wait    ${plan.wait.length - shownPacks} more packs`);
   if (plan.remove.length + plan.mark.length + plan.parts.length === 0)
     lines.push('there is nothing to do now');
-  else lines.push('nothing was done: `helvino collect --apply` does it');
+  else lines.push(`nothing was done: \`${['helvino collect --apply', ...place].join(' ')}\` does it`);
   return lines;
 }

@@ -15,6 +15,7 @@ import {
   openToRead,
   repositoryOption,
 } from '../open.ts';
+import { placeWords, readPlaces } from '../place-words.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
 
 export const findVerb: Verb = {
@@ -23,8 +24,8 @@ export const findVerb: Verb = {
   details: [
     'Reads the index that `wal stream` makes of the WAL it stores: for each transaction its time, number and position, and per table the',
     'rows inserted, updated and deleted, tables created, dropped, truncated and rewritten, databases dropped. Rolled back work does not',
-    'count. For each transaction the command is printed that restores to just before it; and where rows were deleted or changed, the one that',
-    'plans to bring back those of one tenant, into the live database. Needs nothing but the repository; WAL that has no index yet is',
+    'count. For each transaction the command is printed that restores to just before it, if a backup leads there; and where rows were deleted',
+    'or changed, the one that plans to bring back those of one tenant, into the live database. Needs nothing but the repository; WAL that has no index yet is',
     'read itself when the recovery identity is given. "≥" marks a transaction that began before the first stored WAL.',
   ],
   options: [
@@ -83,11 +84,12 @@ export const findVerb: Verb = {
         all: options.all === true,
       },
     });
-    const commands = (transaction: FoundTransaction) => commandsFor(transaction, result, options);
+    const place = placeWords(context, options, readPlaces);
+    const commands = (transaction: FoundTransaction) => commandsFor(transaction, place);
     const complete = result.transactions.length > 0 && result.notSearched.length === 0;
     return {
       data: { ...result, transactions: result.transactions.map((t) => transactionData(t, commands(t))) },
-      text: findText(result, { options, commands }),
+      text: findText(result, { options, place, commands }),
       ...(complete ? {} : { exit: 1 }),
     };
   },
@@ -108,43 +110,37 @@ function numberOption(options: OptionValues, name: string): number | undefined {
 }
 
 interface Commands {
-  /** Restores to just before the transaction. */
-  readonly restore: string;
+  /** Restores to just before the transaction; null where no backup leads there. */
+  readonly restore: string | null;
   /** Plans to bring one tenant's rows back; undefined where no rows were deleted or changed. */
   readonly rescue?: string;
 }
 
-function commandsFor(transaction: FoundTransaction, result: FindResult, options: OptionValues): Commands {
-  const { xid, timeline, changes } = transaction;
-  const isPast = timeline !== result.newestTimeline;
-  const where = [...(isPast ? [`--timeline ${timeline}`] : []), ...placeWords(options)];
+/** `place`: where it was looked. */
+function commandsFor(transaction: FoundTransaction, place: readonly string[]): Commands {
+  const { xid, timeline, changes, isPast, unreachable } = transaction;
+  if (unreachable !== undefined) return { restore: null };
+  const where = [...(isPast ? [`--timeline ${timeline}`] : []), ...place];
   const restore = ['helvino restore', `--to before:xid:${xid}`, ...where, '--to-directory FOLDER'].join(' ');
-  // What was done on a timeline that was left is not in the live database.
+  // What was done on a timeline after it was left is not in the live database.
   const harmed = isPast ? [] : changes.filter(({ deleted, updated }) => deleted > 0 || updated > 0);
   if (harmed.length === 0) return { restore };
   const plan = ['helvino rescue plan', '--root TENANTS --key KEY', `--before xid:${xid}`];
   // Changed rows are put back only when it is known that the accident changed them.
   if (harmed.some(({ updated }) => updated > 0)) plan.push(`--accident xid:${xid} --revert`);
   const databases = new Set(harmed.map(({ database }) => database));
-  if (databases.size === 1) plan.push(`--dbname ${shellWord([...databases][0]!)}`);
+  const [database = ''] = databases;
+  if (databases.size === 1) plan.push(`--dbname ${isUnnamed(database) ? 'DATABASE' : shellWord(database)}`);
   return { restore, rescue: [...plan, ...where, '--out FILE'].join(' ') };
 }
 
-/** Where it was looked: the same options for the next command. */
-function placeWords(options: OptionValues): string[] {
-  const words: string[] = [];
-  for (const [name, flag] of [
-    ['database', '--database'],
-    ['repositoryPath', '--repository-path'],
-  ] as const) {
-    const value = textOption(options, name);
-    if (value !== undefined) words.push(`${flag} ${shellWord(value)}`);
-  }
-  return words;
+/** As the index calls a database of which no catalog snapshot knew the name. */
+function isUnnamed(database: string): boolean {
+  return /^database \d+$/.test(database);
 }
 
 function transactionData(transaction: FoundTransaction, commands: Commands): Record<string, unknown> {
-  const { xid, timeline, partial, changes, droppedDatabases } = transaction;
+  const { xid, timeline, partial, changes, droppedDatabases, unreachable } = transaction;
   return {
     xid,
     timeline,
@@ -155,6 +151,7 @@ function transactionData(transaction: FoundTransaction, commands: Commands): Rec
     changes,
     droppedDatabases,
     ...commands,
+    ...(unreachable === undefined ? {} : { unreachable }),
   };
 }
 
@@ -165,11 +162,11 @@ function isoTime(microseconds: number): string {
 }
 
 /** The index knows transactions that were committed, by their own number. */
-function otherNumbers(options: OptionValues): string[] {
+function otherNumbers(options: OptionValues, place: readonly string[]): string[] {
   const xid = numberOption(options, 'xid');
   if (xid === undefined) return [];
   const timeline = textOption(options, 'timeline');
-  const where = [...(timeline === undefined ? [] : [`--timeline ${timeline}`]), ...placeWords(options)];
+  const where = [...(timeline === undefined ? [] : [`--timeline ${timeline}`]), ...place];
   return [
     `if ${xid} is the number of a savepoint's work, of a prepared transaction, or of one that was rolled back, this says so:`,
     `    ${['helvino restore', `--to xid:${xid}`, ...where, '--to-directory FOLDER --dry-run'].join(' ')}`,
@@ -178,21 +175,31 @@ function otherNumbers(options: OptionValues): string[] {
 
 function findText(
   result: FindResult,
-  { options, commands }: { options: OptionValues; commands: (transaction: FoundTransaction) => Commands },
+  {
+    options,
+    place,
+    commands,
+  }: {
+    options: OptionValues;
+    place: readonly string[];
+    commands: (transaction: FoundTransaction) => Commands;
+  },
 ): string[] {
   const lines: string[] = [];
   for (const transaction of result.transactions) {
-    const { timeline, partial, droppedDatabases } = transaction;
+    const { timeline, partial, droppedDatabases, unreachable } = transaction;
     const on = timeline === result.newestTimeline ? '' : `  timeline ${timeline}`;
     const time = formatTime(new Date(transaction.time / 1000));
     lines.push(`${time}  transaction ${transaction.xid}  ${formatLsn(transaction.lsn)}${on}`);
-    for (const name of droppedDatabases) lines.push(`    database ${printable(name)}: dropped`);
+    for (const name of droppedDatabases)
+      lines.push(`    ${isUnnamed(name) ? name : `database ${printable(name)}`}: dropped`);
     for (const change of transaction.changes) lines.push(`    ${changeText(change, partial)}`);
     const { restore, rescue } = commands(transaction);
-    lines.push(`    just before it: ${restore}`);
+    lines.push(`    just before it: ${restore ?? `cannot be restored: ${unreachable}`}`);
     if (rescue !== undefined) lines.push(`    one tenant's rows back: ${rescue}`);
   }
-  if (result.transactions.length === 0) lines.push('no such transaction was found', ...otherNumbers(options));
+  if (result.transactions.length === 0)
+    lines.push('no such transaction was found', ...otherNumbers(options, place));
   if (result.more) lines.push('', 'there are more: raise --limit, or narrow it down with --since, --table …');
   for (const { timeline, from, to, why } of result.notSearched)
     lines.push('', `not searched: WAL of timeline ${timeline} from ${from} to ${to}: ${why}`);

@@ -6,6 +6,7 @@ import { applyRescue, type RescuePolicies } from '../../operations/rescue/index.
 import type { CliContext } from '../context.ts';
 import { identityOption, neededIdentities } from '../open.ts';
 import { appliedText, planText } from '../output/rescue-text.ts';
+import { placeWords } from '../place-words.ts';
 import { applyOptions, applySettings, confirmationOf, conflictOptions, modelOf } from '../rescue-options.ts';
 import { onLive } from '../rescue-servers.ts';
 import { serverOf } from '../server.ts';
@@ -63,10 +64,10 @@ export const importVerb: Verb = {
         undoFile,
       }),
     );
-    const next = dryRun
-      ? [`next: the same without --dry-run; or helvino rescue apply ${shellWord(plan.file)}`]
-      : [];
-    return { data: { plan, applied }, text: [...appliedText(applied, false), ...next] };
+    const place = placeWords(context, options, ['database', 'dbname']);
+    const apply = ['helvino rescue apply', shellWord(plan.file), ...place].join(' ');
+    const next = dryRun ? [`next: the same without --dry-run; or ${apply}`] : [];
+    return { data: { plan, applied }, text: [...appliedText(applied, false, place), ...next] };
   },
 };
 

@@ -13,6 +13,7 @@ import {
   repositoryOption,
 } from '../open.ts';
 import { table } from '../output/table.ts';
+import { placeWords } from '../place-words.ts';
 import { thaw, thawOptions } from '../thaw.ts';
 import type { OptionValues, Verb } from '../verb.ts';
 
@@ -40,9 +41,10 @@ const planVerb: Verb = {
   examples: ['helvino lifecycle plan', 'helvino lifecycle plan --copy frankfurt'],
   async run(context, options) {
     const { plan } = await planned(context, options);
+    const apply = ['helvino lifecycle apply', ...placeWords(context, options, ['database', 'copy'])];
     return {
       data: plan,
-      text: [...planText(plan), 'nothing was done: `helvino lifecycle apply` does it'],
+      text: [...planText(plan), `nothing was done: \`${apply.join(' ')}\` does it`],
     };
   },
 };

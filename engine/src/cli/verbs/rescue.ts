@@ -17,6 +17,7 @@ import {
 import type { CliContext } from '../context.ts';
 import { copyOption, databaseOption, identityOption, openToRead, repositoryOption } from '../open.ts';
 import { appliedText, planText, rootText, showText } from '../output/rescue-text.ts';
+import { placeWords } from '../place-words.ts';
 import {
   type ApplyCommon,
   applyOptions,
@@ -108,10 +109,9 @@ const plan: Verb = {
         ? go()
         : withPastServer(context, options, { ...target, target: accident }, go);
     });
-    const next =
-      summary.problems.length === 0
-        ? [`next: helvino rescue apply ${shellWord(summary.file)} --dry-run`]
-        : [];
+    const place = placeWords(context, options, ['database', 'dbname']);
+    const apply = ['helvino rescue apply', shellWord(summary.file), ...place, '--dry-run'].join(' ');
+    const next = summary.problems.length === 0 ? [`next: ${apply}`] : [];
     return {
       data: summary,
       text: [...planText(summary), ...next],
@@ -289,7 +289,8 @@ async function change(
       ...applySettings(options),
     }),
   );
-  return { data: result, text: appliedText(result, isUndo) };
+  const place = placeWords(context, options, ['database', 'dbname']);
+  return { data: result, text: appliedText(result, isUndo, place) };
 }
 
 export const rescueVerbs: readonly Verb[] = [plan, show, apply, undo];

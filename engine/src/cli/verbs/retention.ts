@@ -11,6 +11,7 @@ import {
 import { formatLsn } from '../../postgres/index.ts';
 import { copyOption, databaseOption, openAsHost, otherCopies } from '../open.ts';
 import { retentionText } from '../output/retention-text.ts';
+import { placeWords } from '../place-words.ts';
 import { textOption, type Verb } from '../verb.ts';
 
 const preview: Verb = {
@@ -32,7 +33,8 @@ const preview: Verb = {
       host.database,
       otherCopies(context, host),
     );
-    return { data: planData(plan), text: [...retentionText(plan), '', lastLine(plan)] };
+    const place = placeWords(context, options, ['database', 'copy']);
+    return { data: planData(plan), text: [...retentionText(plan), '', lastLine(plan, place)] };
   },
 };
 
@@ -61,6 +63,7 @@ const apply: Verb = {
       settings: host.database,
       others: otherCopies(context, host),
     };
+    const place = placeWords(context, options, ['database', 'copy']);
     let planId = given;
     if (planId === undefined || options.dryRun) {
       context.progress.phase('reading the backups');
@@ -69,13 +72,13 @@ const apply: Verb = {
         assertSame(plan, given);
         return {
           data: { applied: false, plan: planData(plan) },
-          text: [...retentionText(plan), '', lastLine(plan)],
+          text: [...retentionText(plan), '', lastLine(plan, place)],
         };
       }
       // With --json nobody can be asked: the error is all that there is to say.
       if (!context.options.json) context.tell({}, retentionText(plan));
       if (!removesAnything(plan))
-        return { data: { applied: false, plan: planData(plan) }, text: [lastLine(plan)] };
+        return { data: { applied: false, plan: planData(plan) }, text: [lastLine(plan, place)] };
       await context.confirm(`Remove what plan ${plan.id} says`, plan.id, undefined);
       planId = plan.id;
     }
@@ -106,9 +109,10 @@ function removesAnything(plan: RetentionPlan): boolean {
   );
 }
 
-function lastLine(plan: RetentionPlan): string {
+function lastLine(plan: RetentionPlan, place: readonly string[]): string {
+  const apply = ['helvino retention apply', `--plan ${plan.id}`, ...place].join(' ');
   return removesAnything(plan)
-    ? `plan ${plan.id}: nothing was done; \`helvino retention apply --plan ${plan.id}\` does it`
+    ? `plan ${plan.id}: nothing was done; \`${apply}\` does it`
     : `plan ${plan.id}: there is nothing to remove`;
 }
 

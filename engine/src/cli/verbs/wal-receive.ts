@@ -1,8 +1,10 @@
 import { resolve } from 'node:path';
+import { shellWord } from '../../base/format.ts';
 import { chooseDatabase, parseDuration } from '../../config/index.ts';
 import { archiveClient, archiveCommand, receiveWal, writeArchiveClient } from '../../operations/wal/index.ts';
 import { keepCopiesUp } from '../copies.ts';
 import { databaseOption, openAsHost } from '../open.ts';
+import { placeWords } from '../place-words.ts';
 import { type OptionValues, textOption, type Verb, type VerbOption } from '../verb.ts';
 
 const folderOption: VerbOption = {
@@ -84,6 +86,8 @@ const client: Verb = {
     );
     const seconds = parseDuration(textOption(options, 'timeout') ?? '60s');
     const command = archiveCommand(file);
+    const place = placeWords(context, options, ['database']);
+    const receiver = ['helvino wal receive', ...place, `--folder ${shellWord(folder)}`];
     await writeArchiveClient(file, await archiveClient({ folder, seconds }));
     return {
       data: { file, folder, settings: { archive_mode: 'on', archive_command: command } },
@@ -93,7 +97,7 @@ const client: Verb = {
         'archive_mode = on',
         `archive_command = '${command}'`,
         '',
-        `and keep the receiver running: helvino wal receive --folder ${folder} --group postgres`,
+        `and keep the receiver running: ${receiver.join(' ')} --group postgres`,
       ],
     };
   },

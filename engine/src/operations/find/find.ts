@@ -4,7 +4,7 @@
  */
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
-import { backupFacts } from '../../catalog/index.ts';
+import { backupFacts, type RecordedGap, timelineAt } from '../../catalog/index.ts';
 import {
   decodeLogIndex,
   formatLsn,
@@ -19,15 +19,19 @@ import {
   type LogPiece,
   LogPieces,
   listLogNotes,
+  logFiles,
   openLogNote,
   type Repository,
 } from '../../repository/index.ts';
 import { openCatalogNames } from '../wal/catalog-names.ts';
 import { gapWords, recordedGaps } from '../wal/gaps.ts';
 import { StoredLog } from '../wal/log-bytes.ts';
+import { pathOf } from '../wal/path-of.ts';
+import { partedAt } from '../wal/rival-timelines.ts';
 import { type FindFilter, matches } from './find-filter.ts';
-import { readWal } from './read-wal.ts';
-import { type SearchStep, searchPlan } from './search-plan.ts';
+import { Reaches } from './reaches.ts';
+import { readWal, stateBefore } from './read-wal.ts';
+import { type Kin, type SearchStep, searchPlan } from './search-plan.ts';
 import { tablePlaces } from './table-places.ts';
 
 export interface FindOptions {
@@ -45,6 +49,10 @@ export interface FindOptions {
 
 export interface FoundTransaction extends IndexedTransaction {
   readonly timeline: number;
+  /** Done where the newest timeline's path no longer was on this one: it is not in the live database. */
+  readonly isPast: boolean;
+  /** Why no backup leads to the moment before it; undefined: one does. */
+  readonly unreachable: string | undefined;
 }
 
 export interface SearchedRange {
@@ -92,14 +100,19 @@ async function search(options: FindOptions): Promise<FindResult> {
 
 type Batches = Iterable<readonly IndexedTransaction[]> | AsyncIterable<readonly IndexedTransaction[]>;
 
+type Matching = Omit<FoundTransaction, 'isPast' | 'unreachable'>;
+
 class Search {
   readonly #options: FindOptions;
-  readonly #found: FoundTransaction[] = [];
+  readonly #found: Matching[] = [];
   readonly #seen = new Set<string>();
   readonly #searched: SearchedRange[] = [];
   readonly #notSearched: (SearchedRange & { why: string })[] = [];
   readonly #notes: LogIndex;
   #log: StoredLog | undefined;
+  #histories: ReadonlyMap<string, Uint8Array> = new Map();
+  /** Of which something is stored, the newest first. */
+  #lines: readonly number[] = [];
 
   constructor(options: FindOptions, notes: LogIndex) {
     this.#options = options;
@@ -111,6 +124,8 @@ class Search {
     if (identities) this.#log = await StoredLog.open(repository, identities, database);
     const pieces = this.#log?.pieces ?? (await LogPieces.read(repository.driver, database));
     const lines = [...new Set([...pieces.lines, ...this.#notes.lines])].sort((a, b) => b - a);
+    this.#lines = lines;
+    this.#histories = await logFiles(repository, database);
     if (lines.length === 0)
       throw new HelvinoError('STORAGE_NOT_FOUND', `no WAL of ${database} is stored`, {
         hint: 'run `helvino wal stream` as a service: what happens from then on can be found',
@@ -122,18 +137,28 @@ class Search {
     const more = await this.#steps(
       lines
         .filter((line) => timeline === undefined || line === timeline)
-        .map((line) => searchPlan(line, this.#notes, pieces)),
+        .map((line) => searchPlan(line, { notes: this.#notes, pieces, kin: this.#kinOf(line) })),
     );
-    await this.#tellGaps();
-    const transactions = this.#found.slice(0, limit).reverse();
-    await this.#nameTheUnnamed(transactions);
+    const gaps = await recordedGaps(repository, database);
+    this.#tellGaps(gaps);
+    const found = this.#found.slice(0, limit).reverse();
+    await this.#nameTheUnnamed(found);
+    const reaches = new Reaches({ repository, database, pieces, gaps, histories: this.#histories });
     return {
-      transactions,
+      transactions: await reaches.judge(found, lines[0]!),
       more,
       newestTimeline: lines[0]!,
       searched: this.#searched,
       notSearched: this.#notSearched,
     };
+  }
+
+  #kinOf(line: number): Kin[] {
+    const path = pathOf(line, this.#histories);
+    return this.#lines.flatMap((other) => {
+      const until = other === line ? undefined : partedAt(path, pathOf(other, this.#histories));
+      return until === undefined ? [] : [{ line: other, until }];
+    });
   }
 
   /** Gives whether there are more than the limit. */
@@ -156,14 +181,20 @@ class Search {
 
   /** Adds what matches, the newest first; gives the newest commit time that was seen. */
   async #collect(step: SearchStep, batches: Batches): Promise<number> {
-    const { filter, limit } = this.#options;
+    const { filter, limit, timeline } = this.#options;
     const wanted = limit + 1;
-    let matching: IndexedTransaction[] = [];
+    const path = pathOf(step.line, this.#histories);
+    const isBorrowed = step.kind === 'index' && step.note.line !== step.line;
+    let matching: Matching[] = [];
     let newest = 0;
     for await (const transactions of batches) {
       for (const transaction of transactions) {
-        if (transaction.time > newest) newest = transaction.time;
-        if (matches(transaction, filter)) matching.push(transaction);
+        const { time, lsn } = transaction;
+        if (isBorrowed && (lsn < step.begin || lsn >= step.end)) continue;
+        if (time > newest) newest = time;
+        const on = timelineAt(path, lsn) ?? step.line;
+        if (timeline !== undefined && timeline !== on) continue;
+        if (matches(transaction, filter)) matching.push({ ...transaction, timeline: on });
       }
       if (matching.length > wanted) matching = matching.slice(-wanted);
     }
@@ -172,7 +203,7 @@ class Search {
       const key = `${transaction.xid} ${transaction.lsn}`;
       if (this.#seen.has(key)) continue;
       this.#seen.add(key);
-      this.#found.push({ ...transaction, timeline: step.line });
+      this.#found.push(transaction);
     }
     return newest;
   }
@@ -193,12 +224,24 @@ class Search {
         }
       }
     }
+    if (!this.#log && (await this.#isPartOfRecord(step))) return [];
     if (!this.#log) {
       const why = 'it has no index yet; with the recovery identity (--identity) the WAL itself is read';
       this.#notSearched.push({ ...range(step), why });
       return undefined;
     }
     return this.#read(step, this.#log);
+  }
+
+  /** The index before it has seen all of it: there is the begin of a record that nobody ended. */
+  async #isPartOfRecord(step: SearchStep): Promise<boolean> {
+    const { repository } = this.#options;
+    const state = await stateBefore({ repository, notes: this.#notes }, step).catch((thrown: unknown) => {
+      if (thrown instanceof HelvinoError && thrown.code === 'REPOSITORY_DAMAGED') return undefined;
+      throw thrown;
+    });
+    const part = state?.spanning;
+    return part !== undefined && BigInt(part.start) <= step.begin && BigInt(part.at) >= step.end;
   }
 
   async *#read(step: SearchStep, log: StoredLog): AsyncGenerator<readonly IndexedTransaction[]> {
@@ -226,9 +269,8 @@ class Search {
   }
 
   /** An index goes over damage, of which only the gap that was recorded says. */
-  async #tellGaps(): Promise<void> {
-    const { repository, database } = this.#options;
-    for (const { reason, timeline, from, to } of await recordedGaps(repository, database)) {
+  #tellGaps(gaps: readonly RecordedGap[]): void {
+    for (const { reason, timeline, from, to } of gaps) {
       if (reason !== 'damaged') continue;
       const gap = { timeline, from: formatLsn(from), to: formatLsn(to) };
       const isSearched = this.#searched.some(
@@ -256,7 +298,7 @@ class Search {
   }
 
   /** A table or schema that was made after a snapshot may have its name from the next one. */
-  async #nameTheUnnamed(transactions: FoundTransaction[]): Promise<void> {
+  async #nameTheUnnamed(transactions: Matching[]): Promise<void> {
     const { repository, database } = this.#options;
     const unnamed = () => transactions.some(({ changes }) => changes.some((change) => !isNamedWhole(change)));
     if (!unnamed()) return;

@@ -85,8 +85,8 @@ async function* bytesOf(
 }
 
 /** What the index just before the range knew at its end. An empty one only knows of a record, from long before it. */
-async function stateBefore(
-  { repository, notes }: ReadWalOptions,
+export async function stateBefore(
+  { repository, notes }: Pick<ReadWalOptions, 'repository' | 'notes'>,
   { line, begin }: { line: number; begin: bigint },
 ): Promise<IndexState | undefined> {
   for (const note of notes)

@@ -23,11 +23,11 @@ function units(list: readonly { begin: bigint; end: bigint }[]): Set<number> {
 }
 
 /** As it is listed. */
-async function indexOf(notes: readonly { begin: bigint; end: bigint }[]): Promise<LogIndex> {
+async function indexOf(notes: readonly { line?: number; begin: bigint; end: bigint }[]): Promise<LogIndex> {
   const driver = openMemoryDriver({ clock: new TestClock() });
   const hex = (position: bigint) => position.toString(16).toUpperCase().padStart(16, '0');
-  for (const { begin, end } of notes)
-    await driver.put(`log-index/db/00000001/${hex(begin)}-${hex(end)}`, [], { ifAbsent: false });
+  for (const { line = 1, begin, end } of notes)
+    await driver.put(`log-index/db/0000000${line}/${hex(begin)}-${hex(end)}`, [], { ifAbsent: false });
   return LogIndex.read(driver, 'db');
 }
 
@@ -35,7 +35,7 @@ test('any indexes and any WAL – each byte of WAL is searched, by an index wher
   await fc.assert(
     fc.asyncProperty(ranges, ranges, async (notes, wal) => {
       const pieces = wal.map((range) => ({ ...range, size: 1, stored: new Date(0) }));
-      const plan = [...searchPlan(1, await indexOf(notes), pieces)];
+      const plan = [...searchPlan(1, { notes: await indexOf(notes), pieces })];
       const indexed = units(notes);
       const read = units(plan.filter((step) => step.kind === 'wal'));
       assert.deepEqual(units(plan.filter((step) => step.kind === 'index')), indexed);
@@ -46,4 +46,70 @@ test('any indexes and any WAL – each byte of WAL is searched, by an index wher
       for (const [i, step] of plan.entries()) assert.ok(i === 0 || step.begin <= plan[i - 1]!.begin);
     }),
   );
+});
+
+/** Of timeline 1 up to 1000, then of timeline 2. */
+async function failedOver(
+  notes: readonly { line: number; begin: bigint; end: bigint }[],
+  stored: readonly (readonly [number, bigint, bigint])[],
+) {
+  const index = await indexOf(notes);
+  const pieces = stored.map(([line, begin, end]) => ({
+    ...{ name: '', line, begin, end },
+    ...{ size: 1, stored: new Date(0) },
+  }));
+  return (line: number) =>
+    [...searchPlan(line, { notes: index, pieces, kin: [{ line: 3 - line, until: 1000n }] })].map(
+      ({ kind, line: on, begin, end }) => [kind, on, begin, end],
+    );
+}
+
+test('a timeline’s first segment begins with its parent’s WAL – searched where either has an index, missed once where none has', async () => {
+  const wal = [
+    [1, 0n, 1000n],
+    [2, 800n, 1600n],
+  ] as const;
+  const [before, after] = [
+    { line: 1, begin: 0n, end: 1000n },
+    { line: 2, begin: 1000n, end: 1600n },
+  ];
+  let plan = await failedOver([before, after], wal);
+  assert.deepEqual(plan(2), [
+    ['index', 2, 1000n, 1600n],
+    ['index', 2, 800n, 1000n],
+  ]);
+  assert.deepEqual(plan(1), [['index', 1, 0n, 1000n]]);
+  // The stream was cut off before the index of the tail was stored; that of the next timeline has it.
+  plan = await failedOver(
+    [
+      { ...before, end: 800n },
+      { ...after, begin: 800n },
+    ],
+    wal,
+  );
+  assert.deepEqual(plan(2), [['index', 2, 800n, 1600n]]);
+  assert.deepEqual(plan(1), [
+    ['index', 1, 800n, 1000n],
+    ['index', 1, 0n, 800n],
+  ]);
+  plan = await failedOver([{ ...before, end: 800n }, after], wal);
+  assert.deepEqual(plan(2), [['index', 2, 1000n, 1600n]]);
+  assert.deepEqual(plan(1), [
+    ['wal', 1, 800n, 1000n],
+    ['index', 1, 0n, 800n],
+  ]);
+  // The tail of the parent was never stored as its own; and what it has behind the fork is its alone.
+  plan = await failedOver([{ ...before, end: 700n }, after], [[1, 0n, 700n], wal[1]]);
+  assert.deepEqual(plan(2), [
+    ['index', 2, 1000n, 1600n],
+    ['wal', 2, 800n, 1000n],
+  ]);
+  plan = await failedOver(
+    [
+      { ...before, end: 800n },
+      { ...after, begin: 800n },
+    ],
+    [[1, 0n, 1200n], wal[1]],
+  );
+  assert.deepEqual(plan(1)[0], ['wal', 1, 1000n, 1200n]);
 });

@@ -8,27 +8,82 @@ export type SearchStep =
       readonly line: number;
       readonly begin: bigint;
       readonly end: bigint;
+      /** May be another line's, which knows more than is asked for. */
       readonly note: LogNote;
     }
   | { readonly kind: 'wal'; readonly line: number; readonly begin: bigint; readonly end: bigint };
+
+/** Another line that holds the same WAL before they parted: the first segment of a timeline begins with what its parent's has. */
+export interface Kin {
+  readonly line: number;
+  readonly until: bigint;
+}
+
+interface Stored {
+  readonly notes: Pick<LogIndex, 'select'>;
+  readonly pieces: Iterable<LogPiece>;
+  readonly kin?: readonly Kin[];
+}
 
 /** At the end of what is stored: less than a record's header is no record yet. Between two indexes a record may begin in less. */
 const shortestEnd = 24n;
 
 /** Newest first. Made as they are asked for: there may be as many as segments of WAL. */
-export function* searchPlan(
-  line: number,
-  notes: Pick<LogIndex, 'select'>,
-  pieces: Iterable<LogPiece>,
-): Generator<SearchStep, void, void> {
-  const own = notes.select((note) => note.line === line && note.begin < note.end);
-  const gaps = gapsIn(continuousRanges(ofLine(pieces, line)), continuousRanges(own)).reverse();
+export function* searchPlan(line: number, stored: Stored): Generator<SearchStep, void, void> {
+  const own = notesOf(line, stored);
+  const ranges = continuousRanges(ofLine(stored.pieces, line));
+  const gaps = gapsIn(ranges, continuousRanges(own)).reverse();
   for (const note of fewestOf(own).reversed()) {
     const { begin, end } = note;
-    while (gaps[0] !== undefined && gaps[0].begin >= begin) yield { kind: 'wal', ...gaps.shift()! };
+    while (gaps[0] !== undefined && gaps[0].begin >= begin) yield* filled(gaps.shift()!, ranges, stored);
     yield { kind: 'index', line, begin, end, note };
   }
-  for (const gap of gaps) yield { kind: 'wal', ...gap };
+  for (const gap of gaps) yield* filled(gap, ranges, stored);
+}
+
+/** What has no index of its own line may have one of a line that shares it; or be searched, or missed, as an older line's. */
+function filled(gap: LedgerRange, ranges: readonly LedgerRange[], stored: Stored): SearchStep[] {
+  const { line } = gap;
+  const steps: SearchStep[] = [];
+  let rest: readonly LedgerRange[] = [gap];
+  for (const kin of stored.kin ?? []) {
+    if (kin.until <= gap.begin) continue;
+    for (const note of fewestOf(notesOf(kin.line, stored))) {
+      const part = inBoth({ ...note, line }, { ...gap, end: least(gap.end, kin.until) });
+      if (!rest.some((one) => one.begin < part.end && part.begin < one.end)) continue;
+      steps.push({ kind: 'index', ...part, note });
+      rest = without(rest, part);
+    }
+    if (kin.line > line) continue;
+    for (const range of continuousRanges(ofLine(stored.pieces, kin.line)))
+      rest = without(rest, { ...range, end: least(range.end, kin.until) });
+  }
+  const isNone = ({ begin, end }: LedgerRange) =>
+    end - begin <= shortestEnd && begin > gap.begin && ranges.some((range) => range.end === end);
+  for (const part of rest) if (!isNone(part)) steps.push({ kind: 'wal', ...part });
+  return steps.sort((a, b) => (a.begin < b.begin ? 1 : -1));
+}
+
+function inBoth({ line, begin, end }: LedgerRange, other: LedgerRange): LedgerRange {
+  return { line, begin: begin > other.begin ? begin : other.begin, end: least(end, other.end) };
+}
+
+function without(ranges: readonly LedgerRange[], part: Omit<LedgerRange, 'line'>): LedgerRange[] {
+  return ranges.flatMap((range) => {
+    if (part.begin >= part.end || part.end <= range.begin || range.end <= part.begin) return [range];
+    return [
+      { ...range, end: part.begin },
+      { ...range, begin: part.end },
+    ].filter(({ begin, end }) => begin < end);
+  });
+}
+
+function least(a: bigint, b: bigint): bigint {
+  return a < b ? a : b;
+}
+
+function notesOf(line: number, { notes }: Stored): LogIndex {
+  return notes.select((note) => note.line === line && note.begin < note.end);
 }
 
 /** The fewest that cover the same. */

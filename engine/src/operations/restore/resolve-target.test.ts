@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { memoryRepository } from '../../../test/repository-fixture.ts';
 import { commitBytes, recordBytes, walOf } from '../../../test/wal-bytes.ts';
 import { formatLsn } from '../../postgres/index.ts';
+import { putLogFile } from '../../repository/index.ts';
 import { type ResolveOptions, resolveTarget } from './resolve-target.ts';
 
 const segmentSize = 1 << 20;
@@ -103,4 +105,40 @@ test('two backups one after the other – a transaction between their ends is fo
     'newer',
   );
   await assert.rejects(resolve(between, 778), { code: 'TARGET_UNREACHABLE' });
+});
+
+test('a transaction behind a gap, with and without a backup behind it – the gap is told, from where to where', async () => {
+  const pieces = [
+    [3, 5],
+    [6, 7],
+  ] as const;
+  const told =
+    /from 0\/300028 to 0\/500000; there is a gap from 0\/500000 to 0\/600000 \(nobody has recorded why/;
+  const older = { older: at(3) + 40n };
+  for (const backups of [older, { ...older, newer: at(6) + 40n }])
+    await assert.rejects(resolve(given(pieces, backups), 778), {
+      code: 'TARGET_UNREACHABLE',
+      message: told,
+      hint: /docs\/operations\/point-in-time\.md/,
+    });
+  const whole = given([[3, 7]], { older: at(3) + 40n });
+  await assert.rejects(resolve(whole, 778), { message: /from 0\/300028 to 0\/700000$/ });
+});
+
+test('the WAL at the end of a timeline that was left is missing – the gap goes to where the next one is stored', async () => {
+  const { repository } = await memoryRepository();
+  const bytes = Buffer.from('1\t0/680000\tno recovery target specified\n');
+  await putLogFile(repository, { database: 'main', kind: 'history', name: '00000002.history', bytes });
+  for (const [begin, to] of [
+    [6, '0/680000'],
+    [7, '0/700000'],
+  ] as const) {
+    const { log, ...rest } = given([[3, 5]], { older: at(3) + 40n });
+    const pieces = [...log.pieces, { line: 2, begin: at(begin), end: at(9) }];
+    const options = {
+      repository: { ...rest.repository, driver: repository.driver, ring: repository.ring },
+      log: { ...log, pieces, lines: [1, 2] },
+    } as unknown as Pick<ResolveOptions, 'repository' | 'log'>;
+    await assert.rejects(resolve(options, 778), { message: new RegExp(`gap from 0/500000 to ${to} `) });
+  }
 });

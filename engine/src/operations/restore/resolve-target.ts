@@ -78,9 +78,17 @@ interface Candidate {
   /** How far stored WAL leads, not before `from`. */
   readonly reach: bigint;
   /** Why not further, where WAL beyond that is stored. */
-  readonly cut: string | undefined;
+  readonly cut: Cut | undefined;
   /** Where another timeline left the last one of the path, as far as is known: what is stored behind that may be no WAL. */
   readonly leftAt: () => bigint | undefined;
+}
+
+/** A gap in stored WAL: it begins at the reach. */
+interface Cut {
+  /** Where stored WAL begins again. */
+  readonly to: bigint;
+  /** For people. */
+  readonly why: string;
 }
 
 export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTarget> {
@@ -92,6 +100,8 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
   /** From here on was read already, with a newer backup: a transaction or a name is not looked for there again. */
   let readFrom: bigint | undefined;
   let nearest: string | undefined;
+  /** Gaps that what is asked for may be in, or behind. */
+  const hiding = new Set<string>();
   let looking = true;
   const course = await courseOf(options, { histories, gaps });
   for await (const candidate of candidatesOf(options, { ...course, histories, gaps })) {
@@ -111,6 +121,7 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
         rivals: course.rivals.filter(({ parted }) => parseLsn(parted) < found.end!),
       };
     nearest = found.description;
+    if (found.gap !== undefined) hiding.add(found.gap);
     // The others only say what could be reached instead.
     looking = found.older !== false;
   }
@@ -119,10 +130,21 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
   const hint = windows
     .slice(-windowsNamed)
     .map(({ from, to, backup, ended }) => `from ${from} (the end of backup ${backup}, ${ended}) to ${to}`);
-  throw new HelvinoError('TARGET_UNREACHABLE', `${describe(options.target)} cannot be reached: ${nearest}`, {
-    hint: `recoverable is ${hint.join(', and ')}; --to latest is the end${elsewhere(course)}`,
+  const why = `${nearest}${hidingWords([...hiding].reverse())}`;
+  const page = hiding.size > 0 ? `; ${gapPage}` : '';
+  throw new HelvinoError('TARGET_UNREACHABLE', `${describe(options.target)} cannot be reached: ${why}`, {
+    hint: `recoverable is ${hint.join(', and ')}; --to latest is the end${elsewhere(course)}${page}`,
     context: { database, windows },
   });
+}
+
+const gapPage = '`helvino wal status` shows the gaps, docs/operations/point-in-time.md what they mean';
+
+/** `gaps`: those that what is asked for may be in or behind. */
+function hidingWords(gaps: readonly string[]): string {
+  if (gaps.length === 0) return '';
+  const which = gaps.length === 1 ? 'in it, or behind it' : 'in one of them, or behind it';
+  return `; ${gaps.join(', and ')}: what is asked for may be ${which}, where no backup leads`;
 }
 
 /** The target may be on a timeline that nobody asked for. */
@@ -232,15 +254,30 @@ async function* candidatesOf(
     );
     // biome-ignore lint/complexity/useMathMinMax: these are bigints, which Math.max does not take
     const reach = position > from ? position : from;
-    const later = rest.filter((step) => step.timeline > line).map((step) => step.timeline);
-    const isCut = ranges.some(
-      (range) => (range.line === line && range.begin > reach) || later.includes(range.line),
-    );
+    const to = resumesAt(ranges, rest, { line, reach });
     const gap = gaps.findLast((one) => one.from === reach && one.timeline <= line && line <= one.toTimeline);
-    const cut = isCut ? gapWords[gap?.reason ?? 'unknown'] : undefined;
+    const cut = to === undefined ? undefined : { to, why: gapWords[gap?.reason ?? 'unknown'] };
     const leftAt = () => firstLeft(histories, line);
     yield { manifest, facts, from, path: pathUntil(rest, reach), reach, cut, leftAt };
   }
+}
+
+/** Where WAL is stored again along a path, behind what can be reached; undefined: nowhere. */
+function resumesAt(
+  ranges: readonly LedgerRange[],
+  path: readonly PathStep[],
+  { line, reach }: { line: number; reach: bigint },
+): bigint | undefined {
+  /** A timeline's first segment repeats what its parent's has before the fork. */
+  let fork = 0n;
+  for (const { timeline, until } of path) {
+    const own = timeline < line ? [] : ranges.filter((range) => range.line === timeline);
+    const next =
+      timeline === line ? own.find(({ begin }) => begin > reach) : own.find(({ end }) => end > fork);
+    if (next) return next.begin > fork ? next.begin : fork;
+    if (until !== undefined) fork = until;
+  }
+  return undefined;
 }
 
 function firstLeft(histories: ReadonlyMap<string, Uint8Array>, timeline: number): bigint | undefined {
@@ -271,6 +308,8 @@ interface Found {
   /** Undefined: not with this backup. */
   readonly end?: bigint;
   readonly description: string;
+  /** What is asked for may be in it or behind it. */
+  readonly gap?: string | undefined;
   /** False: an older backup will not do either. */
   readonly older?: boolean;
 }
@@ -311,7 +350,13 @@ function endWords({ reach, cut }: Pick<Candidate, 'reach' | 'cut'>): string {
   const end = formatLsn(reach);
   return cut === undefined
     ? end
-    : `${end}: there is a gap (${cut}), and no backup leads to the WAL behind it`;
+    : `${end}: there is a gap (${cut.why}), and no backup leads to the WAL behind it`;
+}
+
+/** What was not found in the WAL before a gap may yet be stored. Undefined: there is none. */
+function gapBehind({ reach, cut }: Pick<Candidate, 'reach' | 'cut'>): string | undefined {
+  if (cut === undefined) return undefined;
+  return `there is a gap from ${formatLsn(reach)} to ${formatLsn(cut.to)} (${cut.why})`;
 }
 
 /** Reads WAL from the backup's end on, until what is looked for, or what was read already. */
@@ -351,10 +396,12 @@ async function scan(
   }
   if (uses.count > 1) throw ambiguous(options, uses, candidate);
   if (uses.first) return uses.first;
-  if (prepared) return { description: preparedWords(prepared, candidate.reach), older: false };
+  const gap = gapBehind(candidate);
+  if (prepared) return { description: preparedWords(prepared, candidate.reach), gap, older: false };
   if (target.kind !== 'time')
     return {
       description: `it is not in the WAL from ${formatLsn(candidate.from)} to ${formatLsn(candidate.reach)}`,
+      gap,
     };
   // Nothing was committed after the time. Only WAL that is later proves it: when a piece was stored says nothing of that,
   // a stream that was away stores old WAL.
@@ -366,7 +413,12 @@ async function scan(
   const seen = last
     ? `the last transaction stored is of ${timeOf(last)}, at ${formatLsn(last.end)}`
     : `no transaction is stored after the backup ${candidate.manifest.id}`;
-  return { description: `${seen}; nothing shows that none came after it`, older: false };
+  if (gap === undefined)
+    return { description: `${seen}; nothing shows that none came after it`, older: false };
+  const before = last
+    ? `the last transaction before that is of ${timeOf(last)}, at ${formatLsn(last.end)}`
+    : seen;
+  return { description: before, gap, older: false };
 }
 
 function ambiguous(

@@ -22,7 +22,7 @@ export class ArchiveIndex {
     this.#options = options;
   }
 
-  /** A whole segment that is stored. */
+  /** A segment that is stored: whole, or up to where its timeline was left. */
   async add(segment: StoredSegment): Promise<void> {
     try {
       const { timeline, begin, bytes, left } = segment;

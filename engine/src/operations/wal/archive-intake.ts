@@ -38,7 +38,7 @@ export interface IntakeOptions {
   /** Asked at the start, and again before a file is refused as one of another cluster. */
   readonly known: () => Promise<KnownCluster>;
   readonly progress: Progress;
-  /** A whole segment is stored. */
+  /** A whole segment is stored, or all that there is of a timeline's last. */
   readonly onSegment: (segment: StoredSegment) => Promise<void>;
 }
 
@@ -172,6 +172,7 @@ export class ArchiveIntake {
       );
     }
     await this.#put(place, bytes.subarray(0, Number(left - place.begin)));
+    await this.#options.onSegment({ ...place, bytes, left });
   }
 
   /** Where the newest stored timeline that left this one within the segment did so. */

@@ -385,6 +385,25 @@ test('a promotion within a segment – histories and the incomplete segment are 
     ({ line, begin }) => line === 1 && begin === parseWalFileName(segmentOfSwitch, segmentSize)!.begin,
   );
   assert.ok(partial && partial.end < partial.begin + BigInt(segmentSize), 'the part up to the promotion');
+  // Each part of a segment that two timelines share has an index, of one of them.
+  const found = await findTransactions({
+    repository: fixture.repository,
+    database: 'main',
+    filter: { tables: ['t'], drops: false, truncates: false, all: false },
+    limit: 2,
+    progress: silentProgress,
+    signal: new AbortController().signal,
+  });
+  assert.deepEqual(
+    [found.notSearched, found.transactions.map(({ timeline, isPast }) => [timeline, isPast])],
+    [
+      [],
+      [
+        [1, false],
+        [2, false],
+      ],
+    ],
+  );
   assert.deepEqual([...(await logFiles(fixture.repository, 'main')).keys()], ['00000002.history']);
   await using one = await startRestored(await restored(fixture, 'latest'), 17);
   assert.deepEqual(await serverContents(one), contents);

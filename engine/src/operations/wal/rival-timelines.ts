@@ -31,7 +31,7 @@ export function rivalTimelines(
 }
 
 /** Where the first of two paths leaves what they share; undefined: they share nothing. */
-function partedAt(path: readonly PathStep[], other: readonly PathStep[]): bigint | undefined {
+export function partedAt(path: readonly PathStep[], other: readonly PathStep[]): bigint | undefined {
   const shared = path.findLast(({ timeline }) => other.some((step) => step.timeline === timeline));
   const ends = [shared?.until, other.find(({ timeline }) => timeline === shared?.timeline)?.until];
   return ends.filter((end) => end !== undefined).sort((a, b) => (a < b ? -1 : 1))[0];

@@ -357,8 +357,11 @@ class StreamRun {
       if (this.#isLost) throw new HelvinoError('SLOT_LOST', `the replication slot ${slot} has lost WAL`);
       return next && { timeline: next.nextTimeline, switchLsn: next.switchLsn };
     } catch (thrown) {
-      // What has come may be all that is left of it.
-      await shipper.ship().catch(() => undefined);
+      // What has come may be all that is left of it: a server that is promoted now goes on with another timeline.
+      await shipper
+        .ship()
+        .then(() => index.storePart(true))
+        .catch(() => undefined);
       throw slotLoss(thrown, slot);
     } finally {
       this.#reading = undefined;
