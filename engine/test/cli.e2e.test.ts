@@ -113,12 +113,7 @@ test('backup, full then incremental – label and notes are kept, list and show 
   assert.match(outcome.stdout, /incremental on .* \(changed-pages\)/);
   assert.match(outcome.stderr, /receiving the changed pages of the database \(\d+\.\d MiB\)/);
   const list = await helvinoJson(['list', '-d', 'shop'], here());
-  const backups = list.result?.backups as {
-    id: string;
-    notes: unknown;
-    label?: string;
-    proof: { verdict: string };
-  }[];
+  const backups = backupsOf(list);
   assert.deepEqual(
     backups.map((b) => [b.label, b.notes, b.proof.verdict]),
     [
@@ -199,6 +194,9 @@ test('verify – passes; damage is exit 1, named by file and table', async () =>
   assert.equal(outcome.status, 1);
   assert.match(outcome.stdout, /DAMAGED/);
   assert.match(outcome.stdout, /touches base\/\d+\/\d+ \(\w+: pg_catalog\.pg_\w+\)/);
+  // Until a verification finds it good again.
+  const next = await helvinoJson(['backup', '-d', 'shop', '--incremental'], here());
+  assert.deepEqual([next.status, next.error?.code], [65, 'REPOSITORY_DAMAGED']);
 });
 
 test('remove and collect – plan first, confirmation, then the space is free', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HelvinoError } from '../base/errors.ts';
+import type { CliContext } from './context.ts';
 import { buildProgram, firstWord, namedVerb, type ParsedCommand, parseArguments } from './program.ts';
 import type { Verb } from './verb.ts';
 import { loadVerbs, verbWords } from './verbs/index.ts';
@@ -64,6 +65,27 @@ test('an empty value – refused: a variable of the shell that is not set would 
   );
   assert.match(await usageError('remove ""'), /^<backup> is empty/);
   assert.match(await usageError('backup --note a=b --note ""'), /^--note is empty/);
+});
+
+/** Refused before the configuration is read, and so before anything else. */
+async function refusedByVerb(line: string): Promise<string> {
+  const { parsed } = await parse(line);
+  const context = { config: () => assert.fail(`"${line}" was accepted`) } as unknown as CliContext;
+  const thrown = await parsed!.verb.run(context, parsed!.options, parsed!.args).catch((error) => error);
+  assert.ok(thrown instanceof HelvinoError && thrown.code === 'USAGE', String(thrown));
+  return thrown.message;
+}
+
+test('backup with what contradicts itself, or would be lost – refused', async () => {
+  assert.match(await refusedByVerb('backup --full --incremental'), /--full and --incremental/);
+  assert.match(await refusedByVerb('backup --note a=1 --note b=2 --note a=1'), /"a" is given twice/);
+  assert.match(await refusedByVerb('backup --note __proto__=1'), /cannot be called "__proto__"/);
+  for (const kind of ['physical', 'logical', 'volume']) {
+    assert.match(await refusedByVerb(`backup --kind ${kind} --label ${'x'.repeat(1025)}`), /has 1025 bytes/);
+    assert.match(await refusedByVerb(`backup --kind ${kind} --label ${'ü'.repeat(513)}`), /has 1026 bytes/);
+    assert.match(await refusedByVerb(`backup --kind ${kind} --label "a\u0007b"`), /control character/);
+  }
+  await assert.rejects(refusedByVerb('backup --note constructor=1 --note toString=2'), /was accepted/);
 });
 
 test('help and version – printed, no verb runs', async () => {

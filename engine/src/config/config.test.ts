@@ -87,6 +87,37 @@ test('a password in the URL – refused, and not shown', () => {
   }
 });
 
+test('another secret in the connection – refused by keyword, and not shown; what is no secret is taken', () => {
+  const shownFor = (url: string) =>
+    message(text.replace('"postgresql://backup@db/postgres"', JSON.stringify(url)));
+  for (const [keyword, urls] of Object.entries({
+    password: ['postgresql://db/x?pass%77ord=geheim', "host=db options='-c a=1' password='geheim'"],
+    sslpassword: [
+      'postgresql://u@h/db?sslpassword=geheim',
+      'postgresql://u@h/db?sslmode=require&ssl%70assword=geheim',
+      'postgres://u@h?%20sslpassword%20=geheim',
+      'host=h sslpassword=geheim',
+      "sslpassword  =  'geheim' host=h",
+      "host=h ' sslpassword=geheim",
+    ],
+    scram_client_key: ['host=h scram_client_key=geheim'],
+    scram_server_key: ['postgresql://h/?scram_server_key=geheim'],
+    oauth_client_secret: ['postgresql://h/?oauth_client_secret=geheim'],
+  }))
+    for (const url of urls) {
+      const shown = shownFor(url);
+      const wanted = keyword === 'password' ? 'holds a password' : `holds a secret \\(${keyword}\\)`;
+      assert.match(shown, new RegExp(`databases\\.shop\\.connection\\.url: ${wanted}`), url);
+      assert.doesNotMatch(shown, /geheim/);
+    }
+  for (const url of [
+    'host=h passfile=/etc/pgpass sslkey=/etc/key',
+    "host=h application_name='my password = x'",
+    'postgresql://h/sslpassword?application_name=password',
+  ])
+    assert.throws(() => shownFor(url), /was accepted/, url);
+});
+
 test('broken YAML – line and column', () => {
   assert.match(
     message('version: 1\nrepositories: [\n'),

@@ -3,6 +3,8 @@
  * reader of environment variables; secrets are never in the file, only the name of a variable or of a file that has them;
  * what is wrong is reported with its place in the file.
  */
+
+export { secretIn } from './connection-secret.ts';
 export type { DrillPlan } from './drills.ts';
 export { addDatabase, newConfigText, setRecipients } from './edit.ts';
 export { type Environment, environmentVariables } from './env.ts';
@@ -19,7 +21,6 @@ export {
   type Config,
   configSchema,
   type DatabaseConfig,
-  holdsPassword,
   type RepositoryConfig,
 } from './schema.ts';
 export { readSecret, type SecretSource } from './secret.ts';

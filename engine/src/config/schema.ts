@@ -2,6 +2,7 @@
  * The schema of `helvino.yaml`. Descriptions and defaults here are what `docs/reference/configuration.md` shows.
  */
 import * as z from 'zod';
+import { secretIn } from './connection-secret.ts';
 import { drillPlan } from './drills.ts';
 import { duration, size } from './quantities.ts';
 import { rescue } from './rescue.ts';
@@ -35,22 +36,18 @@ const repository = z.strictObject({
     .describe('How chunks are compressed.'),
 });
 
-/** In a URL, or as `password=` in either form. */
-export function holdsPassword(url: string): boolean {
-  // Also one with a / in it, which would have to be written as %2F.
-  return /^[a-z]+:\/\/[^?@]*:[^?@]*@/i.test(url) || /(^|[\s?&])password\s*=/i.test(url);
-}
-
 const connection = z
   .strictObject({
     url: z
       .string()
-      .refine(
-        (url) => !holdsPassword(url),
-        'holds a password, which this file must not: use `password: { env: NAME }`',
-      )
+      .refine((url) => secretIn(url) === undefined, {
+        error: ({ input }) =>
+          secretIn(String(input)) === 'password'
+            ? 'holds a password, which this file must not: use `password: { env: NAME }`'
+            : `holds a secret (${secretIn(String(input))}), which this file must not: use a \`service\` of pg_service.conf`,
+      })
       .optional()
-      .describe('A PostgreSQL URL or `keyword=value` string, without the password.'),
+      .describe('A PostgreSQL URL or `keyword=value` string, without the password or another secret.'),
     service: z.string().optional().describe('A service of `pg_service.conf`.'),
     password: secret.optional().describe('The password; the password file (`~/.pgpass`) is used without it.'),
   })

@@ -30,7 +30,7 @@ export class BadPages {
       );
     const more = this.#pages.length > shown.length ? ` and ${this.#pages.length - shown.length} more` : '';
     return new HelvinoError('SERVER_CORRUPT', `${message}: ${shown.join(', ')}${more}`, {
-      hint: 'find the tables with pg_filenode_relation, restore them from an older backup, and check disk and memory of the server',
+      hint: 'earlier backups are good, keep them; docs/operations/damaged-pages.md says how to find the table and get it back; --no-verify-checksums takes a backup all the same',
       cause,
       context: { ...cause?.context, pages: this.#pages },
     });

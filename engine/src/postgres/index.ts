@@ -66,6 +66,7 @@ export { openDatabase } from './open-database.ts';
 export { printSettings } from './print-settings.ts';
 export { type QuietPoint, takeQuietPoint } from './quiet-point.ts';
 export { type RelationFile, relationsByFile } from './relation-map.ts';
+export { assertPlainLabel } from './replication/base-backup.ts';
 export { openReplication, type ReplicationConnection } from './replication/replication-connection.ts';
 export type { WalSink, WalStream } from './replication/wal-stream.ts';
 export {

@@ -106,6 +106,8 @@ export {
   lastVerification,
   listVerifications,
   putVerification,
+  readVerification,
   removeOldVerifications,
+  verificationNames,
 } from './verifications.ts';
 export { WorkIndex } from './work-index.ts';

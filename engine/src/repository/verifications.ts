@@ -24,7 +24,11 @@ export async function lastVerification(repository: Repository, database: string)
   return name === undefined ? undefined : readVerification(repository, name);
 }
 
-async function readVerification({ driver, ring }: Repository, name: string): Promise<unknown> {
+/** Throws REPOSITORY_DAMAGED, KEY_WRONG. */
+export async function readVerification(
+  { driver, ring }: Pick<Repository, 'driver' | 'ring'>,
+  name: string,
+): Promise<unknown> {
   const plain = openEnvelope(await driver.get(name), { ring, name, magic });
   return JSON.parse(Buffer.from(plain).toString('utf8'));
 }
@@ -59,8 +63,12 @@ export async function removeOldVerifications(
   }
 }
 
-async function verificationNames(repository: Repository, database: string): Promise<string[]> {
+/** Oldest first. */
+export async function verificationNames(
+  { driver }: Pick<Repository, 'driver'>,
+  database: string,
+): Promise<string[]> {
   const names: string[] = [];
-  for await (const { name } of repository.driver.list(`${verificationsPrefix}${database}/`)) names.push(name);
+  for await (const { name } of driver.list(`${verificationsPrefix}${database}/`)) names.push(name);
   return names;
 }

@@ -4,6 +4,7 @@ import { type BackupFacts, backupFacts } from '../../catalog/index.ts';
 import { parseSize } from '../../config/index.ts';
 import { backup } from '../../operations/backup/index.ts';
 import { recordRun } from '../../operations/runs/index.ts';
+import { assertPlainLabel } from '../../postgres/index.ts';
 import type { Manifest } from '../../repository/index.ts';
 import { copiesExit, copiesText } from '../copies.ts';
 import { logicalOptions, runLogicalBackup } from '../logical-backup.ts';
@@ -70,6 +71,12 @@ export const backupVerb: Verb = {
   async run(context, options) {
     const notes = notesOf(options);
     assertKind(options);
+    if (options.full && options.incremental)
+      throw new HelvinoError('USAGE', '--full and --incremental do not go together', {
+        hint: 'leave one of them out; without both it is incremental where there is a backup to build on',
+      });
+    // Before anything is begun, and the same for every kind.
+    assertPlainLabel(textOption(options, 'label') ?? '');
     if (options.kind === 'logical') return runLogicalBackup(context, options, notes);
     if (options.kind === 'volume') return runVolumeBackup(context, options, notes);
     const host = await openAsHost(context, options, { everywhere: true });
@@ -156,7 +163,15 @@ function notesOf(options: OptionValues): Record<string, string> {
     const at = note.indexOf('=');
     if (at < 1)
       throw new HelvinoError('USAGE', `the note "${note}" has no name`, { hint: 'write --note name=value' });
-    notes[note.slice(0, at)] = note.slice(at + 1);
+    const name = note.slice(0, at);
+    // JSON would lose it.
+    if (name === '__proto__')
+      throw new HelvinoError('USAGE', 'a note cannot be called "__proto__"', {
+        hint: 'give it another name',
+      });
+    if (Object.hasOwn(notes, name))
+      throw new HelvinoError('USAGE', `the note "${name}" is given twice`, { hint: 'leave one of them out' });
+    notes[name] = note.slice(at + 1);
   }
   return notes;
 }

@@ -1,12 +1,6 @@
 import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
-import {
-  chooseDatabase,
-  holdsPassword,
-  loadConfig,
-  parseStorage,
-  type StorageInput,
-} from '../../config/index.ts';
+import { chooseDatabase, loadConfig, parseStorage, type StorageInput, secretIn } from '../../config/index.ts';
 import { connectionOf, surroundingsOf } from '../../operations/index.ts';
 import { checkServer, init } from '../../operations/setup/index.ts';
 import { parseConnectionString } from '../../postgres/index.ts';
@@ -102,11 +96,15 @@ function storageFrom(options: OptionValues, cwd: string): StorageInput | undefin
 
 function connectionFrom(options: OptionValues): Record<string, unknown> {
   const [url, service] = [textOption(options, 'url'), textOption(options, 'service')];
-  if (url !== undefined && holdsPassword(url)) {
+  const secret = url === undefined ? undefined : secretIn(url);
+  if (secret === 'password')
     throw new HelvinoError('USAGE', 'the URL has a password: helvino.yaml holds no secrets', {
       hint: 'leave it out, and give --password-env NAME, --password-file FILE, or use ~/.pgpass',
     });
-  }
+  if (secret !== undefined)
+    throw new HelvinoError('USAGE', `the URL has a secret, ${secret}: helvino.yaml holds none`, {
+      hint: 'leave it out: put it into a service of pg_service.conf, and give --service NAME',
+    });
   // Before anything is written, also with --no-check.
   if (url !== undefined) parseConnectionString(url);
   const [env, file] = [textOption(options, 'passwordEnv'), textOption(options, 'passwordFile')];

@@ -16,8 +16,15 @@ import {
   smallDisk,
   withClient,
 } from '../../../test/backup-fixture.ts';
+import { flip } from '../../../test/damage-files.ts';
+import { notedProgress } from '../../../test/noted-progress.ts';
 import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
+import { systemClock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
+import { silentProgress } from '../../base/progress.ts';
+import { packName } from '../../repository/index.ts';
+import { recordVerification, verify } from '../verify/index.ts';
+import type { BackupOptions } from './backup.ts';
 
 const run = promisify(execFile);
 let server: TestServer;
@@ -189,4 +196,56 @@ test('the repository cannot be written – STORAGE_DENIED; what is there restore
   } finally {
     if (!disk) await run('chmod', ['-R', 'u+w', own.root]);
   }
+});
+
+test('a verification, or a drill, found the newest backup damaged – the next is a full one, and good; an incremental is refused until it is mended', async () => {
+  const { repository, identities } = fixture;
+  const [database, how] = ['hurt', { program: 'test', clock: systemClock, signal: fixture.ended }];
+  const backup = (overrides: Partial<BackupOptions> = {}) =>
+    fixture.takeBackup(server, { database, fingerprint: 'off', ...overrides });
+  /** As the host, which has no identity. */
+  const verified = async (readData = true) => {
+    const progress = silentProgress;
+    const report = await verify({ ...how, repository, database, readData, progress });
+    await recordVerification(repository, report, { ...how, databases: [database], progress });
+    return report.verdict;
+  };
+  const refused = async () => {
+    const { message } = await fails(backup({ kind: 'incremental' }), 'REPOSITORY_DAMAGED', 65);
+    assert.ok(message.includes(newest.id), message);
+  };
+  const flipped = async () => {
+    const [largest] = [...newest.packs].sort((a, b) => b.size - a.size);
+    await flip(join(fixture.root, packName(largest!.id)), largest!.size >> 1);
+  };
+  let newest = await backup();
+
+  await flipped();
+  assert.deepEqual([await verified(), await verified(false)], ['failed', 'passed']);
+  await refused();
+  await flipped();
+  await refused();
+  assert.equal(await verified(), 'passed');
+  const parent = newest.id;
+  newest = await backup({ kind: 'incremental' });
+  assert.equal(newest.parent, parent);
+
+  await flipped();
+  const drilled = await fixture.drillIt(newest);
+  assert.match(drilled.checks.find(({ name }) => name === 'restore')!.damaged!, /^packs\//);
+  await refused();
+  const { progress, notes } = notedProgress();
+  newest = await backup({ progress });
+  assert.equal(newest.kind, 'full');
+  assert.match(notes.join(), /a full backup is made: .*the drill of .* found backup .* damaged/);
+  const again = await verify({
+    ...how,
+    repository,
+    identities,
+    backupId: newest.id,
+    readData: true,
+    progress,
+  });
+  assert.equal(again.verdict, 'passed');
+  assert.equal((await backup()).parent, newest.id);
 });

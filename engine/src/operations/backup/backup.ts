@@ -21,12 +21,14 @@ import {
   WorkIndex,
 } from '../../repository/index.ts';
 import { newBackupId } from '../new-backup-id.ts';
+import { isDamage } from '../stored-damage.ts';
 import { storeCatalogNames } from '../wal/catalog-names.ts';
 import { chooseParent, type Parent, type WantedKind } from './choose-parent.ts';
 import { commitBackup } from './commit.ts';
 import { FileReports } from './file-reports.ts';
 import { assertOneSession } from './files-here.ts';
 import { Ingest } from './ingest.ts';
+import { knownDamage } from './known-damage.ts';
 import { giveRunKey, startPool } from './open-pool.ts';
 import { readSource, type SourceFacts, serverTime } from './source.ts';
 import { type FingerprintMode, SourceFingerprint, type SourceTables } from './source-fingerprint.ts';
@@ -174,37 +176,46 @@ async function timeOf({ connection, signal }: BackupOptions): Promise<string> {
  * Throws REPOSITORY_DAMAGED when an incremental was asked for.
  */
 async function loadParent(
-  { repository, kind, progress }: BackupOptions,
+  options: BackupOptions,
   chosen: Parent | undefined,
 ): Promise<{ index: WorkIndex; parent: Parent | undefined }> {
   const index = new WorkIndex();
   try {
-    if (chosen) await readParent(repository, chosen.manifest, index);
+    if (chosen) await readParent(options, chosen.manifest, index);
     return { index, parent: chosen };
   } catch (thrown) {
     index.close();
-    if (kind !== 'auto' || !isDamage(thrown)) throw thrown;
-    progress.note('warn', `a full backup is made: the parent cannot be relied on (${thrown.message})`);
+    if (options.kind !== 'auto' || !isDamage(thrown)) throw thrown;
+    options.progress.note(
+      'warn',
+      `a full backup is made: the parent cannot be relied on (${thrown.message})`,
+    );
     return { index: new WorkIndex(), parent: undefined };
   }
 }
 
-async function readParent(repository: Repository, manifest: Manifest, index: WorkIndex): Promise<void> {
-  const [missing] = await repository.missingPacks(manifest);
+async function readParent(
+  { repository, progress }: BackupOptions,
+  manifest: Manifest,
+  index: WorkIndex,
+): Promise<void> {
+  // At the same time: where there are many packs, their listing takes longer than to read a few notes.
+  const [[missing], damage] = await Promise.all([
+    repository.missingPacks(manifest),
+    knownDamage(repository, manifest, progress),
+  ]);
   if (missing !== undefined) {
     throw new HelvinoError('REPOSITORY_DAMAGED', `${missing} of backup ${manifest.id} is missing or cut`, {
       hint: 'run `helvino verify` to see what it touches, and `helvino backup --full`',
       context: { object: missing },
     });
   }
+  if (damage !== undefined)
+    throw new HelvinoError('REPOSITORY_DAMAGED', damage, {
+      hint: 'take a full backup: `helvino backup --full`; or mend it (`helvino heal`), then `helvino verify --read-data`',
+      context: { backup: manifest.id },
+    });
   for await (const file of repository.files(manifest)) index.addParent(file);
-}
-
-function isDamage(thrown: unknown): thrown is HelvinoError {
-  return (
-    thrown instanceof HelvinoError &&
-    ['REPOSITORY_DAMAGED', 'STORAGE_NOT_FOUND', 'STORAGE_SHORT_READ'].includes(thrown.code)
-  );
 }
 
 /** Where WAL is stored, `helvino find` can use the names that hold now. */

@@ -13,6 +13,7 @@ import {
 } from '../../postgres/index.ts';
 import type { Manifest } from '../../repository/index.ts';
 import type { Meter } from '../../storage/index.ts';
+import { objectOfDamage } from '../stored-damage.ts';
 import type { Exercise } from './exercise.ts';
 import { type Loss, lossSeconds, objectiveChecks } from './objectives.ts';
 import { Phases } from './phases.ts';
@@ -131,7 +132,7 @@ export class DrillRecorder {
   }
 
   /** What a failure says of the backup. Throws what says nothing about it. */
-  #finding(thrown: unknown): Pick<Check, 'state' | 'detail'> {
+  #finding(thrown: unknown): Pick<Check, 'state' | 'detail' | 'damaged'> {
     this.#options.signal.throwIfAborted();
     const error = asHelvinoError(thrown);
     if (!saysSomething(error)) throw error;
@@ -139,6 +140,7 @@ export class DrillRecorder {
     return {
       state: error.code === 'BINARIES_NOT_FOUND' ? 'unproven' : 'failed',
       detail: error.message,
+      damaged: objectOfDamage(error, `backup ${this.#options.manifest.id}`),
     };
   }
 

@@ -11,6 +11,8 @@ export interface Check {
   readonly seconds: number;
   /** What is wrong, one line each: the first twenty. */
   readonly findings?: readonly string[];
+  /** The object of the repository that is damaged or missing, where it failed because of that. */
+  readonly damaged?: string;
   /** What was asked and what was answered: counts and hashes, no rows. */
   readonly queries?: readonly CheckQuery[];
 }

@@ -23,17 +23,34 @@ export async function chooseOwner(wanted: string | undefined): Promise<Owner | '
 }
 
 async function lookUp(wanted: string): Promise<Owner> {
-  const [user = '', group] = wanted.split(':');
-  const byName = /^\d+$/.test(user) ? { uid: Number(user), gid: Number(user) } : await userNamed(user);
+  const [user = '', group, ...more] = wanted.split(':');
+  if (more.length > 0)
+    throw new HelvinoError('USAGE', `"${wanted}" is not of the form user or user:group`, { hint: ownerHint });
+  const uid = idFrom(user);
+  const byName = uid === undefined ? await userNamed(user) : { uid, gid: uid };
   if (byName === undefined) {
     throw new HelvinoError('USAGE', `there is no user "${user}" on this machine`, {
-      hint: 'give a user of this machine, or a number',
+      hint: ownerHint,
     });
   }
   if (group === undefined) return byName;
-  const gid = /^\d+$/.test(group) ? Number(group) : await groupNamed(group);
+  const gid = idFrom(group) ?? (await groupNamed(group));
   if (gid === undefined) throw new HelvinoError('USAGE', `there is no group "${group}" on this machine`);
   return { uid: byName.uid, gid };
+}
+
+const ownerHint = 'give a user of this machine, or a number';
+/** Of 32 bits all but the last, which means: leave it as it is. */
+const largestId = 0xffff_fffe;
+
+/** Undefined for a name. */
+function idFrom(text: string): number | undefined {
+  if (!/^\d+$/.test(text)) return undefined;
+  const id = Number(text);
+  if (id <= largestId) return id;
+  throw new HelvinoError('USAGE', `${text} is no id of a user or group: they go to ${largestId}`, {
+    hint: ownerHint,
+  });
 }
 
 async function userNamed(name: string): Promise<Owner | undefined> {

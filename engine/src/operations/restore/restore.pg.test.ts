@@ -94,6 +94,10 @@ test('another owner – only root, who gives everything away', async (t) => {
     await fails(fixture.restoreTo(manifest, { owner: '12345' }), 'TARGET_DENIED', 77);
     return t.diagnostic('not root: only the refusal was looked at');
   }
+  const nowhere = join(fixture.home, 'nowhere');
+  for (const owner of ['4294967295', '99999999999999', '12345:4294967295', '12345:54321:1', 'nobody-here'])
+    await fails(fixture.restoreTo(manifest, { owner, directory: nowhere }), 'USAGE', 64);
+  await assert.rejects(stat(nowhere), { code: 'ENOENT' });
   const { directory } = await fixture.restoreTo(manifest, { owner: '12345:54321' });
   const wrong = Object.entries(await treeOf(directory)).filter(
     ([, facts]) => !facts.includes(' 12345:54321 '),

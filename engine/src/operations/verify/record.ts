@@ -12,7 +12,7 @@ export interface VerificationRecord {
   /** ISO 8601, UTC. */
   readonly finished: string;
   readonly backups: number;
-  /** What was damaged: the first twenty. */
+  /** What was damaged: every backup, which the next one must know of, then the first twenty objects. */
   readonly damaged: readonly string[];
   readonly program: string;
 }
@@ -32,14 +32,14 @@ export async function recordVerification(
     const own = report.backups.filter((backup) => backup.database === database);
     const damaged = [
       ...own.filter(({ state }) => state === 'damaged').map(({ id }) => id),
-      ...report.others.map(({ object }) => object),
+      ...report.others.slice(0, 20).map(({ object }) => object),
     ];
     const result: VerificationRecord = {
       verdict: damaged.length === 0 ? 'passed' : 'failed',
       depth: report.depth,
       finished: now.toISOString(),
       backups: own.length,
-      damaged: damaged.slice(0, 20),
+      damaged,
       program,
     };
     try {

@@ -73,8 +73,18 @@ export async function runBaseBackup(
   return exchange.result();
 }
 
+/** MAXPGPATH: do_pg_backup_start of every version refuses a longer one. */
+const mostLabelBytes = 1024;
+
 /** Throws USAGE: the label is a line of `backup_label`. */
 export function assertPlainLabel(label: string): void {
+  const bytes = Buffer.byteLength(label);
+  if (bytes > mostLabelBytes)
+    throw new HelvinoError(
+      'USAGE',
+      `the label of a backup has ${bytes} bytes, and PostgreSQL takes ${mostLabelBytes}`,
+      { hint: 'use a shorter one; --note takes longer texts' },
+    );
   for (const char of label) {
     if (char < ' ')
       throw new HelvinoError('USAGE', 'the label of a backup has a control character', {
