@@ -4,7 +4,7 @@
  * what is wrong is reported with its place in the file.
  */
 export type { DrillPlan } from './drills.ts';
-export { addDatabase, newConfigText, setRecipients } from './edit.ts';
+export { addDatabase, addRepository, newConfigText, setRecipients } from './edit.ts';
 export { type Environment, environmentVariables } from './env.ts';
 export {
   type ChosenDatabase,
