@@ -107,6 +107,29 @@ for (const verb of verbs) {
   });
 }
 
+test('every group of verbs – has a description, in the list of all and in its own help', async () => {
+  const { output } = await parse('--help');
+  for (const group of new Set(verbs.flatMap(({ name }) => name.match(/^\S+(?= )/) ?? []))) {
+    assert.match(output, new RegExp(`^  ${group}( \\[.*\\])?  +\\S`, 'm'), group);
+    const own = (await parse(`${group} --help`)).output;
+    assert.match(own, /^Usage: .*\n\n(?!Options:|Arguments:|Commands:)\S/, group);
+  }
+});
+
+for (const verb of verbs) {
+  test(`details of ${verb.name} – whole paragraphs, as wide as the rest of the help`, async () => {
+    const { output } = await parse(`${verb.name} --help`);
+    const paragraphs = (verb.details ?? []).join('\n').split('\n\n');
+    const shown = output.split('\n\n').map((paragraph) => paragraph.replaceAll('\n', ' '));
+    for (const paragraph of paragraphs)
+      if (paragraph !== '') assert.ok(shown.includes(paragraph.replaceAll('\n', ' ')), paragraph);
+    for (const line of output.split('\n')) {
+      const fits = line.length <= 80 || line.trim().startsWith('{') || verb.examples.includes(line.trim());
+      assert.ok(fits, line);
+    }
+  });
+}
+
 for (const verb of verbs) {
   const examples = verb.examples.filter((example) => example.startsWith('helvino '));
   if (examples.length === 0) continue;

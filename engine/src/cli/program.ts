@@ -89,7 +89,7 @@ function addVerb(
     if (option.default !== undefined) made.default(option.default);
     command.addOption(made);
   }
-  command.addHelpText('after', helpTail(verb));
+  command.addHelpText('after', () => helpTail(verb, command));
   command.action((...values: unknown[]) => {
     const args = values.slice(0, (verb.arguments ?? []).length) as (string | undefined)[];
     const options: OptionValues = command.optsWithGlobals();
@@ -116,7 +116,7 @@ function ownVerb(group: Command, verb: Verb): Command {
   group
     .description(verb.summary)
     .usage(['[options]', ...(verb.arguments ?? []).map(({ name }) => name)].join(' '))
-    .addHelpText('after', helpTail(verb));
+    .addHelpText('after', () => helpTail(verb, group));
   return group.command(ownName, { isDefault: true, hidden: true });
 }
 
@@ -136,22 +136,38 @@ function showOwnOptions(group: Command): void {
 const groupSummaries: Readonly<Record<string, string>> = {
   key: 'Who can restore: recipients, identities, the recovery kit.',
   config: 'The configuration.',
+  lifecycle: 'Rules of a bucket on S3 that fit Helvino: show them, put them in place.',
+  rescue: 'One tenant back into the live database: a plan, a look at it, apply, undo.',
   swap: 'Databases that a restore has replaced: list, bring back, drop.',
   hold: 'Backups that must not go: put, list and lift holds and pins.',
   retention: 'Which backups are kept: a plan with reasons, then apply it.',
   wal: 'WAL: store it as it is written, see what is stored.',
 };
 
-function helpTail(verb: Verb): string {
-  const parts = [...(verb.details ?? []).map((paragraph) => `\n${paragraph}`)];
-  parts.push('\nExamples:', ...verb.examples.map((example) => `  ${example}`));
-  if (verb.exits)
+/** As wide as the rest of the help. */
+function helpTail(verb: Verb, command: Command): string {
+  const help = command.createHelp();
+  help.prepareContext({ helpWidth: command.configureOutput().getOutHelpWidth?.() ?? 80 });
+  const wrap = (text: string) => help.boxWrap(text, help.helpWidth ?? 80);
+  const parts = paragraphs(verb).flatMap((paragraph) => ['', wrap(paragraph)]);
+  parts.push('', 'Examples:', ...verb.examples.map((example) => `  ${example}`));
+  if (verb.exits) {
+    const exits = [{ status: 0, meaning: 'good' }, ...verb.exits];
     parts.push(
-      '\nExit status:',
-      '  0   good',
-      ...verb.exits.map(({ status, meaning }) => `  ${String(status).padEnd(3)} ${meaning}`),
+      '',
+      'Exit status:',
+      ...exits.map(({ status, meaning }) => help.formatItem(String(status), 3, meaning, help)),
     );
+  }
   return parts.join('\n');
+}
+
+function paragraphs({ details = [] }: Verb): string[] {
+  return details
+    .join('\n')
+    .split('\n\n')
+    .filter((paragraph) => paragraph !== '')
+    .map((paragraph) => paragraph.replaceAll('\n', ' '));
 }
 
 /** Settings are per command in commander. */

@@ -30,7 +30,7 @@ export interface Verb {
   /** `backup`; `key add` for a verb under another. */
   readonly name: string;
   readonly summary: string;
-  /** Paragraphs for the help and the reference page. */
+  /** Lines of paragraphs for the help and the reference page; an empty one is between two paragraphs. */
   readonly details?: readonly string[];
   readonly arguments?: readonly VerbArgument[];
   readonly options?: readonly VerbOption[];

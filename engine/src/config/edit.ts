@@ -9,11 +9,15 @@ export interface NewDatabase {
   readonly repository: string;
 }
 
+export interface NewRepository {
+  readonly name: string;
+  readonly storage: StorageInput;
+  readonly recipients: readonly string[];
+  readonly catalogKeyFile: string;
+}
+
 /** A first file, with comments for its reader. */
-export function newConfigText(options: {
-  repository: { name: string; storage: StorageInput; recipients: readonly string[]; catalogKeyFile: string };
-  database: NewDatabase;
-}): string {
+export function newConfigText(options: { repository: NewRepository; database: NewDatabase }): string {
   const { repository, database } = options;
   return `# Helvino. All settings with their defaults: docs/reference/configuration.md
 version: 1
@@ -46,12 +50,25 @@ export function addDatabase(text: string, database: NewDatabase): string {
   const document = read(text);
   if (document.hasIn(['databases', database.name])) {
     throw new HelvinoError('CONFIG_INVALID', `the configuration has a database "${database.name}"`, {
-      hint: 'choose another name with --database',
+      hint: '`helvino doctor` checks it; for one more choose another name with --database',
     });
   }
   document.setIn(
     ['databases', database.name],
     document.createNode({ connection: database.connection, repository: database.repository }),
+  );
+  return document.toString({ lineWidth: 0 });
+}
+
+/** The caller has seen that the name is free. */
+export function addRepository(
+  text: string,
+  { name, storage, recipients, catalogKeyFile }: NewRepository,
+): string {
+  const document = read(text);
+  document.setIn(
+    ['repositories', name],
+    document.createNode({ storage, recipients: [...recipients], catalogKey: { file: catalogKeyFile } }),
   );
   return document.toString({ lineWidth: 0 });
 }

@@ -6,7 +6,7 @@
 
 export { secretIn } from './connection-secret.ts';
 export type { DrillPlan } from './drills.ts';
-export { addDatabase, newConfigText, setRecipients } from './edit.ts';
+export { addDatabase, addRepository, newConfigText, setRecipients } from './edit.ts';
 export { type Environment, environmentVariables } from './env.ts';
 export {
   type ChosenDatabase,

@@ -62,10 +62,17 @@ interface Descriptor {
   readonly created: string;
 }
 
-/** Makes an empty repository with a new catalog key, sealed to the recipients. Throws REPOSITORY_EXISTS. */
+/**
+ * Makes an empty repository with a new catalog key, sealed to the recipients. `onSealed`: from now on there may be one, also when this
+ * fails; before, nothing that counts is sealed to them. Throws REPOSITORY_EXISTS.
+ */
 export async function createRepository(
   driver: StorageDriver,
-  { recipients, clock = systemClock }: { recipients: readonly string[]; clock?: Clock },
+  {
+    recipients,
+    clock = systemClock,
+    onSealed,
+  }: { recipients: readonly string[]; clock?: Clock; onSealed?: () => void },
 ): Promise<Repository> {
   if (recipients.length === 0)
     throw new HelvinoError('KEY_MISSING', 'a repository needs at least one recovery recipient');
@@ -78,6 +85,7 @@ export async function createRepository(
   const key = newKey();
   // The sealed key first: a repository must never exist whose catalog key is nowhere.
   await sealKey(driver, { prefix: catalogKeysPrefix, key, repositoryId: descriptor.id, recipients });
+  onSealed?.();
   try {
     await driver.put(descriptorName, [Buffer.from(`${JSON.stringify(descriptor)}\n`)], { ifAbsent: true });
   } catch (thrown) {
@@ -89,7 +97,7 @@ export async function createRepository(
 
 function exists(driver: StorageDriver): HelvinoError {
   return new HelvinoError('REPOSITORY_EXISTS', `there is a repository at ${driver.capabilities.place}`, {
-    hint: 'use it with its own catalog key, or choose an empty place',
+    hint: 'choose an empty place; to use it, write helvino.yaml by hand, with its catalog key (`helvino key catalog`); if `helvino init` was cut off, it is empty: move it away',
   });
 }
 

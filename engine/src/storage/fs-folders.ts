@@ -9,6 +9,7 @@ import type { BigIntStats } from 'node:fs';
 import { lstat, mkdir, realpath, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { HelvinoError, systemCode } from '../base/errors.ts';
+import { makeFolders } from '../base/make-folders.ts';
 import { syncFolder } from '../base/sync-path.ts';
 import { rootIsAway } from './fs-errors.ts';
 import type { FsHooks } from './fs-hooks.ts';
@@ -132,7 +133,9 @@ export class FsFolders {
   async #makeRoot(): Promise<void> {
     if (this.#rootIdentity !== undefined) return this.assertRoot();
     await this.#hooks.point('root.make');
-    const first = await mkdir(this.root, { recursive: true, mode: folderMode });
+    const first = await makeFolders(this.root, folderMode).catch((thrown: unknown) => {
+      throw systemCode(thrown) === 'ENOENT' ? cannotBeMade(this.root, thrown) : thrown;
+    });
     const facts = await lstat(this.root, { bigint: true });
     for (let made = this.root; first !== undefined && made.length >= first.length; made = dirname(made)) {
       await makeDurable(dirname(made));
@@ -186,6 +189,19 @@ async function syncNearest(start: string, root: string): Promise<void> {
       if (!['ENOENT', 'ENOTDIR'].includes(systemCode(thrown) ?? '')) throw thrown;
     }
   }
+}
+
+/** ENOENT would be taken for a folder that another run has removed, and tried again. */
+function cannotBeMade(root: string, cause: unknown): HelvinoError {
+  return new HelvinoError(
+    'STORAGE_DENIED',
+    `the folder ${root} cannot be made: ${(cause as Error).message}`,
+    {
+      hint: 'choose a folder on a file system where folders can be made',
+      cause,
+      context: { place: root },
+    },
+  );
 }
 
 function notAFolder(path: string, facts: BigIntStats): HelvinoError {

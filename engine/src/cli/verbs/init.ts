@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { HelvinoError } from '../../base/errors.ts';
 import { chooseDatabase, loadConfig, parseStorage, type StorageInput, secretIn } from '../../config/index.ts';
 import { connectionOf, surroundingsOf } from '../../operations/index.ts';
-import { checkServer, init } from '../../operations/setup/index.ts';
+import { checkConfigured, init } from '../../operations/setup/index.ts';
 import { parseConnectionString } from '../../postgres/index.ts';
 import { findingsText } from '../output/findings-text.ts';
 import { listOption, type OptionValues, textOption, type Verb } from '../verb.ts';
@@ -11,8 +11,11 @@ export const initVerb: Verb = {
   name: 'init',
   summary: 'write helvino.yaml, make the keys and the repository, check the server',
   details: [
-    'In a folder that has a helvino.yaml, adds one more database to it. Nothing is overwritten. Without --recipient a recovery identity is',
-    'made: move its file away from this host, it is the only thing that can read the backups.',
+    'Nothing is overwritten. Without --recipient a recovery identity is made: move its file away from this host, it is the only thing',
+    'that can read the backups.',
+    '',
+    'In a folder that has a helvino.yaml, adds one more database to it: to a repository that it has (the only one, main, or the one that',
+    '--repository or --path names), or with another --path to a new one, which gets its own keys.',
   ],
   options: [
     { flags: '-d, --database <name>', description: 'a name for the database', default: 'main' },
@@ -27,15 +30,18 @@ export const initVerb: Verb = {
       flags: '--path <place>',
       description: 'where the repository is made: a folder, or s3://bucket/prefix?region=…',
     },
-    { flags: '--repository <name>', description: 'a name for the repository', default: 'main' },
+    {
+      flags: '--repository <name>',
+      description: 'a name for the repository (default: main; for a further one the name of the database)',
+    },
     {
       flags: '--recipient <age1...>',
       description: 'who can restore (may be repeated); no identity is made then',
     },
     {
       flags: '--identity-out <file>',
-      description: 'where the new recovery identity is written',
-      default: 'helvino-recovery-identity.txt',
+      description:
+        'where the new recovery identity is written (default: helvino-recovery-identity.txt; for a further repository with its name)',
     },
     { flags: '--no-check', description: 'do not connect to the server' },
   ],
@@ -55,13 +61,11 @@ export const initVerb: Verb = {
       file,
       database,
       connection: connectionFrom(options),
-      repositoryName: textOption(options, 'repository') ?? 'main',
+      repositoryName: textOption(options, 'repository'),
       storage: storageFrom(options, context.cwd),
       recipients: listOption(options, 'recipient'),
-      identityFile: resolve(
-        context.cwd,
-        textOption(options, 'identityOut') ?? 'helvino-recovery-identity.txt',
-      ),
+      identityFile: textOption(options, 'identityOut'),
+      cwd: context.cwd,
       env: context.env,
     });
     const text = [...made.written.map((path) => `wrote ${path}`)];
@@ -71,11 +75,9 @@ export const initVerb: Verb = {
       );
     if (options.check === false) return { data: { ...made, check: undefined }, text };
     const loaded = await loadConfig({ file, env: context.env, cwd: context.cwd });
-    const connection = await connectionOf(
-      chooseDatabase(loaded, database).database,
-      surroundingsOf(loaded, context.env),
+    const check = await checkConfigured(() =>
+      connectionOf(chooseDatabase(loaded, database).database, surroundingsOf(loaded, context.env)),
     );
-    const check = await checkServer(connection);
     text.push(
       '',
       ...findingsText(check.findings),

@@ -1,7 +1,7 @@
 /** Changes to who can restore: the repository's sealings and helvino.yaml together. */
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { HelvinoError } from '../../base/errors.ts';
-import { randomHex } from '../../base/ids.ts';
+import { replaceFile } from '../../base/replace-file.ts';
 import { setRecipients } from '../../config/index.ts';
 import {
   addCatalogKey,
@@ -51,16 +51,11 @@ export async function rotateCatalogKey(
   return ring.currentId;
 }
 
-/** Whole or not at all: a reader sees the old text or the new. */
 async function rewrite(file: string, change: (text: string) => string): Promise<void> {
-  const half = `${file}.${randomHex(4)}`;
-  try {
-    await writeFile(half, change(await readFile(file, 'utf8')), { mode: 0o600, flag: 'wx', flush: true });
-    await rename(half, file);
-  } catch (cause) {
-    if (cause instanceof HelvinoError) throw cause;
+  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     throw new HelvinoError('CONFIG_INVALID', `${file} cannot be changed: ${(cause as Error).message}`, {
       cause,
     });
-  }
+  });
+  await replaceFile(file, change(text));
 }

@@ -51,6 +51,17 @@ export async function checkServer(connection: ConnectionParams, names?: StreamNa
   return { ready, server: source?.serverVersionText, findings };
 }
 
+/** The same where the connection has yet to be made up: a password that is not where it is to come from is a finding, too. */
+export async function checkConfigured(connection: () => Promise<ConnectionParams>): Promise<ServerCheck> {
+  let made: ConnectionParams;
+  try {
+    made = await connection();
+  } catch (thrown) {
+    return { ready: false, server: undefined, findings: [missing('connection', thrown)] };
+  }
+  return checkServer(made);
+}
+
 function missing(name: string, thrown: unknown): Finding {
   if (!(thrown instanceof HelvinoError)) throw thrown;
   return { name, state: 'missing', detail: thrown.message, hint: thrown.hint };
