@@ -21,6 +21,8 @@ export {
   type DatabaseConfig,
   holdsPassword,
   type RepositoryConfig,
+  slotPattern,
+  slotRule,
 } from './schema.ts';
 export { readSecret, type SecretSource } from './secret.ts';
 export { parseStorage, type StorageInput, withDefaults } from './storage.ts';

@@ -1,6 +1,6 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes, formatDuration, formatTime } from '../../base/format.ts';
-import { parseDuration } from '../../config/index.ts';
+import { parseDuration, slotPattern, slotRule } from '../../config/index.ts';
 import { openConfigured, surroundingsOf } from '../../operations/index.ts';
 import {
   defaultSlot,
@@ -52,6 +52,7 @@ const stream: Verb = {
   async run(context, options) {
     const host = await openAsHost(context, options, { everywhere: true });
     const { wal } = host.database;
+    const slot = slotOf(host, options);
     const every = textOption(options, 'every');
     const intervalMs = (every === undefined ? wal.every : parseDuration(every)) * 1000;
     if (intervalMs < 10)
@@ -65,7 +66,7 @@ const stream: Verb = {
       recipients: host.repository.recipients,
       database: host.name,
       connection: await host.connection(),
-      slot: slotOf(host, options),
+      slot,
       intervalMs,
       synchronous: options.synchronous === true || wal.synchronous,
       watch: { everyMs: 10_000, maxLag: wal.maxLag, minRoom: wal.minRoom },
@@ -181,7 +182,13 @@ function alarmText(alarms: readonly WalAlarm[]): string[] {
 }
 
 function slotOf({ name, database }: HostAccess, options: OptionValues): string {
-  return textOption(options, 'slot') ?? database.wal.slot ?? defaultSlot(name);
+  const given = textOption(options, 'slot');
+  if (given === undefined) return database.wal.slot ?? defaultSlot(name);
+  if (slotPattern.test(given)) return given;
+  // The server would cut a name that is too long, and keep WAL for a slot that nobody finds.
+  throw new HelvinoError('USAGE', `"${given}" (${given.length} characters) is no name of a replication slot`, {
+    hint: slotRule,
+  });
 }
 
 function statusText(data: WalStatus, source: SourceState | undefined): string[] {
