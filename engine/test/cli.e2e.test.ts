@@ -479,9 +479,7 @@ test('mistakes on the command line – exit 64 and a hint', async () => {
     [],
     ['completion', 'tcsh'],
     ['backup', '-d', 'nope'],
-    // Before the server is asked, which is not there.
     ['wal', 'stream', '-d', 'gone', '--slot', 'a'.repeat(64)],
-    ['wal', 'status', '-d', 'gone', '--slot', 'Main'],
   ]) {
     const outcome = await helvino(args, here());
     assert.equal(outcome.status, 64, `${args.join(' ')}: ${outcome.stdout}${outcome.stderr}`);

@@ -13,9 +13,15 @@ test('the name that a stream claims – the slot with a suffix; long names that 
 
 test('the slot of a database – its name, if that fits; of a long one the start and a hash, never more than the server keeps', () => {
   assert.equal(defaultSlot('my-shop.eu'), 'helvino_my_shop_eu');
-  assert.equal(defaultSlot('d'.repeat(55)), `helvino_${'d'.repeat(55)}`, 'a slot that was made keeps its name');
+  assert.equal(
+    defaultSlot('d'.repeat(55)),
+    `helvino_${'d'.repeat(55)}`,
+    'a slot that was made keeps its name',
+  );
   // The longest that helvino.yaml takes.
-  const long = ['d'.repeat(56), 'd'.repeat(63), `${'d'.repeat(61)}-e`, `${'d'.repeat(61)}.e`].map(defaultSlot);
+  const long = ['d'.repeat(56), 'd'.repeat(63), `${'d'.repeat(61)}-e`, `${'d'.repeat(61)}.e`].map(
+    defaultSlot,
+  );
   const names = [...long, ...long.map(claimName)];
   assert.equal(new Set(names).size, names.length);
   for (const name of names) assert.match(name, /^helvino_d[a-z0-9_]{54}$/);
