@@ -222,7 +222,27 @@ test('a segment is damaged – it is named, with the last point before it, which
   }
 });
 
-test('a server of another cluster – its WAL and its backups are refused by the repository', async () => {
+/** What `doctor`, `wal status` and `health` say. */
+interface Asked {
+  readonly findings?: readonly { name: string; state: string; detail: string; hint?: string }[];
+  readonly alarms?: readonly { name: string; message: string }[];
+  readonly lag?: unknown;
+  readonly slot?: unknown;
+  readonly databases?: readonly {
+    state: string;
+    lag?: unknown;
+    checks: readonly { name: string; state: string; detail: string }[];
+    recoverable: { to: string };
+  }[];
+}
+
+async function systemId(of: TestServer): Promise<string> {
+  const sql = 'select system_identifier::text as id from pg_control_system()';
+  return (await query<{ id: string }>(of, sql)).rows[0]!.id;
+}
+
+test('a server of another cluster – its WAL and its backups are refused by the repository; nothing says that all is well', async () => {
+  const begun = Date.now();
   await using other = await startTestServer({ major: 18, initdbArgs: ['--wal-segsize=1'] });
   const config = await readFile(join(home, 'helvino.yaml'), 'utf8');
   await writeFile(join(home, 'other.yaml'), config.replaceAll(`:${server.port}/`, `:${other.port}/`), {
@@ -232,4 +252,40 @@ test('a server of another cluster – its WAL and its backups are refused by the
     const answer = await helvinoJson([...verb, '--config', 'other.yaml'], { cwd: home });
     assert.equal(answer.error?.code, 'SERVER_WRONG_CLUSTER', JSON.stringify(answer));
   }
+  const [theirs, ours] = [await systemId(other), await systemId(server)];
+  const said = new RegExp(`system identifier is ${theirs}; the backups of main are of ${ours}`);
+  const asked = async (...words: string[]) => {
+    const answer = await helvinoJson([...words, '--config', 'other.yaml'], { cwd: home });
+    return { status: answer.status, result: answer.result as unknown as Asked };
+  };
+  const doctor = await asked('doctor');
+  const missing = doctor.result.findings!.filter(({ state }) => state === 'missing');
+  assert.deepEqual([doctor.status, missing.map(({ name }) => name)], [1, ['cluster']]);
+  assert.match(missing[0]!.detail, said);
+  assert.match(missing[0]!.hint!, /a database of its own/);
+  assert.ok(!doctor.result.findings!.some(({ detail }) => /no WAL stream has run yet/.test(detail)));
+
+  const { status, result } = await asked('wal', 'status');
+  assert.deepEqual([status, result.alarms!.map(({ name }) => name)], [1, ['cluster']]);
+  assert.match(result.alarms![0]!.message, said);
+  assert.deepEqual([result.lag, result.slot], [undefined, undefined]);
+  const words = await helvino(['wal', 'status', '--config', 'other.yaml'], { cwd: home });
+  assert.match(words.stdout, /^ALARM {2}the server is another cluster/);
+  assert.doesNotMatch(words.stdout, /ahead/);
+
+  const healthy = await asked('health');
+  const [main] = healthy.result.databases!;
+  assert.deepEqual([healthy.status, main!.state, main!.lag], [2, 'critical', undefined]);
+  const checks = main!.checks.filter(({ name }) => name.startsWith('WAL '));
+  assert.deepEqual(
+    checks.map(({ name, state }) => [name, state]),
+    [['WAL cluster', 'critical']],
+  );
+  assert.match(checks[0]!.detail, said);
+  // What was stored last, not the moment at which one asks.
+  assert.ok(Date.parse(main!.recoverable.to) < begun, main!.recoverable.to);
+
+  const right = await helvinoJson(['doctor'], { cwd: home });
+  const { findings = [] } = right.result as unknown as Asked;
+  assert.equal(findings.find(({ name }) => name === 'cluster')?.state, 'good', JSON.stringify(right));
 });

@@ -477,6 +477,7 @@ test('mistakes on the command line – exit 64 and a hint', async () => {
     [],
     ['completion', 'tcsh'],
     ['backup', '-d', 'nope'],
+    ['wal', 'stream', '-d', 'gone', '--slot', 'a'.repeat(64)],
   ]) {
     const outcome = await helvino(args, here());
     assert.equal(outcome.status, 64, `${args.join(' ')}: ${outcome.stdout}${outcome.stderr}`);

@@ -22,6 +22,8 @@ export {
   configSchema,
   type DatabaseConfig,
   type RepositoryConfig,
+  slotPattern,
+  slotRule,
 } from './schema.ts';
 export { readSecret, type SecretSource } from './secret.ts';
 export { parseStorage, type StorageInput, withDefaults } from './storage.ts';

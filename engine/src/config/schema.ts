@@ -288,13 +288,17 @@ const health = z.strictObject({
     .describe('Other objectives for one kind. A kind that is named here must have backups.'),
 });
 
+/** https://www.postgresql.org/docs/current/warm-standby.html#STREAMING-REPLICATION-SLOTS-MANIPULATION */
+export const slotPattern = /^[a-z0-9_]{1,63}$/;
+export const slotRule = 'slot names are 1 to 63 lower-case letters, digits and underscores';
+
 const wal = z.strictObject({
   slot: z
     .string()
-    .regex(/^[a-z0-9_]{1,63}$/, 'slot names are lower-case letters, digits and underscores')
+    .regex(slotPattern, slotRule)
     .optional()
     .describe(
-      'The replication slot, and the name of the stream on the server (`synchronous_standby_names`). Without it: `helvino_` and the name of the database.',
+      'The replication slot, and the name of the stream on the server (`synchronous_standby_names`). Without it: `helvino_` and the name of the database (if that is longer than 63 letters, its start and a hash).',
     ),
   every: duration.prefault('1s').describe('How often the open segment is stored.'),
   synchronous: z

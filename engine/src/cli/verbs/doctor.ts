@@ -1,7 +1,7 @@
 import { surroundingsOf } from '../../operations/index.ts';
 import { checkClock, checkProofs, checkServer, checkStore } from '../../operations/setup/index.ts';
 import { checkContainers } from '../../operations/volume/index.ts';
-import { defaultSlot, streamConnection } from '../../operations/wal/index.ts';
+import { defaultSlot, storedClusters, streamConnection } from '../../operations/wal/index.ts';
 import { copyOption, databaseOption, openAsHost } from '../open.ts';
 import { findingsText } from '../output/findings-text.ts';
 import type { Verb } from '../verb.ts';
@@ -27,7 +27,8 @@ export const doctorVerb: Verb = {
     const connection = await host.connection();
     const slot = host.database.wal.slot ?? defaultSlot(host.name);
     const { applicationName } = streamConnection(connection, slot);
-    const check = await checkServer(connection, { slot, streamName: applicationName });
+    const clusters = await storedClusters(host.repositoryHandle, host.name);
+    const check = await checkServer(connection, { slot, streamName: applicationName }, clusters);
     const store = await checkStore(host.repository.storage, surroundingsOf(host.loaded, context.env));
     const proofs = await checkProofs({
       repository: host.repositoryHandle,

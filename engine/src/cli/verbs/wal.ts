@@ -1,13 +1,15 @@
 import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes, formatDuration, formatTime } from '../../base/format.ts';
-import { parseDuration } from '../../config/index.ts';
+import { parseDuration, slotPattern, slotRule } from '../../config/index.ts';
 import { openConfigured, surroundingsOf } from '../../operations/index.ts';
 import {
   defaultSlot,
+  knownState,
   readSourceState,
   readStoredEnds,
   rivalChoices,
   type SourceState,
+  storedClusters,
   storedEnds,
   streamWal,
   type WalAlarm,
@@ -52,6 +54,7 @@ const stream: Verb = {
   async run(context, options) {
     const host = await openAsHost(context, options, { everywhere: true });
     const { wal } = host.database;
+    const slot = slotOf(host, options);
     const every = textOption(options, 'every');
     const intervalMs = (every === undefined ? wal.every : parseDuration(every)) * 1000;
     if (intervalMs < 10)
@@ -65,7 +68,7 @@ const stream: Verb = {
       recipients: host.repository.recipients,
       database: host.name,
       connection: await host.connection(),
-      slot: slotOf(host, options),
+      slot,
       intervalMs,
       synchronous: options.synchronous === true || wal.synchronous,
       watch: { everyMs: 10_000, maxLag: wal.maxLag, minRoom: wal.minRoom },
@@ -90,7 +93,8 @@ const status: Verb = {
     'show which WAL is stored, its gaps, what that lets each backup recover to, and whether the stream is safe',
   details: [
     'Asks the server for the slot of the stream and for how far it is ahead (for up to three seconds). ALARM lines say what is wrong: no stream',
-    'runs, the slot has lost WAL or soon may, what is stored is behind by more than wal.maxLag, WAL is missing and no backup is after it. Every',
+    'runs, the slot has lost WAL or soon may, what is stored is behind by more than wal.maxLag, WAL is missing and no backup is after it, the',
+    'server is of another cluster than what is stored. Every',
     'copy of the repository is looked at, unless one is named. A backup is recoverable along the newest timeline, as `restore --to` goes when',
     'none is named; one that does not lead there along its own, which has to be named. Other timelines that went on are named below.',
   ],
@@ -113,16 +117,18 @@ const status: Verb = {
         : await readSourceState({
             connection: await host.connection(),
             slot,
+            clusters: await storedClusters(host.repositoryHandle, host.name),
             stored: storedEnds(own),
             storedNow: () => readStoredEnds(host.repositoryHandle, host.name),
             now: await host.repositoryHandle.driver.now(),
             clock: context.clock,
           });
     // A copy gets what the stream has stored elsewhere.
-    const source = isCopy && typeof answer === 'object' ? { ...answer, elsewhere: undefined } : answer;
+    const asked = knownState(answer);
+    const source = isCopy && asked ? { ...asked, elsewhere: undefined } : answer;
     const alarms = walAlarms({ slot, limits: host.database.wal, status: own, source });
     const copies = isCopy ? [] : await otherCopies(context, host);
-    const state = typeof source === 'string' ? undefined : source;
+    const state = knownState(source);
     const data = {
       ...own,
       repository: host.repositoryName,
@@ -181,7 +187,17 @@ function alarmText(alarms: readonly WalAlarm[]): string[] {
 }
 
 function slotOf({ name, database }: HostAccess, options: OptionValues): string {
-  return textOption(options, 'slot') ?? database.wal.slot ?? defaultSlot(name);
+  const given = textOption(options, 'slot');
+  if (given === undefined) return database.wal.slot ?? defaultSlot(name);
+  if (slotPattern.test(given)) return given;
+  // The server would cut a name that is too long, and keep WAL for a slot that nobody finds.
+  throw new HelvinoError(
+    'USAGE',
+    `"${given}" (${given.length} characters) is no name of a replication slot`,
+    {
+      hint: slotRule,
+    },
+  );
 }
 
 function statusText(data: WalStatus, source: SourceState | undefined): string[] {

@@ -23,8 +23,15 @@ import { type DatabaseState, type KnownBackup, readState, unknownKind } from '..
 import { newestVerification, type VerificationRecord } from '../verify/record.ts';
 import { checkContainers } from '../volume/left-containers.ts';
 import { type WalAlarm, walAlarms } from '../wal/alarms.ts';
+import { storedClusters } from '../wal/known-cluster.ts';
 import { defaultSlot } from '../wal/slot.ts';
-import { readSourceState, readStoredEnds, type SourceState, storedEnds } from '../wal/source-state.ts';
+import {
+  knownState,
+  readSourceState,
+  readStoredEnds,
+  type SourceState,
+  storedEnds,
+} from '../wal/source-state.ts';
 import { type WalStatus, walStatus } from '../wal/status.ts';
 import { type SafeUntil, safeUntil } from './safe-until.ts';
 
@@ -311,12 +318,13 @@ async function walChecks(
     (await readSourceState({
       connection,
       slot,
+      clusters: await storedClusters(repository, database),
       stored: storedEnds(wal),
       storedNow: () => readStoredEnds(repository, database),
       now: await repository.driver.now(),
       clock,
     }));
-  const lag = typeof source === 'string' ? undefined : source?.lag;
+  const lag = knownState(source)?.lag;
   const alarms = walAlarms({ slot, limits: settings.wal, status: wal, source });
   const checks = alarms.map(({ name, message, hint }): HealthCheck => {
     const late =
@@ -346,6 +354,7 @@ async function containerChecks({
 
 const alarmStates: Readonly<Record<WalAlarm['name'], Severity>> = {
   server: 'unknown',
+  cluster: 'critical',
   room: 'warning',
   lag: 'warning',
   stream: 'critical',

@@ -4,6 +4,7 @@ import { HelvinoError } from '../../base/errors.ts';
 import { type ConnectionParams, connectSql, openReplication } from '../../postgres/index.ts';
 import { readSource, type SourceFacts } from '../backup/source.ts';
 import { listKept } from '../logical/swap.ts';
+import { otherCluster, type StoredClusters } from '../wal/known-cluster.ts';
 import { checkWal, type StreamNames } from './check-wal.ts';
 
 export interface Finding {
@@ -20,8 +21,12 @@ export interface ServerCheck {
   readonly findings: readonly Finding[];
 }
 
-/** `names`: of our stream; without them nothing of it is looked for. */
-export async function checkServer(connection: ConnectionParams, names?: StreamNames): Promise<ServerCheck> {
+/** `names`: of our stream; without them nothing of it is looked for. `clusters`: what the repository says that the server is. */
+export async function checkServer(
+  connection: ConnectionParams,
+  names?: StreamNames,
+  clusters?: StoredClusters,
+): Promise<ServerCheck> {
   const findings: Finding[] = [];
   let source: SourceFacts | undefined;
   try {
@@ -33,8 +38,11 @@ export async function checkServer(connection: ConnectionParams, names?: StreamNa
         state: 'good',
         detail: `PostgreSQL ${source.serverVersionText}, ${source.databases.length} databases`,
       });
+      const cluster = clusters && checkCluster(clusters, source.systemId);
       findings.push(
-        ...(await checkWal(client, names)),
+        ...(cluster ? [cluster] : []),
+        // What a slot of another cluster is like says nothing of our stream.
+        ...(await checkWal(client, cluster?.state === 'missing' ? undefined : names)),
         ...settings(source),
         await readRights(client),
         ...hidden(source),
@@ -60,6 +68,15 @@ export async function checkConfigured(connection: () => Promise<ConnectionParams
     return { ready: false, server: undefined, findings: [missing('connection', thrown)] };
   }
   return checkServer(made);
+}
+
+/** Undefined when nothing is stored yet. */
+function checkCluster(clusters: StoredClusters, systemId: string): Finding | undefined {
+  const name = 'cluster';
+  const other = otherCluster(clusters, systemId);
+  if (other) return { name, state: 'missing', detail: other.message, hint: other.hint };
+  if (clusters.backups === undefined && clusters.wal === undefined) return undefined;
+  return { name, state: 'good', detail: `${systemId}, as what is stored of ${clusters.database}` };
 }
 
 function missing(name: string, thrown: unknown): Finding {

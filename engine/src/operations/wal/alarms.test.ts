@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { walAlarms } from './alarms.ts';
 import type { SlotState } from './slot.ts';
-import type { SourceState } from './source-state.ts';
+import type { SourceAnswer, SourceState } from './source-state.ts';
 import type { WalGap, WalStatus } from './status.ts';
 
 const gib = 1 << 30;
@@ -27,7 +27,7 @@ const gap: WalGap = {
 };
 
 function alarms(
-  source: Partial<SourceState> | string | undefined,
+  source: Partial<SourceState> | Exclude<SourceAnswer, SourceState> | undefined,
   { gaps = [] as WalGap[], room }: { gaps?: WalGap[]; room?: number } = {},
 ): string[] {
   const status: WalStatus = {
@@ -47,7 +47,7 @@ function alarms(
     elsewhere: undefined,
     waiting: 0,
   };
-  const state = typeof source === 'object' ? { ...good, ...source } : source;
+  const state = typeof source === 'object' && !('other' in source) ? { ...good, ...source } : source;
   const limits = { maxLag: 60, minRoom: gib };
   return walAlarms({ slot: 'helvino_main', limits, status, source: state }).map(
     ({ name, message, hint }) => `${name}: ${message} | ${hint}`,
@@ -98,6 +98,12 @@ test('a gap – an alarm until a backup is after it, also when the server was no
     alarms(undefined, { gaps: [gap, { ...gap, closedBy: undefined }] })[0]!,
     /^gap: .* 0\/1000000/,
   );
+});
+
+test('a server of another cluster – that alone is said of it: its slot and its LSNs are not ours; gaps are', () => {
+  const other = { other: { message: 'another cluster', hint: 'check the connection' } };
+  assert.deepEqual(alarms(other), ['cluster: another cluster | check the connection']);
+  assert.equal(alarms(other, { gaps: [{ ...gap, closedBy: undefined }] }).length, 2);
 });
 
 test('the server does not answer – that is an alarm: silence is not safety', () => {

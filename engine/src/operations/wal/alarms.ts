@@ -2,11 +2,11 @@
 import { formatBytes, formatDuration } from '../../base/format.ts';
 import { formatLsn } from '../../postgres/index.ts';
 import { slotProblems } from './slot-watch.ts';
-import type { SourceState } from './source-state.ts';
+import type { SourceAnswer, SourceState } from './source-state.ts';
 import type { WalStatus } from './status.ts';
 
 export interface WalAlarm {
-  readonly name: 'server' | 'stream' | 'slot' | 'room' | 'lag' | 'elsewhere' | 'gap' | 'commits';
+  readonly name: 'server' | 'cluster' | 'stream' | 'slot' | 'room' | 'lag' | 'elsewhere' | 'gap' | 'commits';
   readonly message: string;
   readonly hint: string;
 }
@@ -22,8 +22,8 @@ export interface AlarmFacts {
   readonly slot: string;
   readonly limits: AlarmLimits;
   readonly status: WalStatus;
-  /** A text: why the server did not answer; undefined: it was not asked. */
-  readonly source: SourceState | string | undefined;
+  /** Undefined: the server was not asked. */
+  readonly source: SourceAnswer | undefined;
 }
 
 export function walAlarms({ slot, limits, status, source }: AlarmFacts): WalAlarm[] {
@@ -33,6 +33,7 @@ export function walAlarms({ slot, limits, status, source }: AlarmFacts): WalAlar
     const hint = 'whether WAL is stored up to now is not known; --no-server looks only at what is stored';
     return [{ name: 'server', message: `the server did not answer: ${source}`, hint }, ...alarms];
   }
+  if ('other' in source) return [{ name: 'cluster', ...source.other }, ...alarms];
   return [
     ...streamAlarms(slot, source, limits),
     ...(source.elsewhere === undefined ? lagAlarm(source, limits) : elsewhereAlarm(slot, source.elsewhere)),

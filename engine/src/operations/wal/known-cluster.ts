@@ -1,8 +1,8 @@
 /** Which cluster a protected database is: WAL of another one, or of another version, is never mixed in. */
 import { HelvinoError } from '../../base/errors.ts';
-import { majorOf } from '../../catalog/index.ts';
+import { majorOf, physicalFacts } from '../../catalog/index.ts';
 import { type ConnectionParams, connectSql } from '../../postgres/index.ts';
-import { putLogFile, type Repository } from '../../repository/index.ts';
+import { listLogFiles, openLogFile, putLogFile, type Repository } from '../../repository/index.ts';
 import { newestReadable } from '../backup/choose-parent.ts';
 import { readSource } from '../backup/source.ts';
 
@@ -37,6 +37,79 @@ export async function knownCluster(options: {
   }
 }
 
+const claimKind = 'cluster';
+const claimFile = 'system-identifier';
+
+/** Whose positions those in a repository are, as far as it says so: system identifiers. */
+export interface StoredClusters {
+  readonly database: string;
+  /** Of the newest backup that can be read. */
+  readonly backups: string | undefined;
+  /** Of the stored WAL. */
+  readonly wal: string | undefined;
+}
+
+export interface OtherCluster {
+  readonly message: string;
+  readonly hint: string;
+}
+
+export async function storedClusters(repository: Repository, database: string): Promise<StoredClusters> {
+  return {
+    database,
+    backups: await clusterOfBackups(repository, database),
+    wal: await clusterOfLog(repository, database),
+  };
+}
+
+/** What is to be said when a server is of another cluster than what is stored: neither its LSNs nor its slots say anything of that. */
+export function otherCluster(
+  { database, backups, wal }: StoredClusters,
+  systemId: string,
+): OtherCluster | undefined {
+  const apart = 'give the new one a database of its own in helvino.yaml';
+  const isOther = (known: string | undefined) => known !== undefined && known !== systemId;
+  if (isOther(backups)) {
+    return {
+      message: `the server is another cluster: its system identifier is ${systemId}; the backups of ${database} are of ${backups}`,
+      hint: `check the connection; if the cluster was made anew (initdb, pg_upgrade), ${wal === undefined ? '`helvino backup --full --new-cluster` says so' : apart}`,
+    };
+  }
+  if (!isOther(wal)) return undefined;
+  return {
+    message: `the server is another cluster: its system identifier is ${systemId}; the WAL stored of ${database} is of ${wal}`,
+    hint: `check the connection; if the cluster was made anew (initdb, pg_upgrade), ${apart}: its WAL cannot be stored beside that`,
+  };
+}
+
+/** Damaged manifests are `verify`'s to report. */
+async function clusterOfBackups(repository: Repository, database: string): Promise<string | undefined> {
+  for (const { id } of (await repository.backups(database)).reverse()) {
+    const manifest = await unlessDamaged(repository.summary(database, id));
+    const facts = manifest && physicalFacts(manifest);
+    if (facts) return facts.systemId;
+  }
+  return undefined;
+}
+
+async function clusterOfLog(repository: Repository, database: string): Promise<string | undefined> {
+  for await (const name of listLogFiles(repository.driver, database, claimKind)) {
+    if (!name.endsWith(`/${claimFile}`)) continue;
+    const bytes = await unlessDamaged(openLogFile(repository, name));
+    return bytes && Buffer.from(bytes).toString();
+  }
+  return undefined;
+}
+
+async function unlessDamaged<T>(read: Promise<T>): Promise<T | undefined> {
+  try {
+    return await read;
+  } catch (thrown) {
+    if (thrown instanceof HelvinoError && thrown.code === 'REPOSITORY_DAMAGED') return undefined;
+    throw thrown;
+  }
+}
+
 /**
  * To be called before WAL is stored: the WAL of a database is of one cluster, since positions of two cannot be told apart.
  * Throws SERVER_WRONG_CLUSTER when it is of another.
@@ -45,8 +118,8 @@ export async function claimLog(repository: Repository, database: string, systemI
   try {
     await putLogFile(repository, {
       database,
-      kind: 'cluster',
-      name: 'system-identifier',
+      kind: claimKind,
+      name: claimFile,
       bytes: Buffer.from(systemId),
     });
   } catch (cause) {

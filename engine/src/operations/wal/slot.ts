@@ -51,21 +51,27 @@ export const serverTimelineSql = `case when pg_is_in_recovery()
   then coalesce((select received_tli from pg_stat_wal_receiver), (select timeline_id from pg_control_checkpoint()))
   else ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int end`;
 
-/** Of a database's name. */
+/** A slot's name has at most so many bytes, all ASCII: what is longer the server cuts, and then does not find it by its name. */
+const longestSlot = 63;
+
+/** Of a database's name: of two databases, never the same because it is long. */
 export function defaultSlot(database: string): string {
-  return `helvino_${database.replace(/[^a-z0-9_]/g, '_')}`;
+  return fitted(`helvino_${database.replace(/[^a-z0-9_]/g, '_')}`, longestSlot, database);
 }
 
 const claimSuffix = '_reader';
-/** A slot's name has at most 63 bytes, all ASCII. */
-const claimBase = 63 - claimSuffix.length;
 const duplicateObject = '42710';
 
 /** The name of the temporary slot that keeps other streams off a slot: of two slots, never the same. */
 export function claimName(slot: string): string {
-  if (slot.length <= claimBase) return `${slot}${claimSuffix}`;
-  const hash = createHash('sha256').update(slot).digest('hex').slice(0, 12);
-  return `${slot.slice(0, claimBase - hash.length - 1)}_${hash}${claimSuffix}`;
+  return `${fitted(slot, longestSlot - claimSuffix.length, slot)}${claimSuffix}`;
+}
+
+/** Itself when it fits; else its start, and a hash of what it stands for. */
+function fitted(name: string, most: number, of: string): string {
+  if (name.length <= most) return name;
+  const hash = createHash('sha256').update(of).digest('hex').slice(0, 12);
+  return `${name.slice(0, most - hash.length - 1)}_${hash}`;
 }
 
 /**

@@ -8,8 +8,9 @@ import { systemClock } from '../../base/clock.ts';
 import { parseLsn, resolveConnection } from '../../postgres/index.ts';
 import { findRecovery } from '../restore/find-recovery.ts';
 import { walAlarms } from './alarms.ts';
+import { storedClusters } from './known-cluster.ts';
 import { SlotWatch } from './slot-watch.ts';
-import { readSourceState, readStoredEnds, type SourceState, storedEnds } from './source-state.ts';
+import { knownState, readSourceState, readStoredEnds, type SourceState, storedEnds } from './source-state.ts';
 import { walStatus } from './status.ts';
 
 const slot = 'helvino';
@@ -26,13 +27,15 @@ test('a server that was restored to an earlier time – what is stored of its fo
     const source = await readSourceState({
       connection: await resolveConnection({ url: server.url }, {}),
       slot,
+      clusters: await storedClusters(repository, 'main'),
       stored: storedEnds(await walStatus(repository, 'main')),
       storedNow: () => readStoredEnds(repository, 'main'),
       now: new Date(),
       clock: systemClock,
     });
-    assert.ok(typeof source !== 'string', String(source));
-    return source.lag;
+    const state = knownState(source);
+    assert.ok(state, String(source));
+    return state.lag;
   };
   await using server = await startTestServer({ major: 18, initdbArgs: ['--wal-segsize=1'] });
   await using stream = await startWalStream(fixture, server);
@@ -99,6 +102,7 @@ test('a stream that stores into another repository with our slot – is no proof
     const source = await readSourceState({
       connection,
       slot,
+      clusters: await storedClusters(repository, 'main'),
       stored: storedEnds(status),
       storedNow: () => readStoredEnds(repository, 'main'),
       now: new Date(),

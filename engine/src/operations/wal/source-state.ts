@@ -10,6 +10,7 @@ import {
   parseTimelineHistory,
 } from '../../postgres/index.ts';
 import { LogPieces, type Repository } from '../../repository/index.ts';
+import { type OtherCluster, otherCluster, type StoredClusters } from './known-cluster.ts';
 import { readSlots, type SlotState, serverEndSql, serverTimelineSql } from './slot.ts';
 import { endsOf, type WalStatus } from './status.ts';
 
@@ -29,6 +30,7 @@ export interface SourceState {
 export interface SourceQuestion {
   readonly connection: ConnectionParams;
   readonly slot: string;
+  readonly clusters: StoredClusters;
   /** Undefined: nothing. */
   readonly stored: StoredEnds | undefined;
   /** Asked for again when the server says that more is stored by now. */
@@ -64,12 +66,20 @@ export async function readStoredEnds(
 /** A stream that works stores what was written within this time, if `every` is not longer. */
 const patienceMs = 3000;
 
-/** The error's message when the server does not answer. */
-export async function readSourceState(question: SourceQuestion): Promise<SourceState | string> {
+/** A text: why the server did not answer. Of another cluster nothing else is known: its LSNs are not ours. */
+export type SourceAnswer = SourceState | { readonly other: OtherCluster } | string;
+
+/** Undefined when it is not known. */
+export function knownState(answer: SourceAnswer | undefined): SourceState | undefined {
+  return typeof answer === 'object' && !('other' in answer) ? answer : undefined;
+}
+
+export async function readSourceState(question: SourceQuestion): Promise<SourceAnswer> {
   try {
     const client = await connectSql(question.connection);
     try {
-      return await ask(client, question);
+      const other = await otherClusterOf(client, question.clusters);
+      return other ? { other } : await ask(client, question);
     } finally {
       await client.end();
     }
@@ -77,6 +87,13 @@ export async function readSourceState(question: SourceQuestion): Promise<SourceS
     if (thrown instanceof HelvinoError && thrown.code.startsWith('SERVER_')) return thrown.message;
     throw thrown;
   }
+}
+
+async function otherClusterOf(client: Client, clusters: StoredClusters): Promise<OtherCluster | undefined> {
+  const { rows } = await client.query<{ id: string }>(
+    'select system_identifier::text as id from pg_control_system()',
+  );
+  return otherCluster(clusters, rows[0]!.id);
 }
 
 /**

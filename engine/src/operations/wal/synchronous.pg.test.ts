@@ -9,7 +9,8 @@ import { systemClock } from '../../base/clock.ts';
 import { resolveConnection } from '../../postgres/index.ts';
 import { checkServer } from '../setup/check-server.ts';
 import { walAlarms } from './alarms.ts';
-import { readSourceState, readStoredEnds } from './source-state.ts';
+import { storedClusters } from './known-cluster.ts';
+import { knownState, readSourceState, readStoredEnds } from './source-state.ts';
 import { walStatus } from './status.ts';
 
 const slot = 'helvino_main';
@@ -82,18 +83,19 @@ test('the server waits for a stream that does not run – doctor and status say 
   const waiting = query(server, 'create table log (n int)').then(() => {
     committed = true;
   });
-  const state = () =>
+  const state = async () =>
     readSourceState({
       connection,
       slot,
+      clusters: await storedClusters(fixture.repository, 'main'),
       stored: undefined,
       storedNow: () => readStoredEnds(fixture.repository, 'main'),
       now: new Date(),
       clock: systemClock,
     });
   for (let i = 0; ; i++, await sleep(100)) {
-    const source = await state();
-    assert.ok(typeof source !== 'string');
+    const source = knownState(await state());
+    assert.ok(source);
     if (source.waiting > 0) break;
     assert.ok(i < 300, 'nobody waits');
   }
@@ -121,8 +123,8 @@ test('the server waits for a stream that does not run – doctor and status say 
     [good?.state, good?.detail],
     ['good', `commits wait until ${slot} has stored them: none can be lost`],
   );
-  const source = await state();
-  assert.ok(typeof source !== 'string');
+  const source = knownState(await state());
+  assert.ok(source);
   assert.equal(source.slot?.sync, 'sync');
   assert.deepEqual(walAlarms({ slot, limits, status, source }), []);
 });
