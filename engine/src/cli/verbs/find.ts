@@ -117,7 +117,7 @@ interface Commands {
 }
 
 /** `place`: where it was looked. */
-function commandsFor(transaction: FoundTransaction, place: readonly string[]): Commands {
+export function commandsFor(transaction: FoundTransaction, place: readonly string[]): Commands {
   const { xid, timeline, changes, isPast, unreachable } = transaction;
   if (unreachable !== undefined) return { restore: null };
   const where = [...(isPast ? [`--timeline ${timeline}`] : []), ...place];
@@ -137,6 +137,10 @@ function commandsFor(transaction: FoundTransaction, place: readonly string[]): C
 /** As the index calls a database of which no catalog snapshot knew the name. */
 function isUnnamed(database: string): boolean {
   return /^database \d+$/.test(database);
+}
+
+export function databaseWords(name: string): string {
+  return isUnnamed(name) ? name : `database ${printable(name)}`;
 }
 
 function transactionData(transaction: FoundTransaction, commands: Commands): Record<string, unknown> {
@@ -191,8 +195,7 @@ function findText(
     const on = timeline === result.newestTimeline ? '' : `  timeline ${timeline}`;
     const time = formatTime(new Date(transaction.time / 1000));
     lines.push(`${time}  transaction ${transaction.xid}  ${formatLsn(transaction.lsn)}${on}`);
-    for (const name of droppedDatabases)
-      lines.push(`    ${isUnnamed(name) ? name : `database ${printable(name)}`}: dropped`);
+    for (const name of droppedDatabases) lines.push(`    ${databaseWords(name)}: dropped`);
     for (const change of transaction.changes) lines.push(`    ${changeText(change, partial)}`);
     const { restore, rescue } = commands(transaction);
     lines.push(`    just before it: ${restore ?? `cannot be restored: ${unreachable}`}`);
