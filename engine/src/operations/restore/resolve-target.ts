@@ -116,6 +116,7 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
         ...candidate,
         path: pathUntil(candidate.path, found.end),
         end: found.end,
+        cut: candidate.cut && gapBehind(candidate),
         description: found.description,
         histories,
         rivals: course.rivals.filter(({ parted }) => parseLsn(parted) < found.end!),
