@@ -87,7 +87,8 @@ for (const major of matrixMajors) {
           await assert.rejects(client.query(sql), /read-only transaction|during recovery/, sql);
         await assert.rejects(client.query('begin read write'), /during recovery/);
         await client.query('rollback');
-        for (const sql of waysOut) await assert.rejects(client.query(sql), /permission denied|must be superuser/, sql);
+        for (const sql of waysOut)
+          await assert.rejects(client.query(sql), /permission denied|must be superuser/, sql);
         assert.equal(await one('select pg_is_in_recovery()'), true);
         assert.equal(await one('select rolsuper from pg_roles where rolname = current_user'), false);
 
