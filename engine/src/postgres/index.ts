@@ -39,7 +39,7 @@ export { type FetchReport, type FilePiece, fetchFileModule } from './file-pieces
 export { fingerprintDatabase, quoteIdentifier, type TableFingerprint } from './fingerprint.ts';
 export { IncrementalFileReader } from './incremental-file.ts';
 export { liftLimits, withoutIdleLimit } from './lift-limits.ts';
-export { initCluster, type LocalServer, startLocalServer } from './local-server.ts';
+export { initCluster, type LocalServer, type StartOptions, startLocalServer } from './local-server.ts';
 export {
   backendPid,
   beginLowLevelBackup,
@@ -60,7 +60,7 @@ export {
   walFileName,
   walSegmentBegin,
 } from './lsn.ts';
-export { freePort, giveUrl } from './network-access.ts';
+export { freePort, giveUrl, makeReader } from './network-access.ts';
 export { type OneValue, oneValue, timeOf } from './one-value.ts';
 export { openDatabase } from './open-database.ts';
 export { printSettings } from './print-settings.ts';

@@ -35,6 +35,35 @@ export async function giveUrl(
   }
 }
 
+/**
+ * A new role that reads all there is, in every database that takes connections, and is no superuser; the password is good for
+ * this server only.
+ */
+export async function makeReader(server: LocalServer): Promise<{ role: string; password: string }> {
+  const role = `helvino_open_${randomHex(4)}`;
+  const password = randomHex(16);
+  const client = await connectSql(server.connection);
+  try {
+    await client.query(`set password_encryption = 'scram-sha-256'`);
+    // Row level security would leave out rows without a word.
+    await client.query(
+      `create role ${role} login bypassrls password ${client.escapeLiteral(password)} in role pg_read_all_data, pg_monitor`,
+    );
+    const { rows } = await client.query<{ name: string; closed: boolean }>(
+      'select datname as name, datconnlimit = 0 as closed from pg_database where datallowconn and datconnlimit <> -2',
+    );
+    for (const { name, closed } of rows) {
+      const database = client.escapeIdentifier(name);
+      await client.query(`grant connect on database ${database} to ${role}`);
+      // Limits are not for superusers; this role is none, and nearly alone.
+      if (closed) await client.query(`alter database ${database} connection limit -1`);
+    }
+    return { role, password };
+  } finally {
+    await client.end();
+  }
+}
+
 /** Of 127.0.0.1, free a moment ago: that one, or any. Throws LOCAL_SERVER. */
 export async function freePort(wanted = 0): Promise<number> {
   const listener = createServer();

@@ -21,8 +21,10 @@ export const openVerb: Verb = {
   summary: 'start a throw-away server as of a moment, print its URL, and remove it at the end',
   details: [
     'Restores to a temporary place and starts a server there, on a local port, with a password of its own. It is removed on Ctrl-C, or when',
-    '--for is over. It is read-only unless --writable is given; nothing done on it reaches the source. With --json the first line is',
-    '{"event":"open","url":…}, the last the result.',
+    '--for is over. Nothing done on it reaches the source. Unless --writable is given, nothing can be written there, not even a temporary',
+    'table, whatever the session sets: it stays in recovery, and the URL is of a role of its own that reads everything in every database',
+    'and is no superuser. Unlogged tables, which are empty in every backup, cannot be read then. With --writable the URL is of the superuser.',
+    'With --json the first line is {"event":"open","url":…}, the last the result.',
   ],
   arguments: [{ name: '[backup]', description: 'id, the beginning of one, or latest (the default)' }],
   options: [
@@ -32,7 +34,7 @@ export const openVerb: Verb = {
     repositoryOption,
     ...recoveryOptions,
     { flags: '--for <duration>', description: 'remove it after this time', default: '1h' },
-    { flags: '--writable', description: 'allow writes' },
+    { flags: '--writable', description: 'allow writes, as the superuser' },
     { flags: '--port <number>', description: 'the local port (default: any free one)' },
     ...temporaryServerOptions,
     ...thawFirstOptions,
@@ -65,7 +67,7 @@ export const openVerb: Verb = {
       const event = { event: 'open', url: running.url, version: running.version, until, seconds };
       context.tell(event, [
         running.url,
-        `PostgreSQL ${running.version}: ${until}; for ${formatDuration(seconds)}, or until Ctrl-C`,
+        `PostgreSQL ${running.version}: ${until}; ${request.writable ? 'writable' : 'read-only'}; for ${formatDuration(seconds)}, or until Ctrl-C`,
       ]);
       // The signal ends the waiting early: that is how one closes it, not a failure.
       await context.clock.sleep(seconds * 1000, context.signal).catch(() => undefined);

@@ -1,6 +1,6 @@
 /**
  * `helvino open`: a server as of a moment, on a local port, to look into and copy from; gone when it is no longer wanted.
- * Reads or writes on it touch nothing else.
+ * Reads or writes on it touch nothing else. Without `writable` nothing on it can be written: read-only.ts.
  */
 import { join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
@@ -11,13 +11,16 @@ import {
   findBinaries,
   freePort,
   giveUrl,
+  type LocalServer,
   openDatabase,
+  type StartOptions,
   startLocalServer,
   sweepScratch,
 } from '../../postgres/index.ts';
 import type { Identities, Manifest, Repository } from '../../repository/index.ts';
 import type { Recovery } from '../restore/find-recovery.ts';
 import { restore } from '../restore/restore.ts';
+import { startReadOnly } from './read-only.ts';
 
 export interface OpenOptions {
   readonly repository: Repository;
@@ -66,23 +69,36 @@ export async function openServer(
   await restore({ ...options, directory: dataDir, delta: false, tablespaces, newTimeline: true });
   options.progress.phase('recovering');
   const port = options.port ?? (await freePort());
-  const server = await startLocalServer({
-    binaries,
-    dataDir,
-    runDir: scratch.directory,
-    user: facts.superuser,
-    database: facts.connectedTo,
-    settings: {
-      listen_addresses: '127.0.0.1',
-      port: String(port),
-      ...(options.writable ? {} : { default_transaction_read_only: 'on' }),
+  const start = options.writable ? startWritable : startReadOnly;
+  const { server, url } = await start(
+    {
+      binaries,
+      dataDir,
+      runDir: scratch.directory,
+      user: facts.superuser,
+      database: facts.connectedTo,
+      readyTimeoutMs: options.readyTimeoutMs,
+      signal: options.signal,
     },
-    readyTimeoutMs: options.readyTimeoutMs,
-    signal: options.signal,
-  });
+    port,
+  );
   cleanup.defer(() => server.stop('immediate').catch(() => undefined));
-  const url = await giveUrl(server, { role: facts.superuser, port });
   const known = ['postgres', server.connection.database];
   const database = await openDatabase(server.connection, known, options.signal);
   await onOpen({ url: `${url}/${encodeURIComponent(database)}`, version: binaries.version });
+}
+
+/** As the superuser, without a database. */
+async function startWritable(
+  options: StartOptions & { readonly user: string },
+  port: number,
+): Promise<{ server: LocalServer; url: string }> {
+  const settings = { listen_addresses: '127.0.0.1', port: String(port) };
+  const server = await startLocalServer({ ...options, settings });
+  try {
+    return { server, url: await giveUrl(server, { role: options.user, port }) };
+  } catch (thrown) {
+    await server.stop('immediate');
+    throw thrown;
+  }
 }

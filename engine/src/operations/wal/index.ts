@@ -1,7 +1,7 @@
 /** WAL: streamed or received, stored, watched. */
 export { type WalAlarm, walAlarms } from './alarms.ts';
 export { archiveClient, archiveCommand, writeArchiveClient } from './archive-client.ts';
-export { otherCluster, type StoredClusters, storedClusters } from './known-cluster.ts';
+export { storedClusters } from './known-cluster.ts';
 export { receiveWal } from './receive.ts';
 export { rivalChoices } from './rival-timelines.ts';
 export { defaultSlot, streamConnection } from './slot.ts';
