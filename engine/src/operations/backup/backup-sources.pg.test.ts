@@ -1,6 +1,17 @@
 /** What a source can be like: tablespaces, standby, TLS, few rights, odd names, never quiet. */
 import assert from 'node:assert/strict';
-import { appendFile, chmod, chown, mkdir, readdir, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  chmod,
+  chown,
+  mkdir,
+  readdir,
+  readlink,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import {
