@@ -7,9 +7,10 @@ import { startTestServer, type TestServer } from '../../../test/pg-server.ts';
 import { startWalStream } from '../../../test/wal-stream.ts';
 import { systemClock } from '../../base/clock.ts';
 import { HelvinoError } from '../../base/errors.ts';
+import { backupId } from '../../base/ids.ts';
 import { parseConfigText } from '../../config/index.ts';
 import { resolveConnection } from '../../postgres/index.ts';
-import { openRepository, type Repository } from '../../repository/index.ts';
+import { openRepository, putVerification, type Repository } from '../../repository/index.ts';
 import { openFsDriver } from '../../storage/index.ts';
 import { type HealthOptions, type HealthReport, health } from './health.ts';
 
@@ -130,5 +131,22 @@ describe('health', { concurrency: 1 }, () => {
       ['never verified: helvino verify --read-data', 'no backup is proven yet: helvino drill'],
     );
     assert.equal(report.state, 'warning');
+  });
+
+  test('a backup was found damaged, and then good by one that read less – critical until one that reads as much finds it good', async () => {
+    const { repository } = fixture;
+    const { id: backup } = (await repository.backups('main')).at(-1)!;
+    const verified = async (depth: string, damaged: string[]) => {
+      const verdict = damaged.length === 0 ? 'passed' : 'failed';
+      const now = new Date(Date.now() + ++verifications * 1000);
+      const result = { verdict, depth, finished: now.toISOString(), backups: 1, damaged, program: 'test' };
+      await putVerification(repository, { database: 'main', id: backupId(now), result });
+      return (await look()).checks.find(({ name }) => name === 'physical damage');
+    };
+    let verifications = 0;
+    assert.equal((await verified('every byte', [backup]))?.state, 'critical');
+    const found = await verified('structure', []);
+    assert.deepEqual([found?.state, found?.detail.includes(backup)], ['critical', true]);
+    assert.equal(await verified('every byte', []), undefined);
   });
 });

@@ -5,6 +5,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { asHelvinoError, HelvinoError } from '../../base/errors.ts';
 import { formatBytes } from '../../base/format.ts';
+import { silentProgress } from '../../base/progress.ts';
 import {
   type BackupMethod,
   formatAge,
@@ -15,6 +16,7 @@ import {
 import type { DatabaseConfig, LoadedConfig } from '../../config/index.ts';
 import type { ConnectionParams } from '../../postgres/index.ts';
 import type { LogPiece, Repository } from '../../repository/index.ts';
+import { knownDamage } from '../backup/known-damage.ts';
 import { CurrentFacts, type ProofState, proofState, proofText, staleBecause } from '../drill/proof/index.ts';
 import { measureOf, predictRecovery } from '../drill/report/prediction.ts';
 import type { DrillReport } from '../drill/report.ts';
@@ -133,6 +135,7 @@ export async function health(options: HealthOptions): Promise<HealthReport> {
     ...(await storedChecks(repository, newest)),
     ...(await copyChecks(options, newest)),
     verificationCheck(verification, state.now, settings.health.verifyEvery),
+    ...(await damageChecks(options, newest)),
     ...proofs.map(({ check }) => check),
     ...walState.checks,
     ...(await containerChecks(options)),
@@ -262,6 +265,20 @@ function verificationCheck(last: VerificationRecord | undefined, now: Date, ever
     return { name, state: 'critical', detail: `${detail}: ${last.damaged.slice(0, 3).join(', ')}` };
   if (age <= every) return { name, state: 'ok', detail };
   return { name, state: 'warning', detail: `${detail}; the objective is every ${formatAge(every)}` };
+}
+
+/** A verification of the structure alone, and good, says nothing of the bytes that one before it found changed. */
+async function damageChecks(
+  { repository, database }: HealthOptions,
+  newest: readonly KnownBackup[],
+): Promise<HealthCheck[]> {
+  const checks: HealthCheck[] = [];
+  for (const { kind, id, made } of newest) {
+    const backup = { database, id, started: made.toISOString() };
+    const detail = await knownDamage(repository, backup, silentProgress);
+    if (detail !== undefined) checks.push({ name: `${kind} damage`, state: 'critical', detail });
+  }
+  return checks;
 }
 
 interface KnownDrill {
