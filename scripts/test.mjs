@@ -15,7 +15,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { shareS3Server } from './test-s3.mjs';
@@ -104,7 +104,8 @@ const child = spawn(
     '--test',
     `--import=${new URL('test-end.mjs', import.meta.url)}`,
     '--test-reporter=spec',
-    '--test-concurrency=2',
+    // Tests wait for disks, servers and each other: one more than processors keeps these busy.
+    `--test-concurrency=${Math.max(2, Math.min(4, availableParallelism() + 1))}`,
     `--test-timeout=${slow ? 3_600_000 : 600_000}`,
     // What takes longest first: at the end no process waits for another.
     ...files.filter((file) => file.endsWith('.e2e.test.ts')),
