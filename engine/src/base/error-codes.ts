@@ -59,7 +59,13 @@ export const errorCodes = {
   SLOT_LOST: { exit: 75, http: 503, retry: true, meaning: 'The replication slot of a stream was lost or dropped while the stream ran.', hint: 'take a backup: it closes the gap; `helvino doctor` explains max_slot_wal_keep_size' },
   SERVER_ERROR: { exit: 69, http: 502, retry: false, meaning: 'The PostgreSQL server reported an error.', hint: "look at the server's log for the same time" },
   SERVER_CORRUPT: { exit: 65, http: 409, retry: false, meaning: 'The source has pages whose checksum is wrong.', hint: 'do not remove earlier backups; docs/operations/damaged-pages.md says what to do; --no-verify-checksums takes a backup all the same' },
-  SERVER_WRONG_CLUSTER: { exit: 65, http: 409, retry: false, meaning: 'The server is not the cluster that this database has been: its system identifier differs.', hint: 'connect to the right server; for a new cluster run `helvino backup --full --new-cluster`' },
+  SERVER_WRONG_CLUSTER: {
+    exit: 65,
+    http: 409,
+    retry: false,
+    meaning: 'The server is not the cluster that this database has been: its system identifier differs.',
+    hint: 'connect to the right server; for a new cluster give it a database of its own in helvino.yaml or, if no WAL is stored, run `helvino backup --full --new-cluster`',
+  },
   SOURCE_UNREADABLE: { exit: 77, http: 403, retry: false, meaning: "Files of the server's data directory, which a backup is to read itself, cannot be read here.", hint: 'run Helvino as the user of the server, or with --read replication' },
   PROTOCOL: { exit: 76, http: 502, retry: false, meaning: 'Bytes that were received do not follow the protocol or format.', hint: 'see that nothing between changes the bytes (a proxy, a pooler), and that the versions fit' },
 

@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { matrixMajors } from '../../test/pg-server.ts';
+import { edgeMajors } from '../../test/pg-server.ts';
 import { findBinaries, type ServerBinaries } from './binaries.ts';
 import { connectSql } from './connect.ts';
 import { initCluster, type LocalServer, startLocalServer } from './local-server.ts';
@@ -38,7 +38,7 @@ async function ask(
   }
 }
 
-for (const major of matrixMajors) {
+for (const major of edgeMajors) {
   suite(`local server of PostgreSQL ${major}`, () => {
     let binaries: ServerBinaries;
     let scratch: Scratch;

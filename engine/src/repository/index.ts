@@ -61,6 +61,7 @@ export {
   holdsPrefix,
   packName,
   proofPrefix,
+  proofsPrefix,
   runsPrefix,
   verificationsPrefix,
 } from './layout.ts';
@@ -84,6 +85,7 @@ export {
   logFiles,
   logPieceKeyId,
   logPieceName,
+  logPrefix,
   openLogFile,
   putLogFile,
   putLogPiece,

@@ -41,7 +41,7 @@ export async function chooseParent(
       'SERVER_WRONG_CLUSTER',
       `the server's system identifier is ${source.systemId}; the backups of ${database} are of ${newest.facts.systemId}`,
       {
-        hint: 'check the connection; if the cluster was made anew (initdb, pg_upgrade), say so with --new-cluster',
+        hint: 'check the connection; if the cluster was made anew (initdb, pg_upgrade), say so with --new-cluster or, where WAL is stored, give it a database of its own in helvino.yaml',
       },
     );
   }

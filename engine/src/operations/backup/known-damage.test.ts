@@ -36,10 +36,12 @@ class Notes {
     depth: VerifyReport['depth'],
     state: 'good' | 'damaged',
     more: readonly string[] = [],
+    good: readonly string[] = [],
   ): Promise<void> {
     this.one.clock.advance(3_600_000);
     const of = (damaged: string) => ({ database: 'db', id: damaged, state: 'damaged' as const, damage: [] });
-    const backups = [...more.map(of), { ...of(id), state }];
+    const seen = good.map((other) => ({ ...of(other), state: 'good' as const }));
+    const backups = [...more.map(of), { ...of(id), state }, ...seen];
     const verdict = state === 'good' && more.length === 0 ? 'passed' : 'failed';
     const facts = { others: [], entered: [], packs: 0, archived: 0, bytesRead: 0 };
     await recordVerification(
@@ -47,6 +49,13 @@ class Notes {
       { verdict, depth, backups, ...facts },
       { databases: ['db'], clock: this.one.clock, program: 'test', progress: silentProgress },
     );
+  }
+
+  /** An incremental backup of the one before. */
+  async built(later: string, parent: string): Promise<Manifest> {
+    const started = this.one.clock.now().toISOString();
+    await this.one.commit(later, [], { kind: 'incremental', parent, started, finished: started });
+    return this.one.repository.manifest('db', later);
   }
 
   async drilled(...checks: readonly [string, HelvinoError | 'passed'][]): Promise<void> {
@@ -108,6 +117,37 @@ test('a verification found it damaged – until one that reads as much finds it 
   assert.equal(await notes.by(), undefined);
   await notes.verified('structure', 'damaged');
   assert.equal(await notes.by(), 'verification');
+});
+
+test('damage that was found while backups went on – is known of all that build on it, and of none that does not', async () => {
+  const notes = await Notes.open();
+  const ids = [1, 2, 3].map((n) => `20260101T0${n}0000Z-00000001`) as [string, string, string];
+  await notes.built(ids[0], id);
+  await notes.built(ids[1], ids[0]);
+  const last = await notes.built(ids[2], ids[1]);
+  await notes.one.commit('20260101T040000Z-00000001', []);
+  const apart = await notes.one.repository.manifest('db', '20260101T040000Z-00000001');
+  const of = (manifest: Manifest) => knownDamage(notes.one.repository, manifest, silentProgress);
+  // They began before the last ones were there.
+  await notes.verified('every byte', 'damaged', [ids[0]]);
+  const said = (await of(last))!;
+  assert.match(
+    said,
+    new RegExp(`^the verification of .* found backup ${ids[0]} damaged, on which ${ids[2]}`),
+  );
+  assert.equal(await of(apart), undefined);
+  await notes.verified('every byte', 'good', [], [ids[0]]);
+  assert.equal(await of(last), said, 'it says nothing of what it has not seen');
+  await notes.verified('every byte', 'good', [], ids);
+  assert.equal(await of(last), undefined);
+  await notes.drilled(['restore', damagedObject('packs/aa/aaaa', 'it was changed')]);
+  assert.match(
+    (await of(last))!,
+    new RegExp(`^the drill of .* found backup ${id} damaged, on which ${ids[2]}`),
+  );
+  assert.equal(await of(apart), undefined);
+  await notes.verified('every byte', 'good', [], ids);
+  assert.equal(await of(last), undefined);
 });
 
 test('many others are damaged, too – it is known all the same', async () => {

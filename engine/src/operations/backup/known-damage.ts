@@ -1,18 +1,21 @@
 /**
- * What verifications and drills have found of a backup since it was made. Damage stays known until a verification that reads
- * as much finds the backup good: one of the structure alone says nothing of a changed byte.
+ * What verifications and drills have found of a backup since it was made, or of one on which it builds while that was going on.
+ * Damage stays known until a verification that reads as much finds the backup good: one of the structure alone says nothing
+ * of a changed byte, and one that began before the backup was there nothing at all.
  */
 import { HelvinoError } from '../../base/errors.ts';
 import { formatTime } from '../../base/format.ts';
 import type { Progress } from '../../base/progress.ts';
 import {
   type ManifestSummary,
+  proofsPrefix,
   type Repository,
   readVerification,
   verificationNames,
 } from '../../repository/index.ts';
 import type { DrillReport } from '../drill/report.ts';
-import type { VerificationRecord } from '../verify/record.ts';
+import { isDamage } from '../stored-damage.ts';
+import { newestKept, type VerificationRecord } from '../verify/record.ts';
 
 /** How much a verification reads: each finds what those before it find. */
 const depths: readonly string[] = [
@@ -25,12 +28,14 @@ const storedBytes = depths.indexOf('stored bytes');
 const clockSlackMs = 600_000;
 
 interface Found {
+  /** It, or one on which it builds. */
+  readonly backup: string;
   readonly by: 'verification' | 'drill';
   /** ISO 8601, UTC. */
   readonly on: string;
 }
 
-type Notes = Pick<Repository, 'driver' | 'ring' | 'proofs'>;
+type Notes = Pick<Repository, 'driver' | 'ring' | 'proofs' | 'summary'>;
 type Backup = Pick<ManifestSummary, 'database' | 'id' | 'started'>;
 
 /** What was found and not refuted, in words; undefined when nothing is known. Throws only what keeps the store from being read. */
@@ -41,7 +46,9 @@ export async function knownDamage(
 ): Promise<string | undefined> {
   const drilled = await damageInDrills(repository, backup, progress);
   const found = await damageInVerifications(repository, backup, { drilled, progress });
-  return found && `the ${found.by} of ${formatTime(new Date(found.on))} found backup ${backup.id} damaged`;
+  if (!found) return undefined;
+  const builds = found.backup === backup.id ? '' : `, on which ${backup.id} builds`;
+  return `the ${found.by} of ${formatTime(new Date(found.on))} found backup ${found.backup} damaged${builds}`;
 }
 
 /** `drilled`: what a drill found; refuted by a later verification of all that is stored. */
@@ -58,7 +65,12 @@ async function damageInVerifications(
     const record = await unlessUnreadable(read, progress);
     const depth = depths.indexOf(record?.depth ?? '');
     if (!record || depth <= good) continue;
-    if (record.damaged.includes(backup.id)) return { by: 'verification', on: record.finished };
+    const covers = hasSeen(record, backup);
+    const damaged = covers
+      ? record.damaged.find((one) => one === backup.id)
+      : await parentIn(repository, backup, record.damaged);
+    if (damaged !== undefined) return { backup: damaged, by: 'verification', on: record.finished };
+    if (!covers) continue;
     good = depth;
     if (left && depth >= storedBytes && record.finished > left.on) left = undefined;
     if (good === depths.length - 1) break;
@@ -66,26 +78,85 @@ async function damageInVerifications(
   return left;
 }
 
+/** False: the backup came while it was verifying. Records of earlier versions do not say what they have seen. */
+function hasSeen({ newest }: VerificationRecord, { id }: Backup): boolean {
+  if (newest === undefined || newest.includes(id)) return true;
+  return newest.length === newestKept && id < newest[0]!;
+}
+
+/** The nearest backup on which it builds, however far back, that is one of these. */
+async function parentIn(
+  repository: Notes,
+  { database, id }: Backup,
+  wanted: readonly string[],
+): Promise<string | undefined> {
+  const [oldest] = wanted.filter((one) => one < id).sort();
+  for (let at: string | undefined = id; oldest !== undefined && at !== undefined && at > oldest; ) {
+    // Of one that is not there any more, or not good, the next is not known.
+    const summary: ManifestSummary | undefined = await repository.summary(database, at).catch(unlessLost);
+    at = summary?.parent;
+    if (at !== undefined && wanted.includes(at)) return at;
+  }
+  return undefined;
+}
+
+function unlessLost(thrown: unknown): undefined {
+  if (isDamage(thrown) || (thrown instanceof HelvinoError && thrown.code === 'BACKUP_NOT_FOUND')) return;
+  throw thrown;
+}
+
 /** Newest first: those that may have looked at the backup. Most often there is one, or none. */
 async function namesSince(repository: Notes, { database, started }: Backup): Promise<string[]> {
-  const since = new Date(Date.parse(started) - clockSlackMs).toISOString().replace(/[-:]|\.\d+/g, '');
+  const since = idTime(Date.parse(started) - clockSlackMs);
   const names = await verificationNames(repository, database);
   return names.filter((name) => name.slice(name.lastIndexOf('/') + 1) >= since).reverse();
 }
 
-/** By the newest drill that came far enough to say something. */
+/** By the newest drill of it that came far enough to say something; without one, of a backup on which it builds. */
 async function damageInDrills(
   repository: Notes,
-  { id }: Backup,
+  backup: Backup,
   progress: Progress,
 ): Promise<Found | undefined> {
+  const own = await drillOf(repository, backup.id, progress);
+  if (own !== undefined) return own === 'good' ? undefined : own;
+  const found = new Map<string, Found>();
+  for (const id of (await unlessUnreadable(drilledMeanwhile(repository, backup), progress)) ?? []) {
+    const said = await drillOf(repository, id, progress);
+    if (said !== undefined && said !== 'good') found.set(id, said);
+  }
+  const parent = await parentIn(repository, backup, [...found.keys()]);
+  return parent === undefined ? undefined : found.get(parent);
+}
+
+/** Older backups of which a drill may have ended after this one began: those of a day before. */
+async function drilledMeanwhile({ driver }: Notes, { id, started }: Backup): Promise<Set<string>> {
+  const since = idTime(Date.parse(started) - 86_400_000);
+  const drilled = new Set<string>();
+  for await (const { name } of driver.list(proofsPrefix)) {
+    const [, backup, drill] = name.split('/') as [string, string, string];
+    if (backup < id && drill >= since) drilled.add(backup);
+  }
+  return drilled;
+}
+
+function idTime(time: number): string {
+  return new Date(time).toISOString().replace(/[-:]|\.\d+/g, '');
+}
+
+/** What the newest that came far enough says. */
+async function drillOf(
+  repository: Notes,
+  id: string,
+  progress: Progress,
+): Promise<Found | 'good' | undefined> {
   const proofs = (await unlessUnreadable(repository.proofs(id), progress)) ?? [];
   for (const { proof } of proofs.reverse()) {
     const { checks = [], finished } = proof as Partial<DrillReport>;
     // WAL that is stored besides the backup is no part of it.
     const damaged = checks.some((check) => check.damaged !== undefined && !check.damaged.startsWith('wal/'));
-    if (damaged && finished !== undefined) return { by: 'drill', on: finished };
-    if (checks.some(({ name, state }) => name === 'restore' && state === 'passed')) return undefined;
+    if (damaged && finished !== undefined) return { backup: id, by: 'drill', on: finished };
+    if (checks.some(({ name, state }) => name === 'restore' && state === 'passed')) return 'good';
   }
   return undefined;
 }

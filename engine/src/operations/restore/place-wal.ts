@@ -42,16 +42,16 @@ export function walBytes({ manifest, end }: ResolvedTarget): number {
 export async function placeWal(options: PlaceWalOptions): Promise<void> {
   const { directory, target, progress } = options;
   const folder = join(directory, 'pg_wal');
-  const facts = backupFacts(target.manifest);
-  const workers = Math.max(2, Math.min(8, availableParallelism()));
-  const pool = new LogOpenerPool({ workers });
+  const { walSegmentSize } = backupFacts(target.manifest);
+  const { pool, atOnce } = openers(walSegmentSize);
   try {
     await mkdir(join(folder, 'archive_status'), { recursive: true, mode: 0o700 });
     for (const [name, bytes] of target.histories) await placeFile(options, name, bytes);
     progress.phase('placing WAL', walBytes(target), 'bytes');
-    const segments = new Segments(options, facts.walSegmentSize);
-    const atOnce = Math.max(2, Math.min(workers + 2, Math.floor(memoryLimit / (2 * facts.walSegmentSize))));
-    const placed = mapParallel(runs(options), atOnce, (run) => placeRun(options, { run, segments, pool }));
+    const segments = new Segments(options, walSegmentSize);
+    const placed = mapParallel(runs(options), atOnce, (run) =>
+      openRun(options, { run, pool, slices: (part) => segments.slices(part) }),
+    );
     for await (const run of placed) {
       await segments.finish(run);
       progress.advance(Number(run.to - run.from));
@@ -65,13 +65,24 @@ export async function placeWal(options: PlaceWalOptions): Promise<void> {
 
 /** Reads and opens all of it, and writes nothing. Throws what `placeWal` would: REPOSITORY_DAMAGED, STORAGE_*. */
 export async function proveWal(options: PlaceWalOptions): Promise<void> {
-  const { target, log, progress, signal } = options;
-  progress.phase('reading WAL', walBytes(target), 'bytes');
-  for (const stretch of stretches(target))
-    for await (const bytes of log.bytes(stretch)) {
-      signal.throwIfAborted();
-      progress.advance(bytes.length);
-    }
+  const { target, progress } = options;
+  const { pool, atOnce } = openers(backupFacts(target.manifest).walSegmentSize);
+  try {
+    progress.phase('reading WAL', walBytes(target), 'bytes');
+    const opened = mapParallel(runs(options), atOnce, (run) =>
+      openRun(options, { run, pool, slices: async () => [] }),
+    );
+    for await (const { from, to } of opened) progress.advance(Number(to - from));
+  } finally {
+    await pool.close();
+  }
+}
+
+/** How many runs at once: as many as keep the workers busy, and fit into memory. */
+function openers(segmentSize: number): { pool: LogOpenerPool; atOnce: number } {
+  const workers = Math.max(2, Math.min(8, availableParallelism()));
+  const fit = Math.floor(memoryLimit / (2 * segmentSize));
+  return { pool: new LogOpenerPool({ workers }), atOnce: Math.max(2, Math.min(workers + 2, fit)) };
 }
 
 /** What is to be placed of each timeline, along the path, in order. */
@@ -94,15 +105,19 @@ function* runs({ target, log, signal }: PlaceWalOptions): Generator<PieceRun & {
     }
 }
 
-async function placeRun<Run extends PieceRun>(
+/** `slices`: where the bytes of a part go. All of it is opened, wherever they go. */
+async function openRun<Run extends PieceRun>(
   { log }: PlaceWalOptions,
-  { run, segments, pool }: { run: Run; segments: Segments; pool: LogOpenerPool },
+  { run, pool, slices }: { run: Run; pool: LogOpenerPool; slices: (part: PieceRun) => Promise<LogSlice[]> },
 ): Promise<Run> {
   try {
-    for (const { piece, from, to, sealed, dataKey } of await log.fetch(run)) {
-      const slices = await segments.slices({ piece, from, to });
-      await pool.open({ name: piece.name, sealed, dataKey, slices });
-    }
+    for (const { piece, from, to, sealed, dataKey } of await log.fetch(run))
+      await pool.open({
+        name: piece.name,
+        sealed,
+        dataKey,
+        slices: await slices({ piece, from, to }),
+      });
     return run;
   } catch (thrown) {
     throw named(thrown, run);
@@ -117,7 +132,7 @@ function named(thrown: unknown, { piece, from, to }: PieceRun): unknown {
   if (isLoss(thrown)) return lostRun(thrown, { piece, from, to });
   if (!thrown.code.startsWith('STORAGE_')) return thrown;
   return new HelvinoError(thrown.code, `${what} could not be fetched: ${thrown.message}`, {
-    hint: 'no server can start on the directory yet; when the store answers again, run the same restore: it goes on',
+    hint: 'when the store answers again, run the same restore: it goes on; no server can start on what is half-made',
     cause: thrown,
     context,
   });

@@ -42,7 +42,7 @@ export async function checkServer(
       findings.push(
         ...(cluster ? [cluster] : []),
         // What a slot of another cluster is like says nothing of our stream.
-        ...(await checkWal(client, cluster?.state === 'missing' ? undefined : names)),
+        ...(await checkWal(client, cluster && cluster.state !== 'good' ? undefined : names)),
         ...settings(source),
         await readRights(client),
         ...hidden(source),
@@ -74,7 +74,9 @@ export async function checkConfigured(connection: () => Promise<ConnectionParams
 function checkCluster(clusters: StoredClusters, systemId: string): Finding | undefined {
   const name = 'cluster';
   const other = otherCluster(clusters, systemId);
-  if (other) return { name, state: 'missing', detail: other.message, hint: other.hint };
+  // Backups of a cluster that was made anew work, its WAL does not.
+  const state = clusters.backups === systemId ? 'advice' : 'missing';
+  if (other) return { name, state, detail: other.message, hint: other.hint };
   if (clusters.backups === undefined && clusters.wal === undefined) return undefined;
   return { name, state: 'good', detail: `${systemId}, as what is stored of ${clusters.database}` };
 }

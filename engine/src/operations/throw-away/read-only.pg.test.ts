@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { makeFixture, query } from '../../../test/backup-fixture.ts';
-import { matrixMajors, startTestServer } from '../../../test/pg-server.ts';
+import { edgeMajors, startTestServer } from '../../../test/pg-server.ts';
 import { systemClock } from '../../base/clock.ts';
 import { silentProgress } from '../../base/progress.ts';
 import { connectSql, resolveConnection } from '../../postgres/index.ts';
@@ -55,7 +55,7 @@ const waysOut = [
   'set role postgres',
 ];
 
-for (const major of matrixMajors) {
+for (const major of edgeMajors) {
   test(`PostgreSQL ${major}, opened to read – all is read; nothing can be written, whatever the source grants and the session sets`, async () => {
     await using server = await startTestServer({ templates: true, major });
     await using fixture = await makeFixture();

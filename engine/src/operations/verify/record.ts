@@ -14,8 +14,13 @@ export interface VerificationRecord {
   readonly backups: number;
   /** What was damaged: every backup, which the next one must know of, then the first twenty objects. */
   readonly damaged: readonly string[];
+  /** Of the backups that it has seen, the newest, oldest first: what came while it was at work is not among them. */
+  readonly newest?: readonly string[];
   readonly program: string;
 }
+
+/** More than come while one is at work. */
+export const newestKept = 100;
 
 export async function recordVerification(
   repository: Repository,
@@ -40,6 +45,10 @@ export async function recordVerification(
       finished: now.toISOString(),
       backups: own.length,
       damaged,
+      newest: own
+        .map(({ id }) => id)
+        .sort()
+        .slice(-newestKept),
       program,
     };
     try {

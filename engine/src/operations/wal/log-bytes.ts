@@ -13,6 +13,7 @@ import {
   type LogPiece,
   LogPieces,
   logPieceKeyId,
+  logPrefix,
   PieceOpener,
   type Repository,
 } from '../../repository/index.ts';
@@ -100,6 +101,7 @@ export class StoredLog {
         `WAL of timeline ${line} from ${formatLsn(from)} to ${formatLsn(to)} is not stored without a gap`,
         {
           hint: '`helvino wal status` shows the ranges that are stored',
+          context: { object: `${logPrefix}${this.#database}` },
         },
       );
     }
@@ -168,6 +170,12 @@ export function lostRun(thrown: HelvinoError, { piece, from, to }: PieceRun): He
   return new HelvinoError(thrown.code, `${what} cannot be had: ${thrown.message}`, {
     hint: `take another copy of the repository, or recover to just before it: --to ${formatLsn(from)} --timeline ${piece.line}`,
     cause: thrown,
-    context: { ...thrown.context, timeline: piece.line, from: formatLsn(from), to: formatLsn(to) },
+    context: {
+      ...thrown.context,
+      object: piece.name,
+      timeline: piece.line,
+      from: formatLsn(from),
+      to: formatLsn(to),
+    },
   });
 }

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { makeFixture, query } from '../../../test/backup-fixture.ts';
-import { matrixMajors, startTestServer } from '../../../test/pg-server.ts';
+import { edgeMajors, startTestServer } from '../../../test/pg-server.ts';
 import { enoughRoom, loseSlotWhileStarting, tightConfig, writeMuch } from '../../../test/slot-loss.ts';
 import { rowsAtLatest, startWalStream } from '../../../test/wal-stream.ts';
 import { walStatus } from './status.ts';
 
-for (const major of matrixMajors) {
+for (const major of edgeMajors) {
   test(`PostgreSQL ${major}, a slot that lost WAL – a typed gap and a warning, the stream goes on, a new backup closes it`, async () => {
     await using server = await startTestServer({
       major,
