@@ -107,9 +107,7 @@ const child = spawn(
     // Tests wait for disks, servers and each other: one more than processors keeps these busy.
     `--test-concurrency=${Math.max(2, Math.min(4, availableParallelism() + 1))}`,
     `--test-timeout=${slow ? 3_600_000 : 600_000}`,
-    // What takes longest first: at the end no process waits for another.
-    ...files.filter((file) => file.endsWith('.e2e.test.ts')),
-    ...files.filter((file) => !small.includes(file) && !file.endsWith('.e2e.test.ts')),
+    ...files.filter((file) => !small.includes(file)),
     ...bundles,
   ],
   { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] },
