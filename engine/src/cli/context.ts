@@ -48,30 +48,33 @@ export function createContext(
   const { env, cwd, options } = input;
   const display = options.json || options.quiet ? undefined : new ProgressDisplay(input.stderr, systemClock);
   const warnings: string[] = [];
+  const progress = recording(display ?? warningsOnly(input.stderr), warnings);
   let loaded: Promise<LoadedConfig> | undefined;
   return {
     ...input,
     clock: systemClock,
     display,
     warnings,
-    progress: recording(display ?? warningsOnly(input.stderr), warnings),
+    progress,
     tell(event, text) {
       display?.clear();
       input.stdout.write(`${options.json ? JSON.stringify(event) : text.join('\n')}\n`);
     },
-    config: () => (loaded ??= loadWhenNeeded({ file: options.config, env, cwd })),
+    config: () => (loaded ??= loadWhenNeeded({ file: options.config, env, cwd }, progress)),
     confirm: (what, name, given) => confirm(input, { what, name, given }),
   };
 }
 
 /** The schema and the YAML reader are most of what `--version` would load. */
-async function loadWhenNeeded(options: {
-  file?: string;
-  env: Environment;
-  cwd: string;
-}): Promise<LoadedConfig> {
-  const { loadConfig } = await import('../config/index.ts');
-  return loadConfig(options);
+async function loadWhenNeeded(
+  options: { file?: string; env: Environment; cwd: string },
+  progress: Progress,
+): Promise<LoadedConfig> {
+  const { configWarnings, loadConfig } = await import('../config/index.ts');
+  const loaded = await loadConfig(options);
+  for (const { path, problem, hint } of configWarnings(loaded.config))
+    progress.note('warn', `${loaded.file}: ${path}: ${problem}: ${hint}`);
+  return loaded;
 }
 
 /** --quiet and --json leave progress out, never a warning. */

@@ -2,7 +2,7 @@
  * The schema of `helvino.yaml`. Descriptions and defaults here are what `docs/reference/configuration.md` shows.
  */
 import * as z from 'zod';
-import { secretIn } from './connection-secret.ts';
+import { holdsPassword } from './connection-secret.ts';
 import { drillPlan } from './drills.ts';
 import { duration, size } from './quantities.ts';
 import { rescue } from './rescue.ts';
@@ -40,12 +40,11 @@ const connection = z
   .strictObject({
     url: z
       .string()
-      .refine((url) => secretIn(url) === undefined, {
-        error: ({ input }) =>
-          secretIn(String(input)) === 'password'
-            ? 'holds a password, which this file must not: use `password: { env: NAME }`'
-            : `holds a secret (${secretIn(String(input))}), which this file must not: use a \`service\` of pg_service.conf`,
-      })
+      // Other secrets are warned of (warnings.ts).
+      .refine(
+        (url) => !holdsPassword(url),
+        'holds a password, which this file must not: use `password: { env: NAME }`',
+      )
       .optional()
       .describe('A PostgreSQL URL or `keyword=value` string, without the password or another secret.'),
     service: z.string().optional().describe('A service of `pg_service.conf`.'),

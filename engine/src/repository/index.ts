@@ -43,7 +43,7 @@ export { type ChunkRef, type Extent, type FileEntry, overlayExtents } from './ex
 export { readFileContent } from './file-reader.ts';
 export { isDead, thisProcess } from './holder.ts';
 export { addHold, assertNotHeld, compareHolds, type Hold, liftHold, listHolds } from './holds.ts';
-export { addCatalogKey, planReseal, type ResealPlan, reseal } from './key-ring-changes.ts';
+export { addCatalogKey, nextCatalogRing, planReseal, type ResealPlan, reseal } from './key-ring-changes.ts';
 export {
   type CatalogRing,
   checkRecipient,

@@ -60,16 +60,20 @@ export async function reseal(
 }
 
 /** A new catalog key before the old ones: what is written from now on is opened by it. The next backup is a full one. */
+export function nextCatalogRing({ ring }: Repository): CatalogRing {
+  return catalogRing([newKey(), ...ring.keys]);
+}
+
+/** The newest key of `ring`, for `recipients`: before anything is written under it. */
 export async function addCatalogKey(
   repository: Repository,
+  ring: CatalogRing,
   recipients: readonly string[],
-): Promise<CatalogRing> {
-  const key = newKey();
+): Promise<void> {
   await sealKey(repository.driver, {
     prefix: catalogKeysPrefix,
-    key,
+    key: ring.current,
     repositoryId: repository.id,
     recipients,
   });
-  return catalogRing([key, ...repository.ring.keys]);
 }

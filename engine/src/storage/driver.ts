@@ -8,7 +8,8 @@
  * - "There is no such object" is only said by a store that was reached: a store that is away is STORAGE_UNAVAILABLE.
  * - `list` yields every object under the prefix once, in order of name (UTF-8 bytes); half-written objects never appear.
  * - `remove` of a missing object succeeds; once it has resolved, the object does not come back after a power cut.
- * - No object's name may be the folder of another (`a` beside `a/b`): a driver may refuse with STORAGE_EXISTS.
+ * - No object's name may be the folder of another (`a` beside `a/b`): a driver may refuse with STORAGE_DENIED, as anything
+ *   else that is no object and in the way. STORAGE_EXISTS is taken for "stored already".
  * - Failures are HelvinoErrors of the STORAGE_* family; a malformed name, range or buffer is the caller's bug, INTERNAL.
  *   A driver classifies; it does not retry (see retry.ts).
  */

@@ -184,7 +184,7 @@ test('symbolic links inside the store – are never written through, read or lis
     await assert.rejects(driver.put('packs/x', [text('x')], once), hasCode('STORAGE_DENIED'));
     await assert.rejects(driver.put('packs/x', [text('x')], { ifAbsent: false }), hasCode('STORAGE_DENIED'));
     await assert.rejects(driver.remove('packs/secret'), hasCode('STORAGE_DENIED'));
-    await assert.rejects(driver.put('a/file', [text('x')], once), hasCode('STORAGE_EXISTS'));
+    await assert.rejects(driver.put('a/file', [text('x')], once), hasCode('STORAGE_DENIED'));
     await assert.rejects(driver.get('a/file'), hasCode('STORAGE_NOT_FOUND'));
     assert.equal(await driver.head('a/file'), undefined);
     await driver.put('a/file', [text('own')], { ifAbsent: false });
@@ -237,7 +237,19 @@ test('a root that another run makes after we opened it – is ours as well', () 
     await other.put('x', [text('x')], once);
     assert.deepEqual(await namesOf(one, ''), ['x']);
     await one.put('y', [text('y')], once);
-    await assert.rejects(openFsDriver({ root: join(root, 'x') }), hasCode('STORAGE_EXISTS'));
+    await assert.rejects(openFsDriver({ root: join(root, 'x') }), hasCode('STORAGE_DENIED'));
+  }));
+
+test('a file where a folder is needed, a folder where an object is to be – refused, never "it exists": that is taken for stored', () =>
+  inFolder(async (root) => {
+    await writeFile(join(root, 'keys'), '');
+    await mkdir(join(root, 'a/b'), { recursive: true });
+    const driver = await openFsDriver({ root });
+    for (const name of ['keys/data/x', 'keys/x', 'a/b', 'a'])
+      for (const ifAbsent of [true, false])
+        await assert.rejects(driver.put(name, [text('x')], { ifAbsent }), hasCode('STORAGE_DENIED'), name);
+    assert.deepEqual(await namesOf(driver, ''), ['keys']);
+    assert.deepEqual(await temporaries(root), []);
   }));
 
 test('what is no object (lost+found, leftovers of NFS, empty folders) – is not listed', () =>

@@ -33,7 +33,7 @@ const noHardLinks = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'];
 /**
  * A store in the folder `root`, which is made (mode 0700) by the first write if it does not exist. Sweeps temporary files
  * of writers that are known to be dead, and those of unknown writers after 24 h. `hooks` are for crash tests.
- * Throws STORAGE_DENIED, STORAGE_EXISTS (a file is there), STORAGE_UNAVAILABLE.
+ * Throws STORAGE_DENIED (also where a file is there), STORAGE_UNAVAILABLE.
  */
 export async function openFsDriver(options: {
   readonly root: string;
@@ -206,6 +206,7 @@ class FsDriver implements StorageDriver {
 
   /** Whoever is told that an object exists may rely on it: its name is made durable first, whoever wrote it. */
   async #refuse(name: string): Promise<never> {
+    await this.#folders.assertObject(name);
     await this.#makeDurable(name);
     throw new HelvinoError('STORAGE_EXISTS', `${name} exists in ${this.#folders.root}`, {
       hint: 'nothing is overwritten; if the same thing was stored before, nothing is to be done',

@@ -14,17 +14,18 @@ const meanings: Readonly<Record<string, readonly [ErrorCode, string]>> = {
     'STORAGE_NOT_FOUND',
     'list the repository to see what is there; if an object vanished, run helvino verify',
   ],
-  EEXIST: ['STORAGE_EXISTS', 'nothing is overwritten; choose another name'],
+  // None of these is STORAGE_EXISTS: no object is there that could be relied on.
+  EEXIST: ['STORAGE_DENIED', 'something else stands in the way, which helvino did not store; move it away'],
   ENOTDIR: [
-    'STORAGE_EXISTS',
+    'STORAGE_DENIED',
     'a file stands where a folder is needed; this is not how helvino stores things, move it away',
   ],
   EISDIR: [
-    'STORAGE_EXISTS',
+    'STORAGE_DENIED',
     'a folder stands where a file is needed; this is not how helvino stores things, move it away',
   ],
   ENOTEMPTY: [
-    'STORAGE_EXISTS',
+    'STORAGE_DENIED',
     'a folder stands where a file is needed; this is not how helvino stores things, move it away',
   ],
   EACCES: ['STORAGE_DENIED', denied],

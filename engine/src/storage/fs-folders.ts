@@ -118,6 +118,12 @@ export class FsFolders {
     await syncNearest(folder, this.root);
   }
 
+  /** Throws when what has the name of an object is none: nobody may take it for one that is stored. */
+  async assertObject(name: string): Promise<void> {
+    const facts = await lookAt(this.path(name));
+    if (facts !== undefined && !facts.isFile()) throw notAFile(this.path(name), facts);
+  }
+
   /** Throws when a folder on the way to `name` is a symbolic link; false when one is missing or a file. */
   async reaches(name: string): Promise<boolean> {
     let folder = this.root;
@@ -205,18 +211,23 @@ function cannotBeMade(root: string, cause: unknown): HelvinoError {
 }
 
 function notAFolder(path: string, facts: BigIntStats): HelvinoError {
-  if (facts.isSymbolicLink()) {
-    return new HelvinoError(
-      'STORAGE_DENIED',
-      `${path} is a symbolic link, which is not followed inside a store`,
-      {
-        hint: 'move or mount the folder itself there',
-        context: { path },
-      },
-    );
-  }
-  return new HelvinoError('STORAGE_EXISTS', `${path} is a file where a folder is needed`, {
+  if (facts.isSymbolicLink()) return notFollowed(path, 'move or mount the folder itself there');
+  return new HelvinoError('STORAGE_DENIED', `${path} is a file where a folder is needed`, {
     hint: 'if helvino did not make this file, move it away',
     context: { path },
   });
+}
+
+function notAFile(path: string, facts: BigIntStats): HelvinoError {
+  if (facts.isSymbolicLink()) return notFollowed(path, 'move it away');
+  const what = facts.isDirectory() ? 'a folder' : 'no file';
+  return new HelvinoError('STORAGE_DENIED', `${path} is ${what} where a file is needed`, {
+    hint: 'if helvino did not make this, move it away',
+    context: { path },
+  });
+}
+
+function notFollowed(path: string, hint: string): HelvinoError {
+  const message = `${path} is a symbolic link, which is not followed inside a store`;
+  return new HelvinoError('STORAGE_DENIED', message, { hint, context: { path } });
 }

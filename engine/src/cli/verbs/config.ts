@@ -1,3 +1,4 @@
+import { configWarnings, showableConfig } from '../../config/index.ts';
 import { facts } from '../output/table.ts';
 import type { Verb } from '../verb.ts';
 
@@ -8,13 +9,17 @@ const check: Verb = {
   async run(context) {
     const { file, config } = await context.config();
     const databases = Object.keys(config.databases);
+    const warnings = configWarnings(config).length;
     return {
       data: { file, databases, repositories: Object.keys(config.repositories) },
       text: facts([
         ['file', file],
         ['databases', databases.join(', ') || 'none'],
         ['repositories', Object.keys(config.repositories).join(', ')],
-        ['state', 'valid'],
+        [
+          'state',
+          warnings === 0 ? 'valid' : `valid, with ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`,
+        ],
       ]),
     };
   },
@@ -22,10 +27,11 @@ const check: Verb = {
 
 const show: Verb = {
   name: 'config show',
-  summary: 'show the configuration with all defaults',
+  summary: 'show the configuration with all defaults, without secrets',
   examples: ['helvino config show --json'],
   async run(context) {
-    const { file, config } = await context.config();
+    const { file, config: whole } = await context.config();
+    const config = showableConfig(whole);
     return { data: { file, config }, text: JSON.stringify(config, null, 2).split('\n') };
   },
 };

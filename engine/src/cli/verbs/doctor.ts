@@ -1,3 +1,4 @@
+import { configWarnings } from '../../config/index.ts';
 import { surroundingsOf } from '../../operations/index.ts';
 import { checkClock, checkProofs, checkServer, checkStore } from '../../operations/setup/index.ts';
 import { checkContainers } from '../../operations/volume/index.ts';
@@ -41,7 +42,13 @@ export const doctorVerb: Verb = {
       env: context.env,
     });
     const time = await checkClock(host.repositoryHandle, context.clock);
-    const findings = [own, time, ...proofs, ...store, ...containers, ...check.findings];
+    const configuration = configWarnings(host.loaded.config).map(({ path, problem, hint }) => ({
+      name: 'configuration',
+      state: 'advice' as const,
+      detail: `${path} ${problem}`,
+      hint,
+    }));
+    const findings = [own, time, ...configuration, ...proofs, ...store, ...containers, ...check.findings];
     const ready = check.ready && containers.length === 0;
     return { data: { ...check, ready, findings }, text: findingsText(findings), exit: ready ? 0 : 1 };
   },

@@ -1,12 +1,12 @@
 /** Changes to who can restore: the repository's sealings and helvino.yaml together. */
-import { readFile } from 'node:fs/promises';
-import { HelvinoError } from '../../base/errors.ts';
-import { replaceFile } from '../../base/replace-file.ts';
+import { asHelvinoError, HelvinoError } from '../../base/errors.ts';
+import { type FileChange, prepareChange } from '../../base/replace-file.ts';
 import { setRecipients } from '../../config/index.ts';
 import {
   addCatalogKey,
   formatCatalogRing,
   type Identities,
+  nextCatalogRing,
   planReseal,
   type Repository,
   type ResealPlan,
@@ -24,19 +24,26 @@ export interface ChangeKeys {
 
 /** Seals every key to exactly `recipients`, then says so in helvino.yaml. */
 export async function changeRecipients(change: ChangeKeys, identities: Identities): Promise<ResealPlan> {
-  const plan = await reseal(change.repository, { recipients: change.recipients, identities });
-  await nameRecipients(change);
+  const { file, repository, recipients } = change;
+  // Ready before: a file that kept the old recipients would have the next backup sealed to them.
+  await using naming = await nameRecipients(change);
+  const plan = await reseal(repository, { recipients, identities });
+  await commitAfter(
+    naming,
+    `every key is sealed to ${recipients.join(', ')} already: name exactly these under \`recipients\` in ${file} before the next backup`,
+  );
   return plan;
 }
 
 /** Only what is written from now on: the keys that are there stay as they are. */
 export async function changeFutureRecipients(change: ChangeKeys): Promise<void> {
   await planReseal(change.repository, change.recipients);
-  await nameRecipients(change);
+  await using naming = await nameRecipients(change);
+  await naming.commit();
 }
 
-async function nameRecipients({ file, repositoryNames, recipients }: ChangeKeys): Promise<void> {
-  await rewrite(file, (text) =>
+function nameRecipients({ file, repositoryNames, recipients }: ChangeKeys): Promise<FileChange> {
+  return prepareChange(file, (text) =>
     repositoryNames.reduce((changed, name) => setRecipients(changed, name, recipients), text),
   );
 }
@@ -46,16 +53,21 @@ export async function rotateCatalogKey(
   { repository, recipients }: ChangeKeys,
   keyFile: string,
 ): Promise<string> {
-  const ring = await addCatalogKey(repository, recipients);
-  await rewrite(keyFile, () => formatCatalogRing(ring.keys));
+  const ring = nextCatalogRing(repository);
+  await using keeping = await prepareChange(keyFile, () => formatCatalogRing(ring.keys));
+  // Nothing may be written under a key that no recipient can open, so the file has it last.
+  await addCatalogKey(repository, ring, recipients);
+  await commitAfter(
+    keeping,
+    `the repository has the new key ${ring.currentId}, which nothing uses: this host goes on with the old one until the command is run again`,
+  );
   return ring.currentId;
 }
 
-async function rewrite(file: string, change: (text: string) => string): Promise<void> {
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new HelvinoError('CONFIG_INVALID', `${file} cannot be changed: ${(cause as Error).message}`, {
-      cause,
-    });
+/** `state`: of the repository, which is changed already, and what to do. */
+async function commitAfter(change: FileChange, state: string): Promise<void> {
+  await change.commit().catch((thrown: unknown) => {
+    const { code, message, hint, context } = asHelvinoError(thrown);
+    throw new HelvinoError(code, message, { cause: thrown, context, hint: `${hint}; ${state}` });
   });
-  await replaceFile(file, change(text));
 }

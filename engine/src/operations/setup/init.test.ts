@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import {
   chmod,
+  chown,
   mkdir,
   mkdtemp,
   readdir,
@@ -14,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { asUser, isRoot } from '../../../test/as-user.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { parseConfigText } from '../../config/index.ts';
 import { createIdentity, recipientOf } from '../../repository/index.ts';
@@ -142,7 +144,7 @@ test('a place that cannot be – at once, and nothing is left: the corrected com
   const before = await readdir(folder, { recursive: true });
   const begun = performance.now();
   for (const [place, code] of [
-    [join(folder, 'file', 'repository'), 'STORAGE_EXISTS'],
+    [join(folder, 'file', 'repository'), 'STORAGE_DENIED'],
     ['/proc/x', 'STORAGE_DENIED'],
     [join(folder, 'elsewhere', 'repository'), 'REPOSITORY_EXISTS'],
   ] as const) {
@@ -170,6 +172,22 @@ test('it fails after the repository was made – the identity stays, and what is
   for (const name of [identityName, 'helvino.catalog.key', 'repository'])
     assert.ok(there.includes(name), name);
 });
+
+for (const name of ['keys', 'evidence'] as const) {
+  test(`a plain file named ${name} in the place – never a repository whose ${name} are nowhere`, async (t) => {
+    const folder = await newFolder(t);
+    await mkdir(join(folder, 'repository'));
+    await writeFile(join(folder, 'repository', name), '');
+    const error = await errorOf(init(optionsFor(folder)));
+    assert.equal(error.code, 'STORAGE_DENIED');
+    assert.match(error.message, new RegExp(`repository/${name} is a file where a folder is needed`));
+    assert.match(error.hint, /move it away/);
+    const begun = name === 'evidence';
+    assert.equal((await readdir(join(folder, 'repository'))).includes('helvino.json'), begun);
+    assert.equal((await readdir(folder)).includes(identityName), begun);
+    assert.ok(!(await readdir(folder)).includes('helvino.yaml'));
+  });
+}
 
 test('an identity that is there, or in the place of another file – refused, and left as it is', async (t) => {
   const folder = await newFolder(t);
@@ -230,4 +248,27 @@ test('init killed when all was made – run again it says how to go on', async (
   await init(optionsFor(folder));
   const again = await errorOf(init(optionsFor(folder)));
   assert.match(`${again.message} | ${again.hint}`, /has a database "main" \| `helvino doctor` checks it/);
+});
+
+test("another repository in root's file for our group – made; where the file cannot be changed nothing is", {
+  skip: !isRoot && 'needs root',
+}, async (t) => {
+  const folder = await newFolder(t);
+  const file = join(folder, 'helvino.yaml');
+  const { recipients } = await init(optionsFor(folder));
+  const helvino = { uid: 23, gid: 34 };
+  for (const path of [file, folder]) await chown(path, 0, helvino.gid);
+  await chown(join(folder, 'helvino.drill.key'), helvino.uid, helvino.gid);
+  await chmod(file, 0o660);
+  // Each may take away only what is his own there.
+  await chmod(folder, 0o3770);
+  const second = { ...at(join(folder, 'second')), database: 'shop', recipients };
+  await asUser(helvino, () => init(optionsFor(folder, second)));
+  assert.deepEqual(Object.keys((await configIn(folder)).repositories), ['main', 'shop']);
+  await chmod(file, 0o640);
+  const before = await readdir(folder);
+  const third = { ...at(join(folder, 'third')), database: 'stock', recipients };
+  const error = await asUser(helvino, () => errorOf(init(optionsFor(folder, third))));
+  assert.deepEqual([error.code, /neither write to it/.test(error.message)], ['CONFIG_INVALID', true]);
+  assert.deepEqual(await readdir(folder), before);
 });

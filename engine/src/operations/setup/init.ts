@@ -1,14 +1,15 @@
 /**
  * `helvino init`: configuration, keys, repository. Nothing that exists is overwritten. Order: the identity is on disk
  * before anything is sealed to it, the catalog key before the configuration that names it. What is made on this host
- * without the repository comes before it: a repository is not begun where its keys cannot be written. When it fails
- * before anything is sealed, what was made is removed; after that all stays, as somebody may need it.
+ * without the repository comes before it: a repository is not begun where its keys, or its name in a configuration that
+ * is there, cannot be written. When it fails before anything is sealed, what was made is removed; after that all stays,
+ * as somebody may need it.
  */
 import { lstat, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { HelvinoError, systemCode } from '../../base/errors.ts';
 import { makeFolders } from '../../base/make-folders.ts';
-import { replaceFile } from '../../base/replace-file.ts';
+import { type FileChange, prepareChange, replaceFile } from '../../base/replace-file.ts';
 import { syncFolder } from '../../base/sync-path.ts';
 import {
   addDatabase,
@@ -91,10 +92,8 @@ async function create(options: InitOptions, { name, storage, text }: NewReposito
   const drillKeyFile = signingKeyFile(file);
   const identity = options.recipients.length > 0 ? undefined : await newIdentity(options, { name, text });
   const recipients = identity ? [identity.recipient] : options.recipients;
-  const configuration = configText(options, {
-    repository: { name, storage, recipients, catalogKeyFile: `./${basename(keyFile)}` },
-    text,
-  });
+  const added = { name, storage, recipients, catalogKeyFile: `./${basename(keyFile)}` };
+  const configuration = configText(options, { repository: added, text });
   if (identity && [file, keyFile, drillKeyFile].includes(identity.file))
     throw new HelvinoError('USAGE', `--identity-out: ${identity.file} is for something else`, {
       hint: 'name another file; it is to be kept away from this host',
@@ -104,8 +103,11 @@ async function create(options: InitOptions, { name, storage, text }: NewReposito
   await refuseLeftovers(files, options, text);
   const driver = await openStorage(withDefaults(storage), { env, directory });
   const made = new Made();
+  let change: FileChange | undefined;
   try {
     await made.folder(directory);
+    if (text !== undefined)
+      change = await prepareChange(file, (there) => configText(options, { repository: added, text: there }));
     if (identity) await made.file(identity.file, () => write(identity.file, identity.text));
     const drillKey = drillKeyThere ?? (await made.file(drillKeyFile, () => createSigningKey(drillKeyFile)));
     const onSealed = () => made.keep();
@@ -115,10 +117,12 @@ async function create(options: InitOptions, { name, storage, text }: NewReposito
       `# Catalog key of ${driver.capabilities.place}. It opens structure, not data. Keep it on this host only.\n${formatCatalogRing(repository.ring.keys)}`,
     );
     await putPublicKey(repository, drillKey);
-    await (text === undefined ? write(file, configuration) : replaceFile(file, configuration));
+    await (change ? change.commit() : write(file, configuration));
   } catch (thrown) {
     if (await made.removed()) throw thrown;
     throw cutOff(thrown, driver.capabilities.place, options);
+  } finally {
+    await change?.[Symbol.asyncDispose]();
   }
   return { file, repository: name, recipients, written: [file, ...files], identityFile: identity?.file };
 }
