@@ -81,7 +81,9 @@ function buildProgram() {
 
 // A file's start takes half a second of a processor: those that need no server and no other program share processes. Each
 // keeps a suite of its own, so that its hooks are for its own tests.
-const small = files.filter((file) => !/\.(pg|e2e|slow)\.test\.ts$/.test(file));
+const small = files.filter(
+  (file) => !/\.(pg|e2e|slow)\.test\.ts$/.test(file) && !needsS3.test(basename(file)),
+);
 const shared = mkdtempSync(join(tmpdir(), 'hv-tests-'));
 process.on('exit', () => rmSync(shared, { recursive: true, force: true }));
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
