@@ -14,3 +14,18 @@ export function backupId(now: Date): string {
   const millisecond = now.getUTCMilliseconds().toString(16).padStart(3, '0');
   return `${now.toISOString().replace(/[-:]|\.\d+/g, '')}-${millisecond}${randomHex(3).slice(1)}`;
 }
+
+/** When a backup began, by its name, to the second; undefined for another name. */
+export function backupIdTime(id: string): Date | undefined {
+  const match = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-/.exec(id);
+  if (!match) return undefined;
+  const [year, month, ...rest] = match.slice(1).map(Number) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  return new Date(Date.UTC(year, month - 1, ...rest));
+}

@@ -19,7 +19,6 @@ import {
   type LogPiece,
   LogPieces,
   listLogNotes,
-  logFiles,
   openLogNote,
   type Repository,
 } from '../../repository/index.ts';
@@ -29,9 +28,10 @@ import { StoredLog } from '../wal/log-bytes.ts';
 import { pathOf } from '../wal/path-of.ts';
 import { partedAt } from '../wal/rival-timelines.ts';
 import { type FindFilter, matches } from './find-filter.ts';
+import { readHistories, unreadWords } from './histories.ts';
 import { Reaches } from './reaches.ts';
 import { readWal, stateBefore } from './read-wal.ts';
-import { type Kin, type SearchStep, searchPlan } from './search-plan.ts';
+import { type Kin, mergedPlan, planUntil, type SearchStep, searchPlan } from './search-plan.ts';
 import { tablePlaces } from './table-places.ts';
 
 export interface FindOptions {
@@ -51,7 +51,7 @@ export interface FoundTransaction extends IndexedTransaction {
   readonly timeline: number;
   /** Done where the newest timeline's path no longer was on this one: it is not in the live database. */
   readonly isPast: boolean;
-  /** Why no backup leads to the moment before it; undefined: one does. */
+  /** Why no backup leads to the moment before it; undefined: one does, or it could not be looked, which is noted. */
   readonly unreachable: string | undefined;
 }
 
@@ -120,37 +120,52 @@ class Search {
   }
 
   async run(): Promise<FindResult> {
-    const { repository, database, timeline, limit, identities } = this.#options;
+    const { repository, database, limit, identities, progress, signal } = this.#options;
     if (identities) this.#log = await StoredLog.open(repository, identities, database);
     const pieces = this.#log?.pieces ?? (await LogPieces.read(repository.driver, database));
     const lines = [...new Set([...pieces.lines, ...this.#notes.lines])].sort((a, b) => b - a);
     this.#lines = lines;
-    this.#histories = await logFiles(repository, database);
+    const { files: histories, unread } = await readHistories(repository, database);
+    this.#histories = histories;
     if (lines.length === 0)
       throw new HelvinoError('STORAGE_NOT_FOUND', `no WAL of ${database} is stored`, {
         hint: 'run `helvino wal stream` as a service: what happens from then on can be found',
       });
-    if (timeline !== undefined && !lines.includes(timeline))
-      throw new HelvinoError('USAGE', `no WAL of timeline ${timeline} is stored`, {
-        hint: `there is WAL of timeline ${lines.join(', ')}`,
-      });
-    const more = await this.#steps(
-      lines
-        .filter((line) => timeline === undefined || line === timeline)
-        .map((line) => searchPlan(line, { notes: this.#notes, pieces, kin: this.#kinOf(line) })),
-    );
+    const more = await this.#steps(this.#plans(pieces));
     const gaps = await recordedGaps(repository, database);
     this.#tellGaps(gaps);
     const found = this.#found.slice(0, limit).reverse();
     await this.#nameTheUnnamed(found);
-    const reaches = new Reaches({ repository, database, pieces, gaps, histories: this.#histories });
+    const unknownLines = new Set(unread.keys());
+    const known = { repository, database, pieces, gaps, histories, unknownLines, progress, signal };
+    const transactions = await new Reaches(known).judge(found, lines[0]!);
+    // At the end: what is tried again is told once.
+    for (const [line, why] of unread) progress.note('warn', unreadWords(line, why));
     return {
-      transactions: await reaches.judge(found, lines[0]!),
+      transactions,
       more,
       newestTimeline: lines[0]!,
       searched: this.#searched,
       notSearched: this.#notSearched,
     };
+  }
+
+  #plans(pieces: Iterable<LogPiece>): Iterable<SearchStep>[] {
+    const { timeline } = this.#options;
+    const planOf = (line: number) => searchPlan(line, { notes: this.#notes, pieces, kin: this.#kinOf(line) });
+    if (timeline === undefined) return this.#lines.map(planOf);
+    const parts: Iterable<SearchStep>[] = [];
+    for (const line of this.#lines) {
+      if (line === timeline) parts.push(planOf(line));
+      // The end of a timeline may be stored only as the begin of one that left it.
+      const until = pathOf(line, this.#histories).find((step) => step.timeline === timeline)?.until;
+      const shared = until === undefined ? [] : [...planUntil(planOf(line), until)];
+      if (shared.length > 0) parts.push(shared);
+    }
+    if (parts.length > 0) return [mergedPlan(parts)];
+    throw new HelvinoError('USAGE', `no WAL of timeline ${timeline} is stored`, {
+      hint: `there is WAL of timeline ${this.#lines.join(', ')}`,
+    });
   }
 
   #kinOf(line: number): Kin[] {
@@ -264,8 +279,10 @@ class Search {
 
   /** What was not read: a record that only we do not understand may hide any of the step. */
   #tellDamage(step: SearchStep, damaged: readonly WalDamage[]): void {
-    for (const { message, lost } of damaged)
-      this.#notSearched.push({ ...range(step), ...(lost ?? {}), why: message });
+    // An index may be of more than is asked for.
+    for (const { lsn, message, lost } of damaged)
+      if (parseLsn(lost?.from ?? lsn) < step.end)
+        this.#notSearched.push({ ...range(step), ...(lost ?? {}), why: message });
   }
 
   /** An index goes over damage, of which only the gap that was recorded says. */

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { TestClock } from '../../../test/repository-fixture.ts';
 import { LogIndex } from '../../repository/index.ts';
 import { openMemoryDriver } from '../../storage/index.ts';
-import { searchPlan } from './search-plan.ts';
+import { mergedPlan, planUntil, searchPlan } from './search-plan.ts';
 
 const ranges = fc.array(
   fc.record({ begin: fc.nat(60), length: fc.integer({ min: 1, max: 12 }) }).map(({ begin, length }) => ({
@@ -112,4 +112,26 @@ test('a timeline’s first segment begins with its parent’s WAL – searched w
     [[1, 0n, 1200n], wal[1]],
   );
   assert.deepEqual(plan(1)[0], ['wal', 1, 1000n, 1200n]);
+});
+
+test('a timeline that went on alone, and what only the timeline that left it has of its end – one plan up to the fork, newest first', async () => {
+  const notes = await indexOf([
+    { line: 1, begin: 0n, end: 700n },
+    { line: 1, begin: 1000n, end: 1200n },
+    { line: 2, begin: 700n, end: 900n },
+    { line: 2, begin: 900n, end: 1600n },
+    { line: 2, begin: 1600n, end: 2000n },
+  ]);
+  const [own, child] = [1, 2].map((line) => searchPlan(line, { notes, pieces: [] }));
+  const plan = [...mergedPlan([planUntil(child!, 1000n), own!])];
+  assert.deepEqual(
+    plan.map(({ line, begin, end }) => [line, begin, end]),
+    [
+      [1, 1000n, 1200n],
+      [2, 900n, 1000n],
+      [2, 700n, 900n],
+      [1, 0n, 700n],
+    ],
+  );
+  assert.deepEqual([...mergedPlan([[], []])], []);
 });

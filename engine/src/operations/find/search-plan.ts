@@ -41,6 +41,25 @@ export function* searchPlan(line: number, stored: Stored): Generator<SearchStep,
   for (const gap of gaps) yield* filled(gap, ranges, stored);
 }
 
+/** The part of a plan that is before a position. */
+export function* planUntil(plan: Iterable<SearchStep>, position: bigint): Generator<SearchStep, void, void> {
+  for (const step of plan) if (step.begin < position) yield { ...step, end: least(step.end, position) };
+}
+
+/** Plans of lines that hold the same WAL, as one: newest first, where they overlap what leads further first. */
+export function* mergedPlan(plans: readonly Iterable<SearchStep>[]): Generator<SearchStep, void, void> {
+  const rest = plans.map((plan) => plan[Symbol.iterator]());
+  const heads = rest.map((plan) => plan.next().value || undefined);
+  for (;;) {
+    let newest: number | undefined;
+    for (const [i, head] of heads.entries())
+      if (head && (newest === undefined || head.end > heads[newest]!.end)) newest = i;
+    if (newest === undefined) return;
+    yield heads[newest]!;
+    heads[newest] = rest[newest]!.next().value || undefined;
+  }
+}
+
 /** What has no index of its own line may have one of a line that shares it; or be searched, or missed, as an older line's. */
 function filled(gap: LedgerRange, ranges: readonly LedgerRange[], stored: Stored): SearchStep[] {
   const { line } = gap;

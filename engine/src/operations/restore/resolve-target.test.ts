@@ -131,10 +131,12 @@ test('the WAL at the end of a timeline that was left is missing – the gap goes
   await putLogFile(repository, { database: 'main', kind: 'history', name: '00000002.history', bytes });
   for (const [begin, to] of [
     [6, '0/680000'],
-    [7, '0/700000'],
+    [8, '0/800000'],
   ] as const) {
     const { log, ...rest } = given([[3, 5]], { older: at(3) + 40n });
-    const pieces = [...log.pieces, { line: 2, begin: at(begin), end: at(9) }];
+    // The former primary went on alone: its WAL is behind the fork.
+    const alone = { line: 1, begin: at(7), end: at(8) };
+    const pieces = [...log.pieces, alone, { line: 2, begin: at(begin), end: at(9) }];
     const options = {
       repository: { ...rest.repository, driver: repository.driver, ring: repository.ring },
       log: { ...log, pieces, lines: [1, 2] },

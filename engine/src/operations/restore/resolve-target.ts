@@ -272,7 +272,9 @@ function resumesAt(
   /** A timeline's first segment repeats what its parent's has before the fork. */
   let fork = 0n;
   for (const { timeline, until } of path) {
-    const own = timeline < line ? [] : ranges.filter((range) => range.line === timeline);
+    // What a timeline has behind the fork is of a server that went on alone: no path leads there.
+    const isOn = ({ begin }: LedgerRange) => until === undefined || begin < until;
+    const own = timeline < line ? [] : ranges.filter((range) => range.line === timeline && isOn(range));
     const next =
       timeline === line ? own.find(({ begin }) => begin > reach) : own.find(({ end }) => end > fork);
     if (next) return next.begin > fork ? next.begin : fork;
