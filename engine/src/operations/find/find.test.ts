@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { notedProgress } from '../../../test/noted-progress.ts';
 import { memoryRepository } from '../../../test/repository-fixture.ts';
 import { encodeLogIndex, type LogIndexPart } from '../../postgres/index.ts';
-import { logPieceName, putLogFile, putLogNote } from '../../repository/index.ts';
+import { logPieceName, putLogFile, putLogNote, type Repository } from '../../repository/index.ts';
+import type { StorageDriver } from '../../storage/index.ts';
 import { findTransactions } from './find.ts';
 
 const segment = 1n << 20n;
@@ -58,7 +59,7 @@ async function given(stored: readonly Stored[]) {
     });
     return { found: transactions.map(({ xid, timeline: on }) => [xid, on]), notSearched, more };
   };
-  return { driver, find, notes, history: `wal/main/history/${name}` };
+  return { repository, find, notes, history: `wal/main/history/${name}` };
 }
 
 function damageAt(tenths: number): LogIndexPart['damaged'][number] {
@@ -109,21 +110,24 @@ test('transactions before a fork in WAL of the next timeline that has no index â
 });
 
 test('a history is damaged â€“ everything is searched all the same, and the damage is told', async () => {
+  const changes = (change: (bytes: Buffer) => Buffer) => async (driver: StorageDriver, name: string) =>
+    driver.put(name, [change(Buffer.from(await driver.get(name)))], { ifAbsent: false });
   const damages = [
-    (bytes: Buffer) => bytes.subarray(0, -1),
+    changes((bytes) => bytes.subarray(0, -1)),
     // Of the key's id.
-    (bytes: Buffer) => Buffer.from(bytes.map((byte, i) => (i === 9 ? byte ^ 1 : byte))),
+    changes((bytes) => Buffer.from(bytes.map((byte, i) => (i === 9 ? byte ^ 1 : byte)))),
+    async (driver: StorageDriver, name: string, repository: Repository) => {
+      await driver.remove(name);
+      const bytes = Buffer.from('no line');
+      await putLogFile(repository, { database: 'main', kind: 'history', name: '00000002.history', bytes });
+    },
   ];
   for (const damage of damages) {
-    const { driver, find, notes, history } = await given(failedOver);
-    const whole = Buffer.from(await driver.get(history));
-    await driver.put(history, [damage(whole)], { ifAbsent: false });
+    const { repository, find, notes, history } = await given(failedOver);
+    await damage(repository.driver, history, repository);
     const { found } = await find();
     assert.deepEqual(found.map(([xid]) => xid).sort(), [45, 55, 62, 64, 67, 75, 78]);
     assert.equal(notes.length, 1);
-    assert.match(
-      notes[0]!,
-      /^the history of timeline 2 cannot be read \(wal\/main\/history\/00000002\.history /,
-    );
+    assert.match(notes[0]!, /^the history of timeline 2 cannot be read \((wal\/main\/history\/|"no line")/);
   }
 });
