@@ -28,4 +28,4 @@ export {
 export { readSecret, type SecretSource } from './secret.ts';
 export { parseStorage, type StorageInput, withDefaults } from './storage.ts';
 export { parseDuration, parseSize } from './units.ts';
-export { type ConfigWarning, configWarnings, showableConfig } from './warnings.ts';
+export { configWarnings, showableConfig } from './warnings.ts';
