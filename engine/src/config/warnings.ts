@@ -2,7 +2,7 @@
 import { secretIn, withoutSecrets } from './connection-secret.ts';
 import type { Config } from './schema.ts';
 
-export interface ConfigWarning {
+interface ConfigWarning {
   /** `databases.shop.connection.url` */
   readonly path: string;
   readonly problem: string;

@@ -27,7 +27,13 @@ class MemoryDriver implements StorageDriver {
   async put(name: string, body: readonly Uint8Array[], options: PutOptions): Promise<void> {
     assertObjectName(name);
     const old = this.#objects.get(name);
-    if ((old !== undefined && options.ifAbsent) || this.#isFolder(name) || this.#isBelowObject(name)) {
+    if (this.#isFolder(name) || this.#isBelowObject(name)) {
+      throw new HelvinoError('STORAGE_DENIED', `${name} in memory would be an object and a folder`, {
+        hint: 'choose another name',
+        context: { name },
+      });
+    }
+    if (old !== undefined && options.ifAbsent) {
       throw new HelvinoError('STORAGE_EXISTS', `${name} exists in memory`, {
         hint: 'nothing is overwritten; choose another name',
         context: { name },
