@@ -136,9 +136,11 @@ test('damage that was found while backups went on – is known of all that build
     new RegExp(`^the verification of .* found backup ${ids[0]} damaged, on which ${ids[2]}`),
   );
   assert.equal(await of(apart), undefined);
-  await notes.verified('every byte', 'good', [], [ids[0]]);
+  await notes.verified('every byte', 'good');
   assert.equal(await of(last), said, 'it says nothing of what it has not seen');
-  await notes.verified('every byte', 'good', [], ids);
+  await notes.verified('structure', 'good', [], ids);
+  assert.equal(await of(last), said, 'it has not read so much');
+  await notes.verified('every byte', 'good', [], [ids[0]]);
   assert.equal(await of(last), undefined);
   await notes.drilled(['restore', damagedObject('packs/aa/aaaa', 'it was changed')]);
   assert.match(
@@ -148,6 +150,19 @@ test('damage that was found while backups went on – is known of all that build
   assert.equal(await of(apart), undefined);
   await notes.verified('every byte', 'good', [], ids);
   assert.equal(await of(last), undefined);
+});
+
+test('damage that was mended before an incremental backup – is not known of that', async () => {
+  const notes = await Notes.open();
+  await notes.verified('stored bytes', 'damaged');
+  await notes.drilled(['restore', damagedObject('packs/aa/aaaa', 'it was changed')]);
+  await notes.verified('every byte', 'good');
+  notes.one.clock.advance(60_000);
+  const next = await notes.built('20260101T050000Z-00000001', id);
+  assert.equal(await knownDamage(notes.one.repository, next, silentProgress), undefined);
+  notes.one.clock.advance(3_600_000);
+  const later = await notes.built('20260101T060000Z-00000001', next.id);
+  assert.equal(await knownDamage(notes.one.repository, later, silentProgress), undefined);
 });
 
 test('many others are damaged, too – it is known all the same', async () => {

@@ -60,26 +60,33 @@ async function damageInVerifications(
   let left = drilled;
   // The deepest of those that found it good.
   let good = -1;
+  const newer: VerificationRecord[] = [];
   for (const name of (await unlessUnreadable(namesSince(repository, backup), progress)) ?? []) {
     const read = readVerification(repository, name) as Promise<VerificationRecord>;
     const record = await unlessUnreadable(read, progress);
     const depth = depths.indexOf(record?.depth ?? '');
     if (!record || depth <= good) continue;
-    const covers = hasSeen(record, backup);
+    const covers = hasSeen(record, backup.id);
+    const standing = record.damaged.filter((one) => !newer.some((other) => refutes(other, one, depth)));
     const damaged = covers
-      ? record.damaged.find((one) => one === backup.id)
-      : await parentIn(repository, backup, record.damaged);
+      ? standing.find((one) => one === backup.id)
+      : await parentIn(repository, backup, standing);
     if (damaged !== undefined) return { backup: damaged, by: 'verification', on: record.finished };
-    if (!covers) continue;
-    good = depth;
-    if (left && depth >= storedBytes && record.finished > left.on) left = undefined;
+    newer.push(record);
+    if (left && refutes(record, left.backup, storedBytes) && record.finished > left.on) left = undefined;
+    if (covers) good = depth;
     if (good === depths.length - 1) break;
   }
   return left;
 }
 
+/** Whether a record finds a backup good that an older one, or a drill, found damaged by reading so much. */
+function refutes(record: VerificationRecord, id: string, depth: number): boolean {
+  return depths.indexOf(record.depth) >= depth && hasSeen(record, id) && !record.damaged.includes(id);
+}
+
 /** False: the backup came while it was verifying. Records of earlier versions do not say what they have seen. */
-function hasSeen({ newest }: VerificationRecord, { id }: Backup): boolean {
+function hasSeen({ newest }: VerificationRecord, id: string): boolean {
   if (newest === undefined || newest.includes(id)) return true;
   return newest.length === newestKept && id < newest[0]!;
 }
@@ -121,9 +128,11 @@ async function damageInDrills(
   const own = await drillOf(repository, backup.id, progress);
   if (own !== undefined) return own === 'good' ? undefined : own;
   const found = new Map<string, Found>();
+  const began = Date.parse(backup.started) - clockSlackMs;
   for (const id of (await unlessUnreadable(drilledMeanwhile(repository, backup), progress)) ?? []) {
     const said = await drillOf(repository, id, progress);
-    if (said !== undefined && said !== 'good') found.set(id, said);
+    // What had ended before was known when this one was begun.
+    if (said !== undefined && said !== 'good' && Date.parse(said.on) > began) found.set(id, said);
   }
   const parent = await parentIn(repository, backup, [...found.keys()]);
   return parent === undefined ? undefined : found.get(parent);

@@ -32,7 +32,7 @@ describe('health', { concurrency: 1 }, () => {
       config: { summarize_wal: 'on' },
     });
     fixture = await makeFixture();
-    await query(server, 'create table t as select i from generate_series(1, 1000) i');
+    await query(server, 'create table t as select i, md5(i::text) from generate_series(1, 20000) i');
     await fixture.takeBackup(server);
   });
   after(async () => {
