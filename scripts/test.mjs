@@ -15,7 +15,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { shareS3Server } from './test-s3.mjs';
@@ -106,8 +106,7 @@ const child = spawn(
     '--test',
     `--import=${new URL('test-end.mjs', import.meta.url)}`,
     '--test-reporter=spec',
-    // Tests wait for disks, servers and each other: one more than processors keeps these busy.
-    `--test-concurrency=${Math.max(2, Math.min(4, availableParallelism() + 1))}`,
+    '--test-concurrency=2',
     `--test-timeout=${slow ? 3_600_000 : 600_000}`,
     ...files.filter((file) => !small.includes(file)),
     ...bundles,
