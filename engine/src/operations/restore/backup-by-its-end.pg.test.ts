@@ -44,7 +44,7 @@ async function backupAround(fixture: Fixture, server: TestServer, work: () => Pr
       process.kill(rows[0]!.pid, 'SIGCONT');
     }
   });
-  const manifest = await fixture.takeBackup(server, { maxRateKiB: 12_288, progress: middle.progress });
+  const manifest = await fixture.takeBackup(server, { maxRateKiB: 3_072, progress: middle.progress });
   await middle.done();
   return manifest;
 }
