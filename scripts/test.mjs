@@ -51,7 +51,7 @@ if (files.some((file) => file.endsWith('.e2e.test.ts'))) {
   const program = buildProgram();
   if (program !== undefined) process.env.HELVINO_TEST_PROGRAM = join(program, 'bin', 'helvino.mjs');
 }
-const needsS3 = /^(s3-.*|s3|copies)\.((e2e|slow)\.)?test\.ts$/;
+const needsS3 = /^(s3-.*|s3|copies)\.(e2e\.)?test\.ts$/;
 if (files.filter((file) => needsS3.test(basename(file))).length > 1) await shareS3Server();
 // Tests of one thing on each major version run on the oldest and the newest; `--matrix` and the slow suites run all.
 if (slow || process.argv.includes('--matrix')) process.env.HELVINO_TEST_MATRIX = '1';

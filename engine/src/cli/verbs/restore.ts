@@ -109,7 +109,7 @@ export const restoreVerb: Verb = {
       progress: context.progress,
       signal: context.signal,
     };
-    const plan = await planRestore(request);
+    const { plan, keys } = await planRestore(request);
     const source = backupFacts(manifest);
     const until = recovery ? ` up to ${recovery.target.description}` : '';
     const what = `backup ${manifest.id} of ${manifest.database} (PostgreSQL ${source.serverVersionText}, ${formatBytes(plan.bytes)}) into ${request.directory}${until}`;
@@ -130,7 +130,7 @@ export const restoreVerb: Verb = {
         textOption(options, 'confirm'),
       );
     const thawed = await thawFirst(context, options, { access, manifest });
-    const result = await restore(request);
+    const result = await restore({ ...request, keys });
     return {
       data: { ...result, recovery: recoveryData(recovery), thaw: thawed?.data },
       text: [

@@ -27,9 +27,14 @@ import { assertApart, assertOwnPlace, mapTablespaces, type TablespaceTarget } fr
 import { assertRoom, inspectTarget, makeDirectory, type TargetState, targetError } from './target.ts';
 import { writePacks } from './write-packs.ts';
 
+/** By their ids. */
+type DataKeys = ReadonlyMap<string, Uint8Array>;
+
 export interface RestoreOptions {
   readonly repository: Repository;
   readonly identities: Identities;
+  /** Of the backup, where they are open already. */
+  readonly keys?: DataKeys;
   readonly manifest: Manifest;
   /** Absolute path of the data directory. */
   readonly directory: string;
@@ -73,13 +78,13 @@ export interface RestoreResult {
   readonly seconds: number;
 }
 
-/** Looks and refuses; writes nothing. */
-export async function planRestore(options: RestoreOptions): Promise<RestorePlan> {
-  return (await examine(options)).plan;
-}
-
-/** With the keys: a wrong identity is known before anything is written, and before anything is asked. */
-async function examine(options: RestoreOptions) {
+/**
+ * Looks and refuses; writes nothing. With the keys: a wrong identity is known before anything is written, and before anything is
+ * asked. `restore` takes them, and does not fetch them again.
+ */
+export async function planRestore(
+  options: RestoreOptions,
+): Promise<{ readonly plan: RestorePlan; readonly keys: DataKeys }> {
   const { repository, manifest, directory, delta } = options;
   if (!isAbsolute(directory))
     throw new HelvinoError('USAGE', `the directory "${directory}" is not an absolute path`);
@@ -91,7 +96,7 @@ async function examine(options: RestoreOptions) {
   await assertApart(directory, tablespaces);
   for (const tablespace of tablespaces) await assertOwnPlace(directory, tablespace);
   await assertRoom(await needs(options, tablespaces), { reuse: state !== 'empty' });
-  const keys = await repository.dataKeys(manifest, options.identities);
+  const keys = options.keys ?? (await repository.dataKeys(manifest, options.identities));
   const plan: RestorePlan = { state, facts, tablespaces, owner, bytes: manifest.totals.bytes };
   return { plan, keys };
 }
@@ -131,7 +136,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const { repository, manifest, directory, progress, signal, clock } = options;
   const begun = clock.monotonic();
   // 1. Refuse what must be refused. Where a cluster would be given up, WAL that turns out to be damaged half-way is too late.
-  const { plan, keys } = await examine(options);
+  const { plan, keys } = await planRestore(options);
   const { recovery } = options;
   const log = recovery && needsLog(recovery) ? { ...options, ...recovery, owner: plan.owner } : undefined;
   if (log && plan.state === 'existing') await proveWal(log);
