@@ -15,6 +15,7 @@ import {
 import { type RunOptions, recordRun } from '../src/operations/runs/record-run.ts';
 import { logPieceName, putLogPiece, putRunNote, thisProcess } from '../src/repository/index.ts';
 import { hasCode } from '../src/storage/testing/contract-tools.ts';
+import { physicalFactsWith } from './physical-facts.ts';
 import { type MemoryRepository, memoryRepository } from './repository-fixture.ts';
 
 type RunKind = RunOptions['kind'];
@@ -126,26 +127,7 @@ export class Daily {
 /** The WAL of backup `n` ends in segment `n`. */
 function facts(n: number): Record<string, unknown> {
   const lsn = `0/${(n * segment + 4096).toString(16).toUpperCase()}`;
-  return {
-    method: 'physical',
-    systemId: '1',
-    serverVersion: 180004,
-    serverVersionText: '18.4',
-    server: 'here:5432',
-    fromStandby: false,
-    superuser: 'postgres',
-    timeline: 1,
-    startLsn: lsn,
-    stopLsn: lsn,
-    walEnd: lsn,
-    walSegmentSize: segment,
-    dataChecksums: true,
-    tablespaces: [],
-    transfer: 'all',
-    checksumsVerified: true,
-    fingerprint: { state: 'taken', tables: 0, skipped: 0 },
-    warnings: [],
-  };
+  return physicalFactsWith({ startLsn: lsn, stopLsn: lsn, walEnd: lsn, walSegmentSize: segment });
 }
 
 export function removes(plan: RetentionPlan, daily: Daily): number[] {

@@ -27,6 +27,7 @@ import {
 import { longestSealed, sealLogPiece } from '../src/repository/log-store.ts';
 import { chunkPlace, encodeDirectory, encodeHeader, headerLength } from '../src/repository/pack-format.ts';
 import { openFsDriver, type StorageDriver } from '../src/storage/index.ts';
+import { physicalFactsWith } from './physical-facts.ts';
 import { TestClock } from './repository-fixture.ts';
 
 export const segment = 16n << 20n;
@@ -223,26 +224,13 @@ function* filesOf(from: number, to: number, keyId: string): Generator<FileEntry>
 }
 
 function factsOf(walEnd: bigint): Record<string, unknown> {
-  return {
-    method: 'physical',
-    systemId: '1',
-    serverVersion: 180004,
-    serverVersionText: '18.4',
+  return physicalFactsWith({
     server: 'here',
-    fromStandby: false,
-    superuser: 'postgres',
-    timeline: 1,
     startLsn: formatLsn(walEnd - 0x200n),
     stopLsn: formatLsn(walEnd - 0x100n),
     walEnd: formatLsn(walEnd),
-    walSegmentSize: 16 << 20,
-    dataChecksums: true,
-    tablespaces: [],
-    transfer: 'all',
-    checksumsVerified: true,
     fingerprint: { state: 'unproven', tables: 0, skipped: 0 },
-    warnings: [],
-  };
+  });
 }
 
 class MadeUp {

@@ -28,6 +28,7 @@ export {
   fewestPieces,
   type LedgerPiece,
   type LedgerRange,
+  outside,
 } from './log-ledger.ts';
 export { type LogStart, removableLog } from './log-retention.ts';
 export {

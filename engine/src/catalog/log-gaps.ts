@@ -1,5 +1,5 @@
 /** Gaps in a log, with the reason where it is known. Pure. */
-import type { LedgerRange } from './log-ledger.ts';
+import { type LedgerRange, outside } from './log-ledger.ts';
 
 /**
  * `slot-lost`: the server removed WAL that the slot should have kept (max_slot_wal_keep_size). `slot-missing`: the slot was
@@ -37,21 +37,11 @@ export function withoutDamage(
 ): LedgerRange[] {
   let sound = [...ranges];
   for (const { reason, timeline, from, to } of recorded)
-    if (reason === 'damaged') sound = sound.flatMap((range) => around(range, { timeline, from, to }));
+    if (reason === 'damaged')
+      sound = sound.flatMap((range) =>
+        range.line === timeline ? outside(range, { begin: from, end: to }) : [range],
+      );
   return sound;
-}
-
-function around(
-  range: LedgerRange,
-  { timeline, from, to }: { timeline: number; from: bigint; to: bigint },
-): LedgerRange[] {
-  const { line, begin, end } = range;
-  if (line !== timeline || to <= begin || from >= end) return [range];
-  const parts = [
-    { line, begin, end: from },
-    { line, begin: to, end },
-  ];
-  return parts.filter((part) => part.begin < part.end);
 }
 
 /** Damage behind which nothing sound of its timeline is stored; `ends`: how far each is stored. */

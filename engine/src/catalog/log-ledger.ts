@@ -35,6 +35,16 @@ function inOrder(a: LedgerRange, b: LedgerRange): number {
   return a.line - b.line || compare(a.begin, b.begin);
 }
 
+/** What is left of a range without a part of it. */
+export function outside(range: LedgerRange, part: Omit<LedgerRange, 'line'>): LedgerRange[] {
+  if (part.end <= range.begin || part.begin >= range.end) return [range];
+  const parts = [
+    { ...range, end: part.begin },
+    { ...range, begin: part.end },
+  ];
+  return parts.filter(({ begin, end }) => begin < end);
+}
+
 /** How far WAL reaches without a gap from `from` on; undefined when not even `from` is stored. */
 export function reachFrom(ranges: readonly LedgerRange[], line: number, from: bigint): bigint | undefined {
   return ranges.find((range) => range.line === line && range.begin <= from && from <= range.end)?.end;

@@ -1,3 +1,4 @@
+import { plural } from '../../base/format.ts';
 import { configWarnings, showableConfig } from '../../config/index.ts';
 import { facts } from '../output/table.ts';
 import type { Verb } from '../verb.ts';
@@ -16,10 +17,7 @@ const check: Verb = {
         ['file', file],
         ['databases', databases.join(', ') || 'none'],
         ['repositories', Object.keys(config.repositories).join(', ')],
-        [
-          'state',
-          warnings === 0 ? 'valid' : `valid, with ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`,
-        ],
+        ['state', warnings === 0 ? 'valid' : `valid, with ${plural(warnings, 'warning')}`],
       ]),
     };
   },

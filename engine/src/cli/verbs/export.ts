@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { formatBytes, plural, printable, shellWord } from '../../base/format.ts';
+import { idStamp } from '../../base/ids.ts';
 import { chooseDatabase } from '../../config/index.ts';
 import { type ExportResult, exportOrganization } from '../../operations/rescue/export/index.ts';
 import { resolveRoot } from '../../operations/rescue/index.ts';
@@ -125,10 +126,7 @@ async function write(
       hint: '--root TABLE --org KEY say whose rows',
     });
   const root = await resolveRoot(source, { table: name, keys });
-  const time = context.clock
-    .now()
-    .toISOString()
-    .replace(/[-:]|\.\d+/g, '');
+  const time = idStamp(context.clock.now());
   const words = [name, ...Object.values(root.where)].map((word) =>
     word.replace(/[^\w.]+/g, '-').slice(0, 40),
   );

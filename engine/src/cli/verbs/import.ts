@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { shellWord } from '../../base/format.ts';
+import { idStamp } from '../../base/ids.ts';
 import { chooseDatabase } from '../../config/index.ts';
 import { openExport, planImport } from '../../operations/rescue/export/index.ts';
 import { applyRescue, type RescuePolicies } from '../../operations/rescue/index.ts';
@@ -86,10 +87,7 @@ async function planIt(
   options: OptionValues,
   target: Target & { readonly folder: Awaited<ReturnType<typeof openExport>> },
 ) {
-  const time = context.clock
-    .now()
-    .toISOString()
-    .replace(/[-:]|\.\d+/g, '');
+  const time = idStamp(context.clock.now());
   const file = resolve(context.cwd, textOption(options, 'out') ?? `import-${time}.plan`);
   const policies: RescuePolicies = {
     all: { insert: true, revert: options.revert === true, remove: options.remove === true },

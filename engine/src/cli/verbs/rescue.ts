@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import type { Client } from 'pg';
 import { HelvinoError } from '../../base/errors.ts';
 import { shellWord } from '../../base/format.ts';
+import { idStamp } from '../../base/ids.ts';
 import { chooseDatabase, type DatabaseConfig } from '../../config/index.ts';
 import {
   type ApplyResult,
@@ -127,10 +128,7 @@ type Servers = Pick<PlanOptions, 'before' | 'accident' | 'now' | 'model' | 'poli
 async function planWith(context: CliContext, options: OptionValues, servers: Servers) {
   const table = needed(options, 'root', 'the table of the tenants: --root TABLE');
   const root = await resolveRoot(servers.before, { table, keys: listOption(options, 'key') });
-  const time = context.clock
-    .now()
-    .toISOString()
-    .replace(/[-:]|\.\d+/g, '');
+  const time = idStamp(context.clock.now());
   const name = `rescue-${table.replace(/\W+/g, '-')}-${time}.plan`;
   return planRescue({
     ...servers,

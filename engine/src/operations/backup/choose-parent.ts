@@ -2,7 +2,7 @@
 
 import { HelvinoError } from '../../base/errors.ts';
 import { type BackupFacts, physicalFacts } from '../../catalog/index.ts';
-import type { Manifest, Repository } from '../../repository/index.ts';
+import type { Manifest, ManifestSummary, Repository } from '../../repository/index.ts';
 import type { SourceFacts } from './source.ts';
 
 export type WantedKind = 'auto' | 'full' | 'incremental';
@@ -66,10 +66,19 @@ function isOld(lastFull: string, now: Date, seconds: number | undefined): boolea
 }
 
 /** Of the physical ones, newest first, skipping damaged manifests: those are `verify`'s to report, and must not stop backups. */
-export async function newestReadable(repository: Repository, database: string): Promise<Parent | undefined> {
+export function newestReadable(repository: Repository, database: string): Promise<Parent | undefined> {
+  return newestPhysical(repository, database, (id) => repository.manifest(database, id));
+}
+
+/** The same, of each no more than `read` gives. */
+export async function newestPhysical<Read extends ManifestSummary>(
+  repository: Repository,
+  database: string,
+  read: (id: string) => Promise<Read>,
+): Promise<{ readonly manifest: Read; readonly facts: BackupFacts } | undefined> {
   for (const name of (await repository.backups(database)).reverse()) {
     try {
-      const manifest = await repository.manifest(database, name.id);
+      const manifest = await read(name.id);
       const facts = physicalFacts(manifest);
       if (facts) return { manifest, facts };
     } catch (thrown) {

@@ -5,6 +5,7 @@
  */
 import { HelvinoError } from '../../base/errors.ts';
 import { formatTime } from '../../base/format.ts';
+import { idStamp } from '../../base/ids.ts';
 import type { Progress } from '../../base/progress.ts';
 import {
   type ManifestSummary,
@@ -114,7 +115,7 @@ function unlessLost(thrown: unknown): undefined {
 
 /** Newest first: those that may have looked at the backup. Most often there is one, or none. */
 async function namesSince(repository: Notes, { database, started }: Backup): Promise<string[]> {
-  const since = idTime(Date.parse(started) - clockSlackMs);
+  const since = idStamp(new Date(Date.parse(started) - clockSlackMs));
   const names = await verificationNames(repository, database);
   return names.filter((name) => name.slice(name.lastIndexOf('/') + 1) >= since).reverse();
 }
@@ -140,17 +141,13 @@ async function damageInDrills(
 
 /** Older backups of which a drill may have ended after this one began: those of a day before. */
 async function drilledMeanwhile({ driver }: Notes, { id, started }: Backup): Promise<Set<string>> {
-  const since = idTime(Date.parse(started) - 86_400_000);
+  const since = idStamp(new Date(Date.parse(started) - 86_400_000));
   const drilled = new Set<string>();
   for await (const { name } of driver.list(proofsPrefix)) {
     const [, backup, drill] = name.split('/') as [string, string, string];
     if (backup < id && drill >= since) drilled.add(backup);
   }
   return drilled;
-}
-
-function idTime(time: number): string {
-  return new Date(time).toISOString().replace(/[-:]|\.\d+/g, '');
 }
 
 /** What the newest that came far enough says. */

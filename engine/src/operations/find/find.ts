@@ -4,7 +4,7 @@
  */
 import { HelvinoError } from '../../base/errors.ts';
 import type { Progress } from '../../base/progress.ts';
-import { backupFacts, type RecordedGap, timelineAt } from '../../catalog/index.ts';
+import { backupFacts, type PathStep, type RecordedGap, timelineAt } from '../../catalog/index.ts';
 import {
   decodeLogIndex,
   formatLsn,
@@ -111,6 +111,7 @@ class Search {
   readonly #notes: LogIndex;
   #log: StoredLog | undefined;
   #histories: ReadonlyMap<string, Uint8Array> = new Map();
+  readonly #paths = new Map<number, readonly PathStep[]>();
   /** Of which something is stored, the newest first. */
   #lines: readonly number[] = [];
 
@@ -158,7 +159,7 @@ class Search {
     for (const line of this.#lines) {
       if (line === timeline) parts.push(planOf(line));
       // The end of a timeline may be stored only as the begin of one that left it.
-      const until = pathOf(line, this.#histories).find((step) => step.timeline === timeline)?.until;
+      const until = this.#pathOf(line).find((step) => step.timeline === timeline)?.until;
       const shared = until === undefined ? [] : [...planUntil(planOf(line), until)];
       if (shared.length > 0) parts.push(shared);
     }
@@ -168,10 +169,20 @@ class Search {
     });
   }
 
+  /** Asked for with each step, of which there may be as many as segments. */
+  #pathOf(line: number): readonly PathStep[] {
+    let path = this.#paths.get(line);
+    if (path === undefined) {
+      path = pathOf(line, this.#histories);
+      this.#paths.set(line, path);
+    }
+    return path;
+  }
+
   #kinOf(line: number): Kin[] {
-    const path = pathOf(line, this.#histories);
+    const path = this.#pathOf(line);
     return this.#lines.flatMap((other) => {
-      const until = other === line ? undefined : partedAt(path, pathOf(other, this.#histories));
+      const until = other === line ? undefined : partedAt(path, this.#pathOf(other));
       return until === undefined ? [] : [{ line: other, until }];
     });
   }
@@ -198,7 +209,7 @@ class Search {
   async #collect(step: SearchStep, batches: Batches): Promise<number> {
     const { filter, limit, timeline } = this.#options;
     const wanted = limit + 1;
-    const path = pathOf(step.line, this.#histories);
+    const path = this.#pathOf(step.line);
     const isBorrowed = step.kind === 'index' && step.note.line !== step.line;
     let matching: Matching[] = [];
     let newest = 0;

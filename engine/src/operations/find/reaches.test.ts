@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { notedProgress } from '../../../test/noted-progress.ts';
+import { physicalFactsWith } from '../../../test/physical-facts.ts';
 import type { ErrorCode } from '../../base/error-codes.ts';
 import { HelvinoError } from '../../base/errors.ts';
 import { backupId } from '../../base/ids.ts';
@@ -63,24 +64,7 @@ function given(
   return { read, reaches, notes, ids };
 }
 
-const physical = {
-  method: 'physical',
-  systemId: '1',
-  serverVersion: 180000,
-  serverVersionText: '18',
-  server: 'x',
-  fromStandby: false,
-  superuser: 'p',
-  startLsn: '0/1',
-  stopLsn: '0/1',
-  walSegmentSize: Number(segment),
-  dataChecksums: false,
-  tablespaces: [],
-  transfer: 'all',
-  checksumsVerified: true,
-  fingerprint: { state: 'taken', tables: 0, skipped: 0 },
-  warnings: [],
-};
+const physical = physicalFactsWith({ walSegmentSize: Number(segment) });
 
 const place = (timeline: number, segments: number) => ({
   timeline,

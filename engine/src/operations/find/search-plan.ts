@@ -1,5 +1,5 @@
 /** Which stored indexes cover which WAL, and what no index covers. Pure. */
-import { continuousRanges, fewestPieces, type LedgerRange } from '../../catalog/index.ts';
+import { continuousRanges, fewestPieces, type LedgerRange, outside } from '../../catalog/index.ts';
 import type { LogIndex, LogNote, LogPiece } from '../../repository/index.ts';
 
 export type SearchStep =
@@ -87,14 +87,8 @@ function inBoth({ line, begin, end }: LedgerRange, other: LedgerRange): LedgerRa
   return { line, begin: begin > other.begin ? begin : other.begin, end: least(end, other.end) };
 }
 
-function without(ranges: readonly LedgerRange[], part: Omit<LedgerRange, 'line'>): LedgerRange[] {
-  return ranges.flatMap((range) => {
-    if (part.begin >= part.end || part.end <= range.begin || range.end <= part.begin) return [range];
-    return [
-      { ...range, end: part.begin },
-      { ...range, begin: part.end },
-    ].filter(({ begin, end }) => begin < end);
-  });
+function without(ranges: readonly LedgerRange[], part: Omit<LedgerRange, 'line'>): readonly LedgerRange[] {
+  return part.begin < part.end ? ranges.flatMap((range) => outside(range, part)) : ranges;
 }
 
 function least(a: bigint, b: bigint): bigint {

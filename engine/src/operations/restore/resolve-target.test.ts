@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { physicalFactsWith } from '../../../test/physical-facts.ts';
 import { memoryRepository } from '../../../test/repository-fixture.ts';
 import { commitBytes, recordBytes, walOf } from '../../../test/wal-bytes.ts';
 import { formatLsn } from '../../postgres/index.ts';
@@ -52,25 +53,7 @@ function given(
   return { repository, log } as unknown as Pick<ResolveOptions, 'repository' | 'log'>;
 }
 
-const physical = {
-  method: 'physical',
-  systemId: '1',
-  serverVersion: 180000,
-  serverVersionText: '18',
-  server: 'x',
-  fromStandby: false,
-  superuser: 'p',
-  timeline: 1,
-  startLsn: '0/1',
-  stopLsn: '0/1',
-  walSegmentSize: segmentSize,
-  dataChecksums: false,
-  tablespaces: [],
-  transfer: 'all',
-  checksumsVerified: true,
-  fingerprint: { state: 'taken', tables: 0, skipped: 0 },
-  warnings: [],
-};
+const physical = physicalFactsWith({ walSegmentSize: segmentSize });
 
 const resolve = (options: Pick<ResolveOptions, 'repository' | 'log'>, xid: number) =>
   resolveTarget({

@@ -1,9 +1,9 @@
 /** Which cluster a protected database is: WAL of another one, or of another version, is never mixed in. */
 import { HelvinoError } from '../../base/errors.ts';
-import { majorOf, physicalFacts } from '../../catalog/index.ts';
+import { majorOf } from '../../catalog/index.ts';
 import { type ConnectionParams, connectSql } from '../../postgres/index.ts';
 import { listLogFiles, openLogFile, putLogFile, type Repository } from '../../repository/index.ts';
-import { newestReadable } from '../backup/choose-parent.ts';
+import { newestPhysical, newestReadable } from '../backup/choose-parent.ts';
 import { readSource } from '../backup/source.ts';
 
 export interface KnownCluster {
@@ -55,9 +55,10 @@ export interface OtherCluster {
 }
 
 export async function storedClusters(repository: Repository, database: string): Promise<StoredClusters> {
+  const newest = await newestPhysical(repository, database, (id) => repository.summary(database, id));
   return {
     database,
-    backups: await clusterOfBackups(repository, database),
+    backups: newest?.facts.systemId,
     wal: await clusterOfLog(repository, database),
   };
 }
@@ -82,32 +83,17 @@ export function otherCluster(
   };
 }
 
-/** Damaged manifests are `verify`'s to report. */
-async function clusterOfBackups(repository: Repository, database: string): Promise<string | undefined> {
-  for (const { id } of (await repository.backups(database)).reverse()) {
-    const manifest = await unlessDamaged(repository.summary(database, id));
-    const facts = manifest && physicalFacts(manifest);
-    if (facts) return facts.systemId;
-  }
-  return undefined;
-}
-
 async function clusterOfLog(repository: Repository, database: string): Promise<string | undefined> {
   for await (const name of listLogFiles(repository.driver, database, claimKind)) {
     if (!name.endsWith(`/${claimFile}`)) continue;
-    const bytes = await unlessDamaged(openLogFile(repository, name));
-    return bytes && Buffer.from(bytes).toString();
+    try {
+      return Buffer.from(await openLogFile(repository, name)).toString();
+    } catch (thrown) {
+      // `verify` reports it.
+      if (!(thrown instanceof HelvinoError) || thrown.code !== 'REPOSITORY_DAMAGED') throw thrown;
+    }
   }
   return undefined;
-}
-
-async function unlessDamaged<T>(read: Promise<T>): Promise<T | undefined> {
-  try {
-    return await read;
-  } catch (thrown) {
-    if (thrown instanceof HelvinoError && thrown.code === 'REPOSITORY_DAMAGED') return undefined;
-    throw thrown;
-  }
 }
 
 /**

@@ -5,10 +5,11 @@
  */
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { HelvinoError } from '../../../base/errors.ts';
+import { idStamp } from '../../../base/ids.ts';
 import { TarReader, type WrittenFile, writeTar } from '../../../tar/index.ts';
 import { canonicalJson, sha256 } from '../canonical-json.ts';
 import { type SignedReport, verifyReport } from './document.ts';
-import { type Evidence, idStamp, missingLinks } from './evidence.ts';
+import { type Evidence, missingLinks } from './evidence.ts';
 import { evidenceHtml, evidenceMarkdown } from './evidence-page.ts';
 import { reportHtml } from './html.ts';
 import { reportMarkdown } from './markdown.ts';

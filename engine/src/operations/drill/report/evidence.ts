@@ -3,6 +3,7 @@
  * none for too long, what failed and what became of it. The same for the same repository and period. Reads only.
  */
 import { HelvinoError } from '../../../base/errors.ts';
+import { idStamp } from '../../../base/ids.ts';
 import { methodOf } from '../../../catalog/index.ts';
 import {
   hasRemovedBackup,
@@ -108,11 +109,6 @@ export interface Evidence {
   readonly index: EvidenceIndex;
   readonly drills: readonly KnownDrill[];
   readonly keys: readonly { readonly id: string; readonly pem: string }[];
-}
-
-/** The beginning of ids of that second; they sort by time. */
-export function idStamp(time: Date): string {
-  return time.toISOString().replace(/[-:]|\.\d+/g, '');
 }
 
 export async function collectEvidence(request: EvidenceRequest): Promise<Evidence> {
